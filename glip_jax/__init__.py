@@ -1,0 +1,1 @@
+"""Grounded language-image pre-training in JAX and Flax."""

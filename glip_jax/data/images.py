@@ -1,0 +1,154 @@
+"""Picture files to upright uint8 RGB arrays, whatever their format and mode.
+
+Everything that a decoder can say against a file ends as one `BadImage`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+
+from jaxtyping import Int, UInt8
+import numpy as np
+from PIL import Image, ImageOps
+
+from glip_jax.errors import UserError
+
+# Pillow warns above this many pixels and refuses twice as many; a picture of
+# 89 Mpx already takes 268 MB as RGB.
+MAX_PIXELS = 89_478_485
+
+# Pillow knows more, but some of those start other programs (EPS) or are no
+# pictures (PDF).
+_FORMATS = ('JPEG', 'MPO', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM')
+_ORIENTATION = 0x0112
+_TRANSPOSED = (5, 6, 7, 8)
+_BACKGROUND = (255, 255, 255)
+
+
+class BadImage(UserError):
+  """A file that is no picture, is damaged, or is too large to decode."""
+
+
+def read_image(
+    file: str | os.PathLike[str] | bytes,
+    *,
+    annotated_size: tuple[int, int] | None = None,
+) -> UInt8[np.ndarray, 'h w 3']:
+  """Reads a picture as upright RGB.
+
+  EXIF orientation is applied, as viewers and annotation tools do; see
+  `annotated_size` for the exception. Transparent pixels are composited on
+  white. 16-bit gray is scaled by 255 / 65535; floats in 0..1 are scaled by 255
+  and others clipped to 0..255. Of animations and multi-page files the first
+  frame is read.
+
+  Args:
+    file: path, or the bytes of the file.
+    annotated_size: (h, w) that an annotation file states. Where it is the
+      stored size of a picture that EXIF would turn by 90 degrees, the boxes
+      were drawn on the stored pixels, so these are returned unturned.
+
+  Returns:
+    The picture.
+
+  Raises:
+    BadImage: if the file is missing, damaged, cut short, no picture, or has
+      more than `MAX_PIXELS` pixels (found before decoding).
+  """
+  with _open(file) as image:
+    try:
+      image.load()
+      if _is_upright(image, annotated_size):
+        image = ImageOps.exif_transpose(image)
+      return _to_rgb(image)
+    # Decoders raise nearly every built-in error on damaged data.
+    except Exception as error:
+      raise _bad(file, error) from error
+
+
+def image_size(
+    file: str | os.PathLike[str] | bytes,
+    *,
+    annotated_size: tuple[int, int] | None = None,
+) -> tuple[int, int]:
+  """Returns the (h, w) that `read_image` gives, from the file's header alone.
+
+  Args:
+    file: as in `read_image`.
+    annotated_size: as in `read_image`.
+
+  Raises:
+    BadImage: if the header cannot be read or states too many pixels.
+  """
+  with _open(file) as image:
+    try:
+      width, height = image.size
+      turned = _orientation(image) in _TRANSPOSED
+      if turned and _is_upright(image, annotated_size):
+        return width, height
+      return height, width
+    except Exception as error:
+      raise _bad(file, error) from error
+
+
+def _open(file: str | os.PathLike[str] | bytes) -> Image.Image:
+  """Opens a file, reading its header only."""
+  try:
+    stream = io.BytesIO(file) if isinstance(file, bytes) else file
+    image = Image.open(stream, formats=_FORMATS)
+  except Exception as error:
+    raise _bad(file, error) from error
+  width, height = image.size
+  if width * height > MAX_PIXELS:
+    image.close()
+    raise _bad(file, f'{width}x{height} is over {MAX_PIXELS} pixels')
+  return image
+
+
+def _bad(file: str | os.PathLike[str] | bytes, reason: object) -> BadImage:
+  name = 'picture bytes' if isinstance(file, bytes) else os.fspath(file)
+  if isinstance(reason, FileNotFoundError):
+    reason = 'no such file'
+  # Pillow's own messages name a path or a buffer again; keep one line.
+  reason = ' '.join(str(reason).split()) or type(reason).__name__
+  return BadImage(
+      f'{name} cannot be read as a picture ({reason}); replace the file or'
+      ' remove its record'
+  )
+
+
+def _orientation(image: Image.Image) -> int:
+  return image.getexif().get(_ORIENTATION, 1)
+
+
+def _is_upright(
+    image: Image.Image, annotated_size: tuple[int, int] | None
+) -> bool:
+  """Whether the annotations of a picture refer to it upright."""
+  width, height = image.size
+  if annotated_size is None or width == height:
+    return True
+  is_stored_size = tuple(annotated_size) == (height, width)
+  return not (is_stored_size and _orientation(image) in _TRANSPOSED)
+
+
+def _to_rgb(image: Image.Image) -> UInt8[np.ndarray, 'h w 3']:
+  if image.mode.startswith('I'):
+    return _gray(np.clip(np.asarray(image, np.float64), 0, 65535) / 257)
+  if image.mode == 'F':
+    return _gray(_float_range(np.nan_to_num(np.asarray(image))))
+  if image.has_transparency_data:
+    image = image.convert('RGBA')
+    ground = Image.new('RGBA', image.size, (*_BACKGROUND, 255))
+    image = Image.alpha_composite(ground, image)
+  return np.array(image.convert('RGB'))
+
+
+def _float_range(values: np.ndarray) -> np.ndarray:
+  in_unit_range = values.min() >= 0 and values.max() <= 1
+  return values * 255 if in_unit_range else np.clip(values, 0, 255)
+
+
+def _gray(values: Int[np.ndarray, 'h w']) -> UInt8[np.ndarray, 'h w 3']:
+  return np.repeat(np.rint(values).astype(np.uint8)[..., None], 3, axis=-1)

@@ -1,0 +1,1 @@
+"""From predictions to the numbers that users read."""

@@ -1,0 +1,1 @@
+"""Linen modules: arrays in, structs out."""

@@ -1,0 +1,165 @@
+"""BERT text encoder (arXiv 1810.04805) and its post-norm layer."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+_init = nn.initializers.normal(0.02)
+
+
+def _layer_norm(dtype: Any, name: str) -> nn.LayerNorm:
+  return nn.LayerNorm(
+      epsilon=1e-12, use_fast_variance=False, dtype=dtype, name=name
+  )
+
+
+class Bert(nn.Module):
+  """Token, position and type embeddings, then a stack of post-norm layers.
+
+  Attributes:
+    vocab_size: rows of the token embedding.
+    width: of the hidden state.
+    depth: number of layers, stacked under one scan.
+    num_heads: attention heads.
+    mlp_width: hidden width of each layer's MLP.
+    max_positions: rows of the position embedding.
+    dropout_rate: on embeddings, attention and both residuals, in training.
+    dtype: of the matrix products.
+  """
+
+  vocab_size: int = 30522
+  width: int = 768
+  depth: int = 12
+  num_heads: int = 12
+  mlp_width: int = 3072
+  max_positions: int = 512
+  dropout_rate: float = 0.1
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+      self,
+      ids: Int[Array, 'b t'],
+      mask: Bool[Array, 'b t'],
+      *,
+      train: bool = False,
+  ) -> Float[Array, 'b t d']:
+    """Encodes tokens.
+
+    Args:
+      ids: token ids below `vocab_size`.
+      mask: False at padding, which no token attends to.
+      train: True switches dropout on (rng 'dropout').
+
+    Returns:
+      The last layer's hidden state; rows of padding are not meaningful.
+    """
+    t = ids.shape[1]
+    if t > self.max_positions:
+      raise ValueError(f'{t} tokens exceed max_positions={self.max_positions}')
+    x = nn.Embed(
+        self.vocab_size, self.width, embedding_init=_init, name='words'
+    )(ids)
+    positions = self.param('positions', _init, (self.max_positions, self.width))
+    kinds = self.param('token_types', _init, (2, self.width))
+    x = x + kinds[0] + positions[:t]
+    x = _layer_norm(self.dtype, 'norm')(x)
+    self.sow('intermediates', 'embeddings', x)
+    x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+    layers = nn.scan(
+        _Step,
+        variable_axes={'params': 0},
+        split_rngs={'params': True, 'dropout': True},
+        in_axes=(nn.broadcast, nn.broadcast),
+        length=self.depth,
+    )
+    x, _ = layers(
+        num_heads=self.num_heads,
+        mlp_width=self.mlp_width,
+        dropout_rate=self.dropout_rate,
+        dtype=self.dtype,
+        name='layers',
+    )(x, mask, train)
+    self.sow('intermediates', 'hidden', x)
+    return x
+
+
+class BertLayer(nn.Module):
+  """Self-attention and MLP with a norm after each residual.
+
+  Attributes:
+    num_heads: attention heads.
+    mlp_width: hidden width of the MLP.
+    dropout_rate: on attention and both residuals, in training.
+    clamp: bound on attention scores and MLP activations that the text layers
+      of GLIP's head keep for half precision; None for plain BERT.
+    dtype: of the matrix products.
+  """
+
+  num_heads: int
+  mlp_width: int
+  dropout_rate: float = 0.1
+  clamp: float | None = None
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+      self,
+      x: Float[Array, 'b t d'],
+      mask: Bool[Array, 'b t'],
+      *,
+      train: bool = False,
+  ) -> Float[Array, 'b t d']:
+    drop = nn.Dropout(self.dropout_rate, deterministic=not train)
+    y = self._attend(x, mask, drop)
+    x = _layer_norm(self.dtype, 'attention_norm')(x + drop(y))
+    y = self._clip(self._dense(self.mlp_width, 'mlp_in')(x))
+    y = self._clip(nn.gelu(y, approximate=False))
+    y = self._clip(self._dense(x.shape[-1], 'mlp_out')(y))
+    return self._clip(_layer_norm(self.dtype, 'mlp_norm')(x + drop(y)))
+
+  def _attend(self, x, mask, drop) -> Float[Array, 'b t d']:
+    b, t, d = x.shape
+    split = (b, t, self.num_heads, d // self.num_heads)
+    query, key, value = (
+        self._dense(d, name)(x).reshape(split)
+        for name in ('query', 'key', 'value')
+    )
+    scores = jnp.einsum(
+        'bqhd,bkhd->bhqk', query, key, preferred_element_type=jnp.float32
+    )
+    scores = self._clip(scores * split[-1] ** -0.5)
+    lowest = jnp.finfo(jnp.float32).min
+    scores = scores + jnp.where(mask[:, None, None, :], 0.0, lowest)
+    weights = drop(jax.nn.softmax(scores, axis=-1)).astype(self.dtype)
+    y = jnp.einsum('bhqk,bkhd->bqhd', weights, value).reshape(b, t, d)
+    return self._dense(d, 'attention_out')(y)
+
+  def _dense(self, width: int, name: str) -> nn.Dense:
+    return nn.Dense(width, dtype=self.dtype, kernel_init=_init, name=name)
+
+  def _clip(self, x):
+    return x if self.clamp is None else jnp.clip(x, -self.clamp, self.clamp)
+
+
+class _Step(nn.Module):
+  """A BertLayer in the form that nn.scan wants: (carry, ...) -> (carry, y)."""
+
+  num_heads: int
+  mlp_width: int
+  dropout_rate: float
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x, mask, train):
+    layer = BertLayer(
+        self.num_heads,
+        self.mlp_width,
+        self.dropout_rate,
+        dtype=self.dtype,
+        name='layer',
+    )
+    return layer(x, mask, train=train), None

@@ -1,0 +1,172 @@
+"""From a configuration to a Recipe: the model and what it is trained with.
+
+The one place where models and objectives meet; ConfigDict stops here.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from glip_jax import errors
+from glip_jax import types
+from glip_jax.models import bert
+from glip_jax.models import dense_head
+from glip_jax.models import detector
+from glip_jax.models import dyhead
+from glip_jax.models import fpn
+from glip_jax.models import fusion
+from glip_jax.models import swin
+from glip_jax.objectives import dense
+from glip_jax.ops import images
+
+BACKBONES = {'swin': swin.Swin}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+  """A model with the pure functions that it is trained and decoded with.
+
+  Attributes:
+    model: image, extent, ids, mask -> Outputs.
+    loss: Outputs, Batch -> (total, parts).
+    decode: Outputs, Batch -> Detections.
+    normalize: uint8 image, sizes -> float32 image.
+  """
+
+  model: nn.Module
+  loss: Callable[[types.Outputs, types.Batch], tuple[Any, dict[str, Any]]]
+  decode: Callable[[types.Outputs, types.Batch], types.Detections]
+  normalize: Callable[[Any, Any], Any]
+
+  def forward(
+      self,
+      params: Any,
+      batch: types.Batch,
+      *,
+      train: bool = False,
+      rngs: Mapping[str, jax.Array] | None = None,
+  ) -> types.Outputs:
+    """Normalises the batch's images and applies the model."""
+    return self.model.apply(
+        {'params': params},
+        self.normalize(batch.image, batch.size),
+        batch.extent,
+        batch.prompt.ids,
+        batch.prompt.mask,
+        train=train,
+        rngs=rngs,
+    )
+
+  def init(self, rng: jax.Array, batch: types.Batch) -> Any:
+    """Parameters for batches like this one; only its shapes matter."""
+    return self.model.init(
+        rng,
+        self.normalize(batch.image, batch.size),
+        batch.extent,
+        batch.prompt.ids,
+        batch.prompt.mask,
+    )['params']
+
+
+def build(config: ml_collections.ConfigDict) -> Recipe:
+  """Composes a detector and its objective.
+
+  Args:
+    config: the fields of `variants.Variant`.
+
+  Returns:
+    The recipe.
+
+  Raises:
+    UserError: a name or size that no model can have.
+  """
+  _check(config)
+  dtype = jnp.dtype(config.dtype)
+  backbone = config.backbone.to_dict()
+  model = detector.GroundedDetector(
+      backbone=BACKBONES[backbone.pop('name')](**backbone, dtype=dtype),
+      neck=fpn.FPN(**config.neck, dtype=dtype),
+      language=bert.Bert(**config.language, dtype=dtype),
+      tower=_tower(config, dtype),
+      head=dense_head.DenseHead(
+          anchor_scale=config.head.anchor_scale,
+          masked_text=not config.head.fusion,
+          dtype=dtype,
+      ),
+  )
+  return Recipe(
+      model=model,
+      loss=functools.partial(dense.loss, **config.loss),
+      decode=functools.partial(dense.decode, **config.decode),
+      normalize=functools.partial(
+          images.normalize,
+          mean=tuple(config.image.mean),
+          std=tuple(config.image.std),
+          bgr=config.image.bgr,
+      ),
+  )
+
+
+def _tower(config: ml_collections.ConfigDict, dtype: Any) -> dyhead.DyHead:
+  head, language = config.head, config.language
+  exchange = None
+  if head.fusion:
+    exchange = functools.partial(
+        fusion.BiAttention,
+        **head.fusion,
+        layer_scale=1 / head.depth,
+        dtype=dtype,
+    )
+  return dyhead.DyHead(
+      width=config.neck.width,
+      depth=head.depth,
+      num_groups=head.num_groups,
+      fusion=exchange,
+      text_num_heads=language.num_heads,
+      text_mlp_width=language.mlp_width,
+      text_dropout_rate=language.dropout_rate,
+      remat=head.remat,
+      unroll=head.unroll,
+      dtype=dtype,
+  )
+
+
+def _check(config: ml_collections.ConfigDict) -> None:
+  """Refuses names and sizes that would fail deep inside a module."""
+  if config.backbone.name not in BACKBONES:
+    raise errors.UserError(
+        f'model.backbone.name={config.backbone.name!r} is unknown: choose one'
+        f' of {sorted(BACKBONES)}'
+    )
+  divisions = [
+      ('language.width', 'language.num_heads'),
+      ('neck.width', 'head.num_groups'),
+  ]
+  if config.head.fusion:
+    divisions.append(('head.fusion.width', 'head.fusion.num_heads'))
+  for name, divisor in divisions:
+    value, parts = _get(config, name), _get(config, divisor)
+    if value % parts:
+      raise errors.UserError(
+          f'model.{name}={value} is not divisible by model.{divisor}={parts}:'
+          ' change one of the two'
+      )
+  for i, heads in enumerate(config.backbone.num_heads):
+    width = config.backbone.embed_dim * 2**i
+    if width % heads:
+      raise errors.UserError(
+          f'stage {i + 1} of the backbone is {width} wide, not divisible by'
+          f' its {heads} heads: change model.backbone.num_heads'
+      )
+
+
+def _get(config: ml_collections.ConfigDict, path: str) -> Any:
+  for key in path.split('.'):
+    config = config[key]
+  return config

@@ -1,0 +1,240 @@
+"""Swin Transformer backbone (arXiv 2103.14030), channels last.
+
+Built to the reference's version 1: pre-norm blocks, relative position bias,
+windows shifted by half, maps padded right and bottom with zeros *after* the
+first norm, so that padded tokens are real keys. The stages' outputs carry
+their own LayerNorm, except the first, which no detector here reads.
+"""
+
+from collections.abc import Sequence
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+import numpy as np
+
+layer_norm = functools.partial(
+    nn.LayerNorm, epsilon=1e-5, use_fast_variance=False
+)
+_kernel_init = nn.initializers.truncated_normal(0.02)
+
+
+class Swin(nn.Module):
+  """Four stages of windowed attention; features at strides 4, 8, 16 and 32.
+
+  Attributes:
+    embed_dim: width of the first stage; it doubles at every stage.
+    depths: blocks per stage.
+    num_heads: attention heads per stage.
+    window: side of the attention window in tokens.
+    drop_path_rate: chance to skip the last block; earlier ones in proportion.
+    dtype: of the matrix products.
+  """
+
+  embed_dim: int = 96
+  depths: Sequence[int] = (2, 2, 6, 2)
+  num_heads: Sequence[int] = (3, 6, 12, 24)
+  window: int = 7
+  drop_path_rate: float = 0.2
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+      self, image: Float[Array, 'b h w 3'], *, train: bool = False
+  ) -> tuple[Float[Array, 'b _ _ _'], ...]:
+    """Encodes a normalised image.
+
+    Args:
+      image: height and width must be multiples of 32.
+      train: True switches stochastic depth on (rng 'dropout').
+
+    Returns:
+      The maps after stages 1 to 4, the last three layer-normed.
+
+    Raises:
+      ValueError: the image's size is not a multiple of 32.
+    """
+    if image.shape[1] % 32 or image.shape[2] % 32:
+      raise ValueError(
+          f'image size {image.shape[1:3]} is not a multiple of 32: pad it'
+      )
+    rates = np.linspace(0, self.drop_path_rate, sum(self.depths))
+    x = PatchEmbed(self.embed_dim, dtype=self.dtype, name='patch_embed')(image)
+    maps, first = [], 0
+    for i, depth in enumerate(self.depths):
+      if i:
+        x = PatchMerging(dtype=self.dtype, name=f'merge{i}')(x)
+      for j in range(depth):
+        x = SwinBlock(
+            num_heads=self.num_heads[i],
+            window=self.window,
+            shift=self.window // 2 if j % 2 else 0,
+            drop_path_rate=float(rates[first + j]),
+            dtype=self.dtype,
+            name=f'stage{i}_block{j}',
+        )(x, train=train)
+      first += depth
+      name = f'norm{i}'
+      maps.append(layer_norm(dtype=self.dtype, name=name)(x) if i else x)
+    for i, feature in enumerate(maps):
+      self.sow('intermediates', f'stage{i + 2}', feature)
+    return tuple(maps)
+
+
+class PatchEmbed(nn.Module):
+  """Non-overlapping 4x4 patches to tokens, then LayerNorm."""
+
+  width: int
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+      self, image: Float[Array, 'b h w 3']
+  ) -> Float[Array, 'b _ _ _']:
+    x = nn.Conv(
+        self.width,
+        (4, 4),
+        strides=(4, 4),
+        padding='VALID',
+        dtype=self.dtype,
+        name='proj',
+    )(image)
+    return layer_norm(dtype=self.dtype, name='norm')(x)
+
+
+class PatchMerging(nn.Module):
+  """Halves the map: 2x2 neighbours joined, layer-normed and projected."""
+
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Float[Array, 'b h w d']) -> Float[Array, 'b _ _ _']:
+    b, h, w, d = x.shape
+    x = jnp.pad(x, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)))
+    # The reference joins (row, column) parities (0, 0) (1, 0) (0, 1) (1, 1).
+    x = x.reshape(b, (h + 1) // 2, 2, (w + 1) // 2, 2, d)
+    x = x.transpose(0, 1, 3, 4, 2, 5).reshape(b, x.shape[1], x.shape[3], 4 * d)
+    x = layer_norm(dtype=self.dtype, name='norm')(x)
+    return nn.Dense(
+        2 * d,
+        use_bias=False,
+        dtype=self.dtype,
+        kernel_init=_kernel_init,
+        name='reduction',
+    )(x)
+
+
+class SwinBlock(nn.Module):
+  """Windowed attention and an MLP, each after a norm, each with a residual."""
+
+  num_heads: int
+  window: int
+  shift: int
+  drop_path_rate: float = 0.0
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+      self, x: Float[Array, 'b h w d'], *, train: bool = False
+  ) -> Float[Array, 'b h w d']:
+    drop = nn.Dropout(
+        self.drop_path_rate, broadcast_dims=(1, 2, 3), deterministic=not train
+    )
+    y = layer_norm(dtype=self.dtype, name='norm1')(x)
+    x = x + drop(self._attend(y))
+    y = layer_norm(dtype=self.dtype, name='norm2')(x)
+    dense = functools.partial(
+        nn.Dense, dtype=self.dtype, kernel_init=_kernel_init
+    )
+    y = dense(4 * x.shape[-1], name='mlp_in')(y)
+    y = dense(x.shape[-1], name='mlp_out')(nn.gelu(y, approximate=False))
+    return x + drop(y)
+
+  def _attend(self, x: Float[Array, 'b h w d']) -> Float[Array, 'b h w d']:
+    """Pads, shifts, cuts into windows, attends and undoes it all."""
+    b, h, w, d = x.shape
+    m, s = self.window, self.shift
+    rows, columns = -(-h // m), -(-w // m)
+    x = jnp.pad(x, ((0, 0), (0, rows * m - h), (0, columns * m - w), (0, 0)))
+    x = jnp.roll(x, (-s, -s), (1, 2)) if s else x
+    x = x.reshape(b, rows, m, columns, m, d).transpose(0, 1, 3, 2, 4, 5)
+    x = x.reshape(b, rows * columns, m * m, d)
+    blocked = _blocked_pairs(rows * m, columns * m, m, s) if s else None
+    x = WindowAttention(self.num_heads, m, self.dtype, name='attention')(
+        x, blocked
+    )
+    x = x.reshape(b, rows, columns, m, m, d).transpose(0, 1, 3, 2, 4, 5)
+    x = x.reshape(b, rows * m, columns * m, d)
+    x = jnp.roll(x, (s, s), (1, 2)) if s else x
+    return x[:, :h, :w]
+
+
+class WindowAttention(nn.Module):
+  """Self-attention inside windows with a learned relative position bias."""
+
+  num_heads: int
+  window: int
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+      self, x: Float[Array, 'b n p d'], blocked: np.ndarray | None
+  ) -> Float[Array, 'b n p d']:
+    """Attends within each of n windows of p tokens.
+
+    Args:
+      x: tokens by window.
+      blocked: bool[n p p], True where two tokens of a shifted window are no
+        neighbours in the picture; None where the window is not shifted.
+
+    Returns:
+      Tokens of the same shape.
+    """
+    b, n, p, d = x.shape
+    heads, m = self.num_heads, self.window
+    dense = functools.partial(
+        nn.Dense, dtype=self.dtype, kernel_init=_kernel_init
+    )
+    qkv = dense(3 * d, name='qkv')(x).reshape(b, n, p, 3, heads, d // heads)
+    query, key, value = (qkv[:, :, :, i] for i in range(3))
+    table = self.param(
+        'relative_position_bias', _kernel_init, ((2 * m - 1) ** 2, heads)
+    )
+    bias = table[_relative_index(m)].transpose(2, 0, 1)
+    logits = jnp.einsum(
+        'bnphd,bnqhd->bnhpq',
+        query * (d // heads) ** -0.5,
+        key,
+        preferred_element_type=jnp.float32,
+    )
+    logits = logits + bias
+    if blocked is not None:
+      logits = logits + jnp.where(blocked, -100.0, 0.0)[:, None]
+    attention = jax.nn.softmax(logits, axis=-1).astype(self.dtype)
+    out = jnp.einsum('bnhpq,bnqhd->bnphd', attention, value)
+    return dense(d, name='proj')(out.reshape(b, n, p, d))
+
+
+def _relative_index(window: int) -> np.ndarray:
+  """int[p p] row of the bias table for every pair of tokens in a window."""
+  y, x = np.divmod(np.arange(window * window), window)
+  dy = y[:, None] - y[None, :] + window - 1
+  dx = x[:, None] - x[None, :] + window - 1
+  return dy * (2 * window - 1) + dx
+
+
+def _blocked_pairs(h: int, w: int, window: int, shift: int) -> np.ndarray:
+  """bool[n p p] pairs of a shifted window that the shift brought together."""
+
+  def region(n: int) -> np.ndarray:
+    # Of a rolled axis: the last `shift` places came from the other end.
+    place = np.arange(n)
+    return np.where(place < n - window, 0, np.where(place < n - shift, 1, 2))
+
+  ids = region(h)[:, None] * 3 + region(w)[None, :]
+  ids = ids.reshape(h // window, window, w // window, window)
+  ids = ids.transpose(0, 2, 1, 3).reshape(-1, window * window)
+  return ids[:, :, None] != ids[:, None, :]

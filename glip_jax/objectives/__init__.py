@@ -1,0 +1,1 @@
+"""What a model is trained and decoded with: pure functions over Outputs."""

@@ -1,0 +1,302 @@
+"""The learning problem of the dense head: one anchor per location.
+
+Training matches anchors to boxes by ATSS and sums token focal, GIoU and
+centerness losses; decoding is top-k and non-maximum suppression. Both are pure
+functions of `Outputs` and `Batch`, of static shape, and ignore regions that
+are not `valid`, so neither depends on an image's bucket or batch.
+"""
+
+import functools
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from glip_jax.ops import assign, losses, nms, phrases
+from glip_jax.ops import boxes as box_ops
+from glip_jax.types import Batch, Detections, Outputs
+
+# A prompt of GLIP's full length has a last token column that says 'no object';
+# a shorter one is cut before it and has none.
+_FULL_LENGTH = 256
+# Below this a sum of centerness counts as this: no box is that far off-centre.
+_MIN_WEIGHT = 1e-6
+
+
+class LossSums(NamedTuple):
+  """What `loss` is made of, summed over the regions of each image.
+
+  Attributes:
+    token: focal losses over valid regions and tokens.
+    box: GIoU losses of the positives, weighted by their centerness.
+    centerness: cross-entropies of the positives.
+    weight: centerness of the positives, the normaliser of `box`.
+    num_positives: number of positives, the normaliser of the others.
+  """
+
+  token: Float[Array, 'b']
+  box: Float[Array, 'b']
+  centerness: Float[Array, 'b']
+  weight: Float[Array, 'b']
+  num_positives: Float[Array, 'b']
+
+
+def loss(
+    outputs: Outputs,
+    batch: Batch,
+    *,
+    reg_weight: float = 2.0,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    top_k: int = 9,
+) -> tuple[Float[Array, ''], dict[str, Float[Array, '']]]:
+  """Training loss of GLIP's dense head.
+
+  Sums are normalised over the whole batch, which under `jax.jit` is the batch
+  of all devices: token and centerness losses by the number of positives, box
+  losses by the sum of their centerness.
+
+  Args:
+    outputs: of the model; needs `quality`, `anchors` and `level_sizes`.
+    batch: needs `targets`.
+    reg_weight: weight of the box loss.
+    alpha: weight of positive (region, token) pairs.
+    gamma: focusing exponent of the token loss.
+    top_k: ATSS candidates per level and box.
+
+  Returns:
+    The total, and the scalars to log: `loss_token`, `loss_box` (weighted) and
+    `loss_centerness`, which add up to it, and `num_positives`.
+
+  Raises:
+    ValueError: if `outputs` or `batch` lack what is needed.
+  """
+  sums = loss_sums(outputs, batch, alpha=alpha, gamma=gamma, top_k=top_k)
+  sums = jax.tree.map(jnp.sum, sums)
+  count = jnp.maximum(sums.num_positives, 1.0)
+  terms = {
+      'loss_token': sums.token / count,
+      'loss_box': reg_weight * sums.box / jnp.maximum(sums.weight, _MIN_WEIGHT),
+      'loss_centerness': sums.centerness / count,
+  }
+  total = sum(terms.values())
+  return total, terms | {'num_positives': sums.num_positives}
+
+
+def loss_sums(
+    outputs: Outputs,
+    batch: Batch,
+    *,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    top_k: int = 9,
+) -> LossSums:
+  """The sums of each image that `loss` normalises; same arguments.
+
+  An image's sums do not depend on what it is batched with.
+  """
+  _check(outputs)
+  if batch.targets is None:
+    raise ValueError('batch.targets=None: the dense loss needs ground truth')
+  targets = jax.tree.map(jnp.asarray, batch.targets)
+  matched = assign.assign_atss(
+      outputs.anchors,
+      outputs.valid,
+      targets.boxes,
+      targets.valid & ~targets.crowd,
+      level_sizes=outputs.level_sizes,
+      top_k=top_k,
+  )
+  positive = matched >= 0
+  box, quality, weight = _box_losses(outputs, targets.boxes, matched)
+  # Recomputed in the backward pass: the residuals of this [b r t] array would
+  # be several times its size.
+  token_loss = jax.checkpoint(
+      functools.partial(_token_losses, alpha=alpha, gamma=gamma)
+  )
+  token = token_loss(
+      outputs.logits,
+      _token_targets(targets.tokens, matched),
+      outputs.valid,
+      jnp.asarray(batch.prompt.mask),
+  )
+  return LossSums(
+      token=token,
+      box=jnp.sum(box, axis=1),
+      centerness=jnp.sum(quality, axis=1),
+      weight=jnp.sum(weight, axis=1),
+      num_positives=jnp.sum(positive, axis=1, dtype=jnp.float32),
+  )
+
+
+def _check(outputs: Outputs) -> None:
+  """Raises a ValueError if `outputs` are not those of a dense head."""
+  for name in ('quality', 'anchors'):
+    if getattr(outputs, name) is None:
+      raise ValueError(f'outputs.{name}=None: the dense objective needs it')
+  num_regions = sum(h * w for h, w in outputs.level_sizes)
+  if num_regions != outputs.logits.shape[1]:
+    raise ValueError(
+        f'outputs.level_sizes={outputs.level_sizes} hold {num_regions} regions,'
+        f' the logits {outputs.logits.shape[1]}'
+    )
+
+
+def _token_targets(
+    tokens: Bool[Array, 'b m t'], matched: Int[Array, 'b r']
+) -> Bool[Array, 'b r t']:
+  """The tokens that each region should score: those of its box, or none."""
+  positive = (matched >= 0)[..., None]
+  own = jnp.take_along_axis(tokens, jnp.maximum(matched, 0)[..., None], axis=1)
+  if tokens.shape[-1] < _FULL_LENGTH:
+    return positive & own
+  no_object = jnp.arange(tokens.shape[-1]) == _FULL_LENGTH - 1
+  return jnp.where(positive, own, no_object)
+
+
+def _token_losses(
+    logits: Float[Array, 'b r t'],
+    targets: Bool[Array, 'b r t'],
+    valid: Bool[Array, 'b r'],
+    word_mask: Bool[Array, 'b t'],
+    *,
+    alpha: float,
+    gamma: float,
+) -> Float[Array, 'b']:
+  """Sums of focal losses over the valid regions of each image."""
+  logits = jnp.where(valid[..., None], logits, 0.0)
+  pairs = losses.region_word_focal_loss(
+      logits, targets, word_mask=word_mask, alpha=alpha, gamma=gamma
+  )
+  return jnp.sum(pairs, axis=(1, 2), where=valid[..., None])
+
+
+def _box_losses(
+    outputs: Outputs, boxes: Float[Array, 'b m 4'], matched: Int[Array, 'b r']
+) -> tuple[Float[Array, 'b r'], Float[Array, 'b r'], Float[Array, 'b r']]:
+  """(weighted GIoU loss, centerness loss, centerness); zero at negatives."""
+  positive = matched >= 0
+  index = jnp.maximum(matched, 0)[..., None]
+  targets = jnp.take_along_axis(boxes, index, axis=1)
+  # Negatives compare their anchor with itself, which is finite whatever the
+  # network predicts there, so that the gradient through `where` is zero.
+  targets = jnp.where(positive[..., None], targets, outputs.anchors)
+  predicted = jnp.where(positive[..., None], outputs.boxes, outputs.anchors)
+  # The coder limits how much larger than its anchor a box can be; targets pass
+  # through it as in GLIP, so that they are never out of reach.
+  deltas = box_ops.encode_boxes(targets, outputs.anchors)
+  targets = box_ops.decode_boxes(deltas, outputs.anchors)
+  weight = losses.centerness(outputs.anchors, targets)
+  box = weight * losses.giou_loss(predicted, targets)
+  quality = losses.sigmoid_cross_entropy(
+      jnp.where(positive, outputs.quality, 0.0), weight
+  )
+  return tuple(jnp.where(positive, x, 0.0) for x in (box, quality, weight))
+
+
+def decode(
+    outputs: Outputs,
+    batch: Batch,
+    *,
+    score_threshold: float = 0.05,
+    pre_nms_top_k: int = 1000,
+    nms_threshold: float = 0.6,
+    max_detections: int = 100,
+    aggregate: Literal['mean', 'max'] = 'mean',
+) -> Detections:
+  """Turns outputs into detections, as GLIP's ATSS post-processor.
+
+  A (region, phrase) pair is a candidate if its phrase score is above the
+  threshold; the best of each level by phrase score times centerness survive,
+  are clipped, suppressed per phrase over all levels, and scored by the root of
+  that product. Two deliberate differences: detections come best first, and
+  ties never make them more than `max_detections`.
+
+  Args:
+    outputs: of the model; needs `quality`, `anchors` and `level_sizes`.
+    batch: its `size` and `prompt.spans` are used.
+    score_threshold: phrase scores at or below it are no candidates.
+    pre_nms_top_k: candidates per level.
+    nms_threshold: IoU above which the worse of two boxes goes.
+    max_detections: size k of the result.
+    aggregate: 'mean' or 'max' over the tokens of a phrase.
+
+  Returns:
+    Detections, best first. Phrases without tokens have none.
+
+  Raises:
+    ValueError: if `outputs` lack what is needed or `aggregate` is unknown.
+  """
+  _check(outputs)
+  spans = jnp.asarray(batch.prompt.spans)
+  scores = phrases.phrase_scores(
+      jax.nn.sigmoid(outputs.logits.astype(jnp.float32)), spans, mode=aggregate
+  )
+  candidate = scores > score_threshold
+  candidate &= jnp.any(spans, axis=-1)[:, None] & outputs.valid[..., None]
+  scores *= jax.nn.sigmoid(outputs.quality.astype(jnp.float32))[..., None]
+  boxes = box_ops.clip_boxes(outputs.boxes, jnp.asarray(batch.size))
+  decode_image = functools.partial(
+      _decode_image,
+      level_sizes=outputs.level_sizes,
+      pre_nms_top_k=pre_nms_top_k,
+      nms_threshold=nms_threshold,
+      max_detections=max_detections,
+  )
+  # Both factors of a candidate's score are positive: -1 marks all the others.
+  return jax.vmap(decode_image)(jnp.where(candidate, scores, -1.0), boxes)
+
+
+def _decode_image(
+    scores: Float[Array, 'r c'],
+    boxes: Float[Array, 'r 4'],
+    *,
+    level_sizes: tuple[tuple[int, int], ...],
+    pre_nms_top_k: int,
+    nms_threshold: float,
+    max_detections: int,
+) -> Detections:
+  """Detections of one image; candidates are the scores that are not below 0."""
+  found, start = [], 0
+  for height, width in level_sizes:
+    level = lax.slice_in_dim(scores, start, start + height * width)
+    best, region, label = _best_pairs(level, pre_nms_top_k)
+    found.append((best, region + start, label))
+    start += height * width
+  best, region, label = (jnp.concatenate(x) for x in zip(*found, strict=True))
+  best = jnp.where(best >= 0, jnp.sqrt(jnp.abs(best)), -1.0)
+  kept = nms.non_max_suppression(
+      boxes[region],
+      best,
+      label,
+      best >= 0,
+      threshold=nms_threshold,
+      max_outputs=max_detections,
+  )
+  valid = kept >= 0
+  return Detections(
+      boxes=jnp.where(valid[:, None], boxes[region[kept]], 0.0),
+      scores=jnp.where(valid, best[kept], 0.0),
+      labels=jnp.where(valid, label[kept], 0),
+      valid=valid,
+  )
+
+
+def _best_pairs(
+    scores: Float[Array, 'r c'], top_k: int
+) -> tuple[Float[Array, 'k'], Int[Array, 'k'], Int[Array, 'k']]:
+  """(score, region, phrase) of the best entries, ties in order of the regions.
+
+  The best k entries lie in the k regions whose own best entries are best, so
+  a short top-k over regions spares a long one over all entries; regions stay
+  in order, which keeps ties as they would be without this step.
+  """
+  num_regions, num_phrases = scores.shape
+  regions = jnp.arange(num_regions)
+  if num_regions > top_k:
+    regions = jnp.sort(lax.top_k(jnp.max(scores, axis=1), top_k)[1])
+    scores = scores[regions]
+  best, index = lax.top_k(scores.reshape(-1), min(top_k, scores.size))
+  return best, regions[index // num_phrases], index % num_phrases

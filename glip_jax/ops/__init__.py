@@ -1,0 +1,1 @@
+"""Pure jnp operations: no flax, no configs."""

@@ -1,0 +1,58 @@
+"""From token scores to phrase scores."""
+
+from typing import Literal
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+
+def phrase_scores(
+    probabilities: Float[Array, 'b r t'],
+    spans: Bool[Array, 'b c t'],
+    *,
+    mode: Literal['mean', 'max'] = 'mean',
+) -> Float[Array, 'b r c']:
+  """Scores every region against every phrase.
+
+  The one conversion from tokens to phrases; GLIP's SCORE_AGG.
+
+  Args:
+    probabilities: sigmoids of the region-word logits, in [0, 1].
+    spans: True at the tokens that name phrase c.
+    mode: 'mean' or 'max' over the tokens of the phrase.
+
+  Returns:
+    Scores in [0, 1]; 0 for a phrase without tokens.
+
+  Raises:
+    ValueError: if `mode` is neither.
+  """
+  if mode not in _MODES:
+    raise ValueError(f'mode={mode!r} is not one of {tuple(_MODES)}')
+  return _MODES[mode](probabilities, spans)
+
+
+def _mean(
+    probabilities: Float[Array, 'b r t'], spans: Bool[Array, 'b c t']
+) -> Float[Array, 'b r c']:
+  count = jnp.maximum(jnp.sum(spans, axis=-1), 1)
+  # Accelerators would otherwise round the probabilities to bfloat16 or TF32.
+  total = jnp.einsum(
+      'brt,bct->brc',
+      probabilities,
+      spans.astype(probabilities.dtype),
+      precision=lax.Precision.HIGHEST,
+  )
+  return total / count[:, None, :]
+
+
+def _max(
+    probabilities: Float[Array, 'b r t'], spans: Bool[Array, 'b c t']
+) -> Float[Array, 'b r c']:
+  # The [b r c t] array exists only inside the fused reduction.
+  pairs = jnp.where(spans[:, None], probabilities[:, :, None], 0.0)
+  return jnp.max(pairs, axis=-1)
+
+
+_MODES = {'mean': _mean, 'max': _max}

@@ -1,0 +1,184 @@
+"""Loading of lower-casing BERT WordPiece tokenizers.
+
+Whatever a tokenizer is loaded from, it comes back without truncation and
+padding: prompts.py decides on both, because a silently cut prompt loses
+categories.
+"""
+
+import functools
+import os
+import pathlib
+from typing import TYPE_CHECKING
+
+from glip_jax import errors
+
+if TYPE_CHECKING:
+  import tokenizers
+  import transformers
+
+SHAPES = 'shapes'
+_SHAPES_VOCAB = pathlib.Path(__file__).with_name('shapes_vocab.txt')
+_SPECIALS = {
+    'pad_token': '[PAD]',
+    'unk_token': '[UNK]',
+    'cls_token': '[CLS]',
+    'sep_token': '[SEP]',
+    'mask_token': '[MASK]',
+}
+
+
+@functools.lru_cache(maxsize=16)
+def load_tokenizer(name: str) -> 'transformers.PreTrainedTokenizerFast':
+  """Loads a tokenizer, once per process and name.
+
+  Turns off the thread pool of the tokenizers library unless
+  TOKENIZERS_PARALLELISM is set: prompts are encoded one at a time, and the
+  pool would dead-lock or warn in forked data workers.
+
+  Args:
+    name: 'shapes' (the small vocabulary that comes with the package), the path
+      of a WordPiece `vocab.txt` (one piece per line, lower-cased), the path of
+      a `tokenizer.json`, a folder that holds one of the two, or the name of a
+      tokenizer on the Hugging Face hub, such as 'bert-base-uncased'.
+
+  Returns:
+    A tokenizer with [PAD], [UNK], [CLS] and [SEP], without truncation.
+
+  Raises:
+    UserError: there is no such file, the file is no vocabulary, or the hub
+      cannot be reached and holds no cached copy.
+  """
+  os.environ.setdefault('TOKENIZERS_PARALLELISM', 'false')
+  if name == SHAPES:
+    return _from_file(_SHAPES_VOCAB)
+  path = pathlib.Path(name).expanduser()
+  if path.is_dir():
+    path = _file_in_folder(path)
+  if path.is_file():
+    return _from_file(path)
+  if path.suffix in ('.txt', '.json') or name.startswith(('/', '.', '~')):
+    raise errors.UserError(
+        f'tokenizer={name!r} does not exist: pass an existing vocab.txt,'
+        f" tokenizer.json or folder, a hub name, or '{SHAPES}'"
+    )
+  return _from_hub(name)
+
+
+def _file_in_folder(folder: pathlib.Path) -> pathlib.Path:
+  """Returns the tokenizer file of a folder."""
+  for name in ('tokenizer.json', 'vocab.txt'):
+    if (folder / name).is_file():
+      return folder / name
+  raise errors.UserError(
+      f"tokenizer='{folder}' holds neither tokenizer.json nor vocab.txt: pass"
+      ' a folder with one of them, or the file itself'
+  )
+
+
+def _from_file(path: pathlib.Path) -> 'transformers.PreTrainedTokenizerFast':
+  """Reads a tokenizer.json, or a vocab.txt if it does not end in .json."""
+  try:
+    text = path.read_text(encoding='utf-8-sig')
+  except UnicodeDecodeError as error:
+    raise errors.UserError(
+        f"tokenizer='{path}' is not UTF-8 text: pass a vocab.txt with one"
+        ' piece per line, or a tokenizer.json'
+    ) from error
+  if path.suffix == '.json':
+    backend = _parse_json(text, path)
+  else:
+    backend = _build_word_piece(_parse_vocab(text, path))
+  return _wrap(backend, path)
+
+
+def _parse_json(text: str, path: pathlib.Path) -> 'tokenizers.Tokenizer':
+  """Reads the serialisation of the tokenizers library."""
+  import tokenizers
+
+  try:
+    return tokenizers.Tokenizer.from_str(text)
+  except Exception as error:  # The library raises nothing more specific.
+    raise errors.UserError(
+        f"tokenizer='{path}' is not a tokenizer.json ({error}): pass the file"
+        ' that transformers writes with save_pretrained'
+    ) from error
+
+
+def _parse_vocab(text: str, path: pathlib.Path) -> dict[str, int]:
+  """Reads one piece per line; the line number, from 0, is the id."""
+  pieces = text.rstrip().splitlines()
+  vocab = {piece.strip(): index for index, piece in enumerate(pieces)}
+  missing = [piece for piece in _SPECIALS.values() if piece not in vocab]
+  if missing:
+    raise errors.UserError(
+        f"tokenizer='{path}' has no line {missing[0]!r}: pass a WordPiece"
+        ' vocab.txt, one piece per line, as BERT has it'
+    )
+  if len(vocab) != len(pieces):
+    raise errors.UserError(
+        f"tokenizer='{path}' has {len(pieces) - len(vocab)} repeated lines:"
+        ' every piece must stand once, for its line is its id'
+    )
+  return vocab
+
+
+def _build_word_piece(vocab: dict[str, int]) -> 'tokenizers.Tokenizer':
+  """Puts together what BERT base uncased does to a text.
+
+  By hand, because the constructors of transformers took the vocabulary under
+  another keyword in each major version and ignore the one they do not know.
+  """
+  from tokenizers import Tokenizer
+  from tokenizers import decoders
+  from tokenizers import models
+  from tokenizers import normalizers
+  from tokenizers import pre_tokenizers
+  from tokenizers import processors
+
+  tokenizer = Tokenizer(models.WordPiece(vocab, unk_token='[UNK]'))
+  tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+  tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+  tokenizer.post_processor = processors.BertProcessing(
+      sep=('[SEP]', vocab['[SEP]']), cls=('[CLS]', vocab['[CLS]'])
+  )
+  tokenizer.decoder = decoders.WordPiece()
+  return tokenizer
+
+
+def _wrap(
+    backend: 'tokenizers.Tokenizer', path: pathlib.Path
+) -> 'transformers.PreTrainedTokenizerFast':
+  """Makes a transformers tokenizer that neither truncates nor pads."""
+  import transformers
+
+  for piece in _SPECIALS.values():
+    if backend.token_to_id(piece) is None:
+      raise errors.UserError(
+          f"tokenizer='{path}' has no {piece} token: pass a tokenizer of the"
+          ' BERT family'
+      )
+  # Files of sentence encoders have both baked in, often at 128 tokens.
+  backend.no_truncation()
+  backend.no_padding()
+  return transformers.PreTrainedTokenizerFast(
+      tokenizer_object=backend, **_SPECIALS
+  )
+
+
+def _from_hub(name: str) -> 'transformers.PreTrainedTokenizerFast':
+  """Downloads the tokenizer.json of a repository, or takes the cached one."""
+  import huggingface_hub
+
+  try:
+    # The cache first: offline, the library retries for half a minute.
+    path = huggingface_hub.try_to_load_from_cache(name, 'tokenizer.json')
+    if not isinstance(path, str):
+      path = huggingface_hub.hf_hub_download(name, 'tokenizer.json')
+  except Exception as error:  # Each version of the library has its own kinds.
+    reason = ' '.join(str(error).split())[:120]
+    raise errors.UserError(
+        f'tokenizer={name!r} is neither a file nor available from the hub'
+        f' ({reason}): pass the path of its vocab.txt or tokenizer.json, or'
+        f" '{SHAPES}'"
+    ) from error
+  return _from_file(pathlib.Path(path))

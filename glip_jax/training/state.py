@@ -1,0 +1,111 @@
+"""The train state: everything that a step changes and a checkpoint holds."""
+
+from collections.abc import Callable
+from typing import Any
+
+from flax import struct
+import jax
+import jax.numpy as jnp
+
+from glip_jax import types
+from glip_jax.training import optimizer as optimizer_lib
+
+
+@struct.dataclass
+class TrainState:
+  """Step, parameters, optimizer state and averaged parameters.
+
+  Attributes:
+    step: int32 scalar, number of steps taken.
+    params: tree of parameters.
+    opt_state: state of the optimizer.
+    ema: exponential moving average of the parameters, or None.
+  """
+
+  step: jax.Array
+  params: Any
+  opt_state: Any
+  ema: Any = None
+
+  @property
+  def best_params(self) -> Any:
+    """The parameters to evaluate: the average if one is kept."""
+    return self.params if self.ema is None else self.ema
+
+
+def make_init_params(
+    recipe: Any, batch: types.Batch, seed: int
+) -> Callable[[], Any]:
+  """A pure function that draws the initial parameters of a recipe.
+
+  Args:
+    recipe: what `glip_jax.models.build.build` returns.
+    batch: any batch; its shapes alone matter, and one image of it.
+    seed: seed of the random draw.
+
+  Returns:
+    A function without arguments, to be traced.
+  """
+  first = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), batch)
+
+  def init_params() -> Any:
+    one = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
+    image = recipe.normalize(one)
+    prompt = one.prompt
+    key = jax.random.key(seed)
+    variables = recipe.model.init(
+        key, image, one.extent, prompt.ids, prompt.mask
+    )
+    return variables['params']
+
+  return init_params
+
+
+def make_state(
+    params: Any, optimizer: optimizer_lib.Optimizer, *, ema: bool
+) -> TrainState:
+  """The state before the first step.
+
+  Args:
+    params: initial parameters.
+    optimizer: from `make_optimizer`.
+    ema: True keeps a moving average, which starts at the parameters.
+  """
+  return TrainState(
+      step=jnp.zeros((), jnp.int32),
+      params=params,
+      opt_state=optimizer.transform.init(params),
+      ema=jax.tree.map(jnp.copy, params) if ema else None,
+  )
+
+
+def abstract_params(init_params: Callable[[], Any]) -> Any:
+  """Shapes of the parameters, without computing or allocating them."""
+  return jax.eval_shape(init_params)
+
+
+def abstract_state(
+    params: Any, optimizer: optimizer_lib.Optimizer, *, ema: bool
+) -> TrainState:
+  """Shapes of the whole state, from the shapes of the parameters."""
+  return jax.eval_shape(lambda p: make_state(p, optimizer, ema=ema), params)
+
+
+def with_shardings(abstract: Any, shardings: Any) -> Any:
+  """Abstract arrays that know where they live, as restoring wants them."""
+
+  def attach(leaf, sharding):
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+  return jax.tree.map(attach, abstract, shardings)
+
+
+def materialise(make: Callable[..., Any], shardings: Any, *args: Any) -> Any:
+  """Runs `make` so that each leaf is created where it belongs.
+
+  Args:
+    make: a traceable function.
+    shardings: tree of shardings like its result.
+    *args: arguments of `make`.
+  """
+  return jax.jit(make, out_shardings=shardings)(*args)

@@ -1,0 +1,87 @@
+"""The pure training step and the pure prediction, for any recipe."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from glip_jax import types
+from glip_jax.training import optimizer as optimizer_lib
+from glip_jax.training import state as state_lib
+
+Metrics = dict[str, jax.Array]
+Step = Callable[
+    [state_lib.TrainState, types.Batch], tuple[state_lib.TrainState, Metrics]
+]
+
+
+def make_train_step(
+    recipe: Any,
+    optimizer: optimizer_lib.Optimizer,
+    *,
+    ema_decay: float = 0.0,
+    seed: int = 0,
+) -> Step:
+  """Builds `step(state, batch) -> (state, metrics)`, to be jitted.
+
+  Everything random is drawn from `seed` folded with the step, so a resumed run
+  repeats the uninterrupted one and no random state is saved.
+
+  Args:
+    recipe: model, loss and forward, from `glip_jax.models.build.build`.
+    optimizer: from `make_optimizer`.
+    ema_decay: decay of `state.ema`; unused where the state keeps none.
+    seed: seed of dropout and the like.
+
+  Returns:
+    The step. Its metrics are float32 scalars: `loss`, the recipe's parts of
+    it, `grad_norm` (of the trained parameters, before clipping), `param_norm`
+    and `lr`, the base learning rate of this step.
+  """
+
+  def step(state, batch):
+    key = jax.random.fold_in(jax.random.key(seed), state.step)
+
+    def loss_fn(params):
+      outputs = recipe.forward(params, batch, train=True, rngs={'dropout': key})
+      return recipe.loss(outputs, batch)
+
+    grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+    (loss, parts), grads = grad_fn(state.params)
+    updates, opt_state = optimizer.transform.update(
+        grads, state.opt_state, state.params
+    )
+    params = optax.apply_updates(state.params, updates)
+    ema = state.ema
+    if ema is not None:
+      ema = optax.incremental_update(params, ema, 1 - ema_decay)
+    metrics = {
+        **parts,
+        'loss': loss,
+        'grad_norm': _trained_norm(grads, optimizer.trained),
+        'param_norm': optax.global_norm(params),
+        'lr': optimizer.schedule(state.step),
+    }
+    state = state_lib.TrainState(state.step + 1, params, opt_state, ema)
+    return state, jax.tree.map(lambda x: x.astype(jnp.float32), metrics)
+
+  return step
+
+
+def make_predict_step(
+    recipe: Any,
+) -> Callable[[Any, types.Batch], types.Detections]:
+  """Builds `predict(params, batch) -> Detections`, to be jitted."""
+
+  def predict(params, batch):
+    return recipe.decode(recipe.forward(params, batch), batch)
+
+  return predict
+
+
+def _trained_norm(grads: Any, trained: Any) -> jax.Array:
+  """Global norm over the trained leaves; the others are never computed."""
+  pairs = zip(jax.tree.leaves(grads), jax.tree.leaves(trained), strict=True)
+  return optax.global_norm([grad for grad, train in pairs if train])

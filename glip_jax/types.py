@@ -1,0 +1,129 @@
+"""The values that flow between data, models, objectives and evaluators.
+
+Axis letters: b batch, h w image, r regions, t tokens, c phrases, m ground-truth
+boxes, k detections, d width. Boxes are xyxy, float32, in pixels of the resized
+input image. A single element of a data pipeline is the same struct without b.
+"""
+
+from typing import Any
+
+from flax import struct
+
+# Arrays are numpy on the host and jax on the device, so they carry no type
+# that would reject one of the two; shapes stand in the docstrings.
+Array = Any
+
+
+@struct.dataclass
+class Prompt:
+  """A tokenised prompt and where its phrases stand in it.
+
+  Attributes:
+    ids: int[b t] token ids, [CLS] and [SEP] included.
+    mask: bool[b t] False at padding tokens.
+    spans: bool[b c t] the tokens that name phrase c; all False for padding.
+  """
+
+  ids: Array
+  mask: Array
+  spans: Array
+
+
+@struct.dataclass
+class Targets:
+  """Ground truth, padded to a fixed number of boxes.
+
+  Attributes:
+    boxes: float32[b m 4] xyxy, pixels of the input image.
+    phrase: int[b m] index of the (first) phrase that names the box.
+    tokens: bool[b m t] every token that names the box.
+    valid: bool[b m] False at padding rows.
+    crowd: bool[b m] True at crowd regions, which never are positives.
+  """
+
+  boxes: Array
+  phrase: Array
+  tokens: Array
+  valid: Array
+  crowd: Array
+
+
+@struct.dataclass
+class Batch:
+  """What a model is trained and evaluated on.
+
+  Attributes:
+    image: uint8[b h w 3] RGB, top-left aligned in the canvas.
+    size: int[b 2] (h, w) of the picture before padding; detections are
+      clipped to it, and pixels beyond it are zero after normalisation.
+    extent: int[b 2] (h, w) that the network treats as the image: `size`
+      rounded up to a multiple of 32 unless a caller says otherwise.
+    scale: float32[b 2] (y, x) factor from original to input pixels.
+    id: int32[b] index of the record in its source, -1 for batch padding.
+    prompt: the prompt of each image.
+    targets: ground truth, or None where there is none.
+  """
+
+  image: Array
+  size: Array
+  extent: Array
+  scale: Array
+  id: Array
+  prompt: Prompt
+  targets: Targets | None = None
+
+
+@struct.dataclass
+class Text:
+  """Encoded prompts; reusable for every image with the same prompt.
+
+  Attributes:
+    tokens: float[b t d] last hidden layer of the text encoder.
+    mask: bool[b t] False at padding tokens.
+  """
+
+  tokens: Array
+  mask: Array
+
+
+@struct.dataclass
+class Outputs:
+  """Regions scored against tokens: the one output type of every detector.
+
+  Attributes:
+    logits: float32[b r t] region-word alignment.
+    boxes: float32[b r 4] decoded xyxy boxes.
+    quality: float32[b r] logits of localisation quality (centerness), or None.
+    anchors: float32[b r 4] the anchors that boxes are relative to, or None.
+    valid: bool[b r] False at regions outside an image's extent.
+    aux: outputs of intermediate decoder layers, first to last.
+    level_sizes: (h, w) of each pyramid level, static; regions are the levels
+      one after the other, rows first.
+  """
+
+  logits: Array
+  boxes: Array
+  quality: Array | None
+  anchors: Array | None
+  valid: Array
+  aux: tuple['Outputs', ...] = ()
+  level_sizes: tuple[tuple[int, int], ...] = struct.field(
+      pytree_node=False, default=()
+  )
+
+
+@struct.dataclass
+class Detections:
+  """A fixed number of detections for each image, best first.
+
+  Attributes:
+    boxes: float32[b k 4] xyxy, input pixels, clipped to the picture.
+    scores: float32[b k] in [0, 1]; 0 where not valid.
+    labels: int[b k] 0-based phrase index.
+    valid: bool[b k] False at padding.
+  """
+
+  boxes: Array
+  scores: Array
+  labels: Array
+  valid: Array

@@ -1,0 +1,21 @@
+"""Fixtures shared by all tests: where the reference arrays are."""
+
+import os
+import pathlib
+
+import pytest
+
+
+@pytest.fixture(scope='session')
+def golden() -> pathlib.Path:
+  """Folder of the reference arrays that travel with the project."""
+  return pathlib.Path(__file__).parent / 'golden'
+
+
+@pytest.fixture(scope='session')
+def shared() -> pathlib.Path:
+  """Folder with `reference/` and `data/`, or a skip that says what is missing."""
+  folder = os.environ.get('GLIP_JAX_SHARED')
+  if not folder:
+    pytest.skip('GLIP_JAX_SHARED is not set: no shared data on this machine')
+  return pathlib.Path(folder)
