@@ -5,17 +5,16 @@ ml_collections file, overridden by `--config.key.subkey=value`. `save` writes
 what was trained to the workdir, `load` reads it back.
 """
 
-from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import difflib
 import json
 import os
-import pathlib
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from absl import app
-from absl import flags
+from absl import app, flags
+from etils import epath
 from ml_collections import config_dict
 
 from glip_jax import errors
@@ -66,9 +65,9 @@ def fill(cls: type[T], config: Mapping[str, Any] | None, what: str) -> T:
 
 def save(config: config_dict.ConfigDict, workdir: str | os.PathLike):
   """Writes the config to the workdir, whole or not at all."""
-  path = pathlib.Path(workdir) / CONFIG_FILE
+  path = epath.Path(workdir) / CONFIG_FILE
   path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_suffix('.partial')
+  partial = path.with_name(CONFIG_FILE + '.partial')
   partial.write_text(to_json(config))
   partial.replace(path)
 
@@ -79,7 +78,7 @@ def load(workdir: str | os.PathLike) -> config_dict.ConfigDict:
   Raises:
     UserError: if there is none.
   """
-  path = pathlib.Path(workdir) / CONFIG_FILE
+  path = epath.Path(workdir) / CONFIG_FILE
   if not path.exists():
     raise errors.UserError(
         f'{path} does not exist: give the --workdir of a training run, or the'

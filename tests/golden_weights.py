@@ -13,8 +13,7 @@ import zlib
 
 import numpy as np
 
-from glip_jax.models import build
-from glip_jax.models import variants
+from glip_jax.models import build, variants
 from glip_jax.weights import glip
 
 # pattern -> (kind, center, spread). 'fan': spread / sqrt(inputs), 'fan_out':

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 import json
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from glip_jax.data.faults import Report
@@ -58,7 +58,7 @@ def read_json(path: str | os.PathLike[str], *, name: str) -> dict[str, Any]:
 
 
 def entries(
-    content: Mapping[str, Any], key: str, report: Report, *, file: str
+    content: Mapping[str, Any], key: str, report: Report
 ) -> list[tuple[str, dict[str, Any]]]:
   """Returns (name for messages, entry) of the dicts in a list of the file.
 
@@ -67,8 +67,8 @@ def entries(
   """
   if not isinstance(content.get(key), list):
     raise UserError(
-        f'{file} has no list {key!r} (keys: {", ".join(content) or "none"});'
-        f' add it'
+        f'{report.file} has no list {key!r} (it has'
+        f' {", ".join(content) or "no keys"}); add it'
     )
   named = []
   for position, entry in enumerate(content[key]):

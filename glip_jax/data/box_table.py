@@ -6,13 +6,13 @@ a name says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 import dataclasses
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from jaxtyping import Bool, Float, Int
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from glip_jax.data.annotation_files import read_id
 from glip_jax.data.faults import Report
@@ -35,11 +35,11 @@ class Boxes:
     area: area that the file states (of a mask where it has one); NaN if none.
   """
 
-  offset: Int[np.ndarray, 'n+1']
+  offset: Int[np.ndarray, n + 1]
   xywh: Float[np.ndarray, 'm 4']
-  label: Int[np.ndarray, 'm']
-  crowd: Bool[np.ndarray, 'm']
-  area: Float[np.ndarray, 'm']
+  label: Int[np.ndarray, m]
+  crowd: Bool[np.ndarray, m]
+  area: Float[np.ndarray, m]
 
   def rows(self, index: int) -> slice:
     """Rows of the boxes of a picture."""
@@ -78,9 +78,11 @@ def read_boxes(
     note = box_note(box, pictures.sizes[index])
     if note:
       report.note(note, name)
-    what = label(annotation, index, name)
     # Only the sides decide here: where a picture ends is known when it is read.
-    if what is not None and box[2] * box[3] > 0:
+    if not box[2] * box[3]:
+      continue
+    what = label(annotation, index, name)
+    if what is not None:
       crowd = _is_set(annotation, 'iscrowd') or _is_set(annotation, 'ignore')
       rows.append((index, box, what, crowd, _stated_area(annotation)))
   return _as_table(rows, len(pictures.ids))
@@ -113,14 +115,16 @@ def box_note(
   if size is None:
     return ''
   if x >= size[1] or y >= size[0] or x + width <= 0 or y + height <= 0:
-    return 'box outside its picture, dropped'
+    return 'box outside its picture'
   beyond = max(-x, -y, x + width - size[1], y + height - size[0])
-  return 'box clipped to its picture' if beyond > _BORDER_PIXELS else ''
+  return (
+      'box that leaves its picture, clipped' if beyond > _BORDER_PIXELS else ''
+  )
 
 
 def clip_boxes(
     xywh: Float[np.ndarray, 'm 4'], size: tuple[int, int]
-) -> tuple[Float[np.ndarray, 'm 4'], Bool[np.ndarray, 'm']]:
+) -> tuple[Float[np.ndarray, 'm 4'], Bool[np.ndarray, m]]:
   """Clips boxes to a picture.
 
   Args:
@@ -137,39 +141,63 @@ def clip_boxes(
   return corners, (corners[:, 2:] > corners[:, :2]).all(axis=1)
 
 
-def truth_annotations(
-    boxes: Boxes, index: int, size: tuple[int, int]
-) -> list[dict[str, Any]]:
-  """Returns the boxes of a picture as COCO annotations, without ids.
+def truth(
+    pictures: Pictures,
+    boxes: Boxes,
+    size: Callable[[int], tuple[int, int] | None],
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+  """Returns the entries of `images` and `annotations` of a COCO data set.
 
-  Boxes that leave the picture by a pixel or less stay exactly as the file has
-  them, so that scores are those of any other evaluator; others are clipped.
+  Boxes that leave their picture by a pixel or less stay exactly as the file
+  has them, so that scores are those of any other evaluator; others are clipped.
 
   Args:
+    pictures: table of pictures.
     boxes: table of boxes.
-    index: which picture.
-    size: (h, w) of the picture.
+    size: (h, w) of a picture, or None to leave it out.
 
   Returns:
-    Dicts with bbox (xywh), area, iscrowd, and the label as `category_id`.
+    Images with id, file_name, height and width; annotations with id (from 1, as
+    the COCO code takes 0 for "no match"), image_id, bbox (xywh), area, iscrowd,
+    and with the label as category_id.
   """
+  images, annotations = [], []
+  for index, identity in enumerate(pictures.ids):
+    height_width = size(index)
+    if height_width is None:
+      continue
+    height, width = height_width
+    images.append({
+        'id': identity,
+        'file_name': pictures.files[index],
+        'height': height,
+        'width': width,
+    })
+    for entry in _truth_of(boxes, index, height_width):
+      number = {'id': len(annotations) + 1, 'image_id': identity}
+      annotations.append(number | entry)
+  return images, annotations
+
+
+def _truth_of(
+    boxes: Boxes, index: int, size: tuple[int, int]
+) -> list[dict[str, Any]]:
   rows = boxes.rows(index)
   corners, usable = clip_boxes(boxes.xywh[rows], size)
-  annotations = []
+  entries = []
   for row in np.flatnonzero(usable):
     xywh = tuple(boxes.xywh[rows][row].tolist())
     area = float(boxes.area[rows][row])
     if box_note(xywh, size):
       x1, y1, x2, y2 = corners[row].tolist()
       xywh, area = (x1, y1, x2 - x1, y2 - y1), math.nan
-    annotations.append({
+    entries.append({
         'category_id': int(boxes.label[rows][row]),
         'bbox': list(xywh),
         'area': area if area > 0 else xywh[2] * xywh[3],
         'iscrowd': int(boxes.crowd[rows][row]),
     })
-  return annotations
-
+  return entries
 
 
 def _report_orphan(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import difflib
 import os
-from typing import Any
 import unicodedata
-
-from absl import logging
+from collections.abc import Sequence
+from typing import Any
 
 from glip_jax.data import annotation_files, box_table, picture_table
 from glip_jax.data.faults import Report
-from glip_jax.data.images import BadImage, image_size, read_image
+from glip_jax.data.opened_pictures import OpenedPictures
 from glip_jax.data.records import Record
 from glip_jax.errors import UserError
 from glip_jax.text import prompts
@@ -56,32 +54,27 @@ class CocoSource:
         usable picture or class, or a record is broken and to be refused.
     """
     self.bad_records = bad_records
-    self._file = os.fspath(annotations)
-    self.report = Report(self._file, bad_records=bad_records)
+    self.report = Report(os.fspath(annotations), bad_records=bad_records)
     content = annotation_files.read_json(annotations, name='annotations')
     self._pictures = picture_table.read_pictures(
-        self._entries(content, 'images'), images, self.report
+        annotation_files.entries(content, 'images', self.report),
+        images,
+        self.report,
     )
     classes = self._read_classes(content)
     self.names = choose_names(
         tuple(dict.fromkeys(classes.values())),
         names=names,
         exclude=exclude,
-        file=self._file,
+        file=self.report.file,
     )
     # Two ids of one name are one class, under the first of the ids.
     ids = {name: key for key, name in reversed(classes.items())}
     self._category_ids = tuple(ids[name] for name in self.names)
     self._boxes = self._read_boxes(content, classes)
     self._text = prompts.from_names(self.names)
-    self._sizes: dict[int, tuple[int, int]] = {}
-    self._unreadable: set[int] = set()
+    self._opened = OpenedPictures(self._pictures, bad_records=bad_records)
     self.report.log()
-    if not len(self):
-      raise UserError(
-          f"{self._file} has no usable image ({self.report or 'its list'}"
-          " 'images' is empty); check it and the images folder"
-      )
 
   def __len__(self) -> int:
     return len(self._pictures.ids)
@@ -90,17 +83,14 @@ class CocoSource:
     """Reads a picture and its boxes.
 
     Raises:
+      IndexError: if there is no such record.
       BadImage: if the picture cannot be read.
     """
-    stated = self._pictures.sizes[index]
-    try:
-      image = read_image(self._pictures.path(index), annotated_size=stated)
-    except BadImage:
-      self._unreadable.add(index)
-      raise
-    self._sizes[index] = image.shape[:2]
+    image = self._opened.read(index)
     rows = self._boxes.rows(index)
-    boxes, usable = box_table.clip_boxes(self._boxes.xywh[rows], image.shape[:2])
+    boxes, usable = box_table.clip_boxes(
+        self._boxes.xywh[rows], image.shape[:2]
+    )
     return Record(
         image=image,
         boxes=boxes[usable],
@@ -129,25 +119,12 @@ class CocoSource:
     Raises:
       BadImage: if a picture cannot be read and bad records are to be refused.
     """
-    images, annotations = [], []
-    for index in range(len(self)):
-      size = self._size(index)
-      if size is None:
-        continue
-      identity = self.image_id(index)
-      images.append({
-          'id': identity,
-          'file_name': self._pictures.files[index],
-          'height': size[0],
-          'width': size[1],
-      })
-      for truth in box_table.truth_annotations(self._boxes, index, size):
-        truth |= {
-            'id': len(annotations) + 1,
-            'image_id': identity,
-            'category_id': self.category_id(truth['category_id']),
-        }
-        annotations.append(truth)
+    images, annotations = box_table.truth(
+        self._pictures, self._boxes, self._opened.size
+    )
+    for annotation in annotations:
+      label = annotation['category_id']
+      annotation['category_id'] = self.category_id(label)
     categories = [
         {'id': key, 'name': name}
         for key, name in zip(self._category_ids, self.names, strict=True)
@@ -158,47 +135,27 @@ class CocoSource:
         'categories': categories,
     }
 
-  def _size(self, index: int) -> tuple[int, int] | None:
-    """(h, w) of a picture, or None if it cannot be read and may be skipped."""
-    if index in self._unreadable:
-      return None
-    if index not in self._sizes:
-      try:
-        self._sizes[index] = image_size(
-            self._pictures.path(index),
-            annotated_size=self._pictures.sizes[index],
-        )
-      except BadImage as error:
-        if self.bad_records == 'raise':
-          raise
-        logging.warning('left out of the ground truth: %s', error)
-        self._unreadable.add(index)
-        return None
-    return self._sizes[index]
-
-  def _entries(
-      self, content: dict[str, Any], key: str
-  ) -> list[tuple[str, dict[str, Any]]]:
-    return annotation_files.entries(content, key, self.report, file=self._file)
-
   def _read_classes(
       self, content: dict[str, Any]
   ) -> dict[annotation_files.Id, str]:
     """Returns the name of each class, in the order of the ids."""
     classes: dict[annotation_files.Id, str] = {}
-    for entry, category in self._entries(content, 'categories'):
+    for entry, category in annotation_files.entries(
+        content, 'categories', self.report
+    ):
       key = annotation_files.read_id(category.get('id'))
       name = _class_name(category.get('name'))
       if key is None or not name:
         self.report.fault('class without id or name', f'{entry} {category!r}')
       elif classes.setdefault(key, name) != name:
         raise UserError(
-            f'{self._file}: category id {key!r} is both {classes[key]!r} and'
-            f' {name!r}; give each class an id of its own'
+            f'{self.report.file}: category id {key!r} is both {classes[key]!r}'
+            f' and {name!r}; give each class an id of its own'
         )
     if not classes:
       raise UserError(
-          f"{self._file} names no class; fill in 'categories' with id and name"
+          f"{self.report.file} names no class; fill in 'categories' with id and"
+          ' name'
       )
     self._note_equal_names(classes)
     return dict(sorted(classes.items(), key=_id_order))
@@ -229,7 +186,7 @@ class CocoSource:
     if 'annotations' not in content:
       self.report.note("file without 'annotations', so without boxes", 'all')
       content = {**content, 'annotations': []}
-    found = self._entries(content, 'annotations')
+    found = annotation_files.entries(content, 'annotations', self.report)
     return box_table.read_boxes(found, self._pictures, self.report, label)
 
 

@@ -30,6 +30,7 @@ class Report:
   was mended or is harmless: it never stops the program.
 
   Attributes:
+    file: name of the annotation file.
     counts: number of times that each kind of fault or note was seen.
     names: the first few names of each kind.
   """
@@ -38,10 +39,10 @@ class Report:
     """Starts an empty report.
 
     Args:
-      file: name of the annotation file, for the messages.
+      file: as in the attributes.
       bad_records: 'skip' or 'raise'.
     """
-    self._file = file
+    self.file = file
     self._bad_records = check_bad_records(bad_records)
     self.counts: dict[str, int] = {}
     self.names: dict[str, list[str]] = {}
@@ -58,7 +59,7 @@ class Report:
     """
     if self._bad_records == 'raise':
       raise UserError(
-          f"{self._file}: {kind}: {name}; mend the file, or set"
+          f'{self.file}: {kind}: {name}; mend the file, or set'
           " bad_records='skip' to leave it out"
       )
     self.note(kind, name)
@@ -84,4 +85,4 @@ class Report:
   def log(self) -> None:
     """Writes the report as one warning, or nothing if there were no faults."""
     if self.counts:
-      logging.warning('%s: %s', self._file, self)
+      logging.warning('%s: %s', self.file, self)

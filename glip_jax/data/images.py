@@ -8,9 +8,9 @@ from __future__ import annotations
 import io
 import os
 
-from jaxtyping import Int, UInt8
 import numpy as np
-from PIL import Image, ImageOps
+from jaxtyping import Int, UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from glip_jax.errors import UserError
 
@@ -20,7 +20,7 @@ MAX_PIXELS = 89_478_485
 
 # Pillow knows more, but some of those start other programs (EPS) or are no
 # pictures (PDF).
-_FORMATS = ('JPEG', 'MPO', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM')
+_FORMATS = ('JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM')
 _ORIENTATION = 0x0112
 _TRANSPOSED = (5, 6, 7, 8)
 _BACKGROUND = (255, 255, 255)
@@ -110,7 +110,8 @@ def _bad(file: str | os.PathLike[str] | bytes, reason: object) -> BadImage:
   name = 'picture bytes' if isinstance(file, bytes) else os.fspath(file)
   if isinstance(reason, FileNotFoundError):
     reason = 'no such file'
-  # Pillow's own messages name a path or a buffer again; keep one line.
+  elif isinstance(reason, UnidentifiedImageError):
+    reason = 'no format that is read: ' + ', '.join(_FORMATS)
   reason = ' '.join(str(reason).split()) or type(reason).__name__
   return BadImage(
       f'{name} cannot be read as a picture ({reason}); replace the file or'

@@ -6,10 +6,10 @@ are positions in the source.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 import dataclasses
 import os
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from glip_jax.data.annotation_files import Id, read_id
@@ -62,8 +62,11 @@ def read_pictures(
     captioned: leave out pictures without a caption.
 
   Raises:
-    UserError: if the folder is missing, or bad records are refused.
+    UserError: if the folder is missing, there are no usable pictures, or bad
+      records are refused.
   """
+  if not images:
+    raise UserError(f"{report.file} has an empty list 'images'; fill it in")
   if not os.path.isdir(folder):
     raise UserError(
         f'images={os.fspath(folder)!r} is not a folder; give the folder that'
@@ -86,9 +89,12 @@ def read_pictures(
       continue
     size = _stated_size(image)
     rows[identity] = listing.find(file), size, caption if captioned else ''
-  files, sizes, captions = (
-      zip(*rows.values(), strict=True) if rows else [()] * 3
-  )
+  if not rows:
+    raise UserError(
+        f'{report.file} has no usable image in {os.fspath(folder)!r}'
+        f' ({report}); check images= and the file'
+    )
+  files, sizes, captions = zip(*rows.values(), strict=True)
   return Pictures(
       folder=os.fspath(folder),
       files=files,

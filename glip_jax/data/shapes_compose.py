@@ -8,24 +8,23 @@ import colorsys
 import functools
 import itertools
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Float
 
 from glip_jax.data import shapes_figures as figures
 from glip_jax.data import shapes_scenes as scenes
+from glip_jax.data import shapes_trio
+from glip_jax.data.shapes_layers import Layers
 from glip_jax.data.shapes_scenes import Description, Item, Kind, Relation, Scene
 
 SPLITS = ('train', 'val', 'heldout')
 NUM_ITEMS = (3, 8)
 
+_T = TypeVar('_T')
 _SIZES = (0.145, 0.39)
-_MAX_HIDDEN = 0.3
-_RIM = 0.015
 _TRIES = 14
-_PROPOSALS = 128
 # Hue in degrees, saturation and value, in ranges that people name alike.
 _TONES = {
     'red': ((-7, 6), (0.78, 0.95), (0.72, 0.95)),
@@ -51,9 +50,9 @@ def compose(split: str, seed: int, index: int) -> Scene:
   rng = stream(split, seed, index, purpose=0)
   name = tuple(scenes.RELATIONS)[rng.integers(len(scenes.RELATIONS))]
   kinds, target, anchor = _cast(rng, split)
-  layers, trio = _Layers(), []
+  layers, trio = Layers(), []
   while len(layers.items) < 3:
-    trio, layers = _place_trio(rng, kinds[:3], name), _Layers()
+    trio, layers = _place_trio(rng, kinds[:3], name), Layers()
     for role in rng.permutation(3):
       layers.add(rng, trio[role])
   for kind in kinds[3:]:
@@ -75,7 +74,7 @@ def stream(
   return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
 
 
-def _choose(rng: np.random.Generator, options):
+def _choose(rng: np.random.Generator, options: Sequence[_T]) -> _T:
   return options[int(rng.random() * len(options))]
 
 
@@ -161,11 +160,13 @@ class _Body(NamedTuple):
     return (x1 - x0) / 2, (y1 - y0) / 2
 
 
-def _body(rng: np.random.Generator, kind: Kind, limit: float) -> _Body:
-  """Draws a size, log-uniform up to `limit`, and a turn."""
+def _body(
+    rng: np.random.Generator, kind: Kind, limit: float, rank: float
+) -> _Body:
+  """Draws a turn; the size is log-linear in `rank`, with `limit` at rank 1."""
   smallest, largest = _SIZES
   ratio = max(min(limit, largest) / smallest, 1.0)
-  size = smallest * ratio ** rng.random()
+  size = smallest * ratio**rank
   angle = (rng.random() * 2 - 1) * figures.MAX_TURN[kind.shape]
   extent = figures.extent(kind.shape, angle)
   return _Body(size, angle, tuple(edge * size / 2 for edge in extent))
@@ -177,7 +178,7 @@ def _item(
   """Puts a body's box at center (x, y) and draws its colours."""
   half_x, half_y = body.half
   tone = _tone(rng, kind.colour)
-  light = 0.8 if rng.random() < 0.7 else -0.5
+  light = 0.82 if rng.random() < 0.75 else -0.62
   white = max(light, 0.0)
   stripe = tuple(part * (1 - abs(light)) + white for part in tone)
   return Item(
@@ -190,7 +191,7 @@ def _item(
       stripe=stripe,
       pattern=(
           rng.random() * math.pi,
-          0.27 + 0.08 * rng.random(),
+          0.29 + 0.08 * rng.random(),
           rng.random(),
       ),
   )
@@ -206,150 +207,40 @@ def _tone(rng: np.random.Generator, colour: str) -> tuple[float, float, float]:
 def _place_trio(
     rng: np.random.Generator, kinds: list[Kind], relation: str
 ) -> list[Item]:
-  """Places target, other and anchor such that only the target is right."""
-  further = rng.random() < 0.5
+  """Places target, other and anchor, smaller ones after each failure."""
+  proposals = shapes_trio.Proposals(rng, relation)
   for attempt in itertools.count():
     limit = _SIZES[1] * 0.9**attempt
-    bodies = [_body(rng, kind, limit) for kind in kinds]
-    half = np.array([body.half for body in bodies])
-    places = _trios(rng, relation, further)
-    fit = _is_apart(places, half, kinds) & _is_relation(places, relation)
-    chosen = int(fit.argmax())
-    if fit[chosen]:
+    # Candidates of almost one size: else the crowded target is the smaller.
+    rank = 0.9 * rng.random()
+    ranks = rank + 0.1 * rng.random(), rank + 0.1 * rng.random(), rng.random()
+    bodies = [
+        _body(rng, kind, limit, rank)
+        for kind, rank in zip(kinds, ranks, strict=True)
+    ]
+    places = proposals.draw(
+        np.array([body.half for body in bodies]),
+        [kind.colour for kind in kinds],
+    )
+    if places is not None:
       return [
           _item(rng, kind, body, *map(float, place))
-          for kind, body, place in zip(
-              kinds, bodies, places[..., chosen], strict=True
-          )
+          for kind, body, place in zip(kinds, bodies, places, strict=True)
       ]
 
 
-def _trios(
-    rng: np.random.Generator, relation: str, further: bool
-) -> Float[np.ndarray, '3 2 n']:
-  """Proposes centers of target, other and anchor.
-
-  Args:
-    rng: source of the positions.
-    relation: key of `RELATIONS`.
-    further: whether the other lies further in the direction than the target,
-      hence far beside it; otherwise less far, or on the other side.
-  """
-  margin = scenes.RELATION_MARGIN
-  # Per proposal: anchor x and y, target along and across, other along, across.
-  draw = rng.random((6, _PROPOSALS))
-  swing = draw[3] * 2 - 1
-  sign = np.where(draw[5] < 0.5, -1.0, 1.0)
-  reach = np.abs(draw[5] * 2 - 1)
-  if further:
-    target = margin + 0.17 * draw[2]
-    other = target + 0.02 + 0.1 * draw[4]
-  else:
-    target = margin + 0.35 * draw[2]
-    other = target - 0.02 - 0.8 * draw[4]
-  beside = np.maximum(2.2 * other, 2 * margin) * (other > -margin)
-  across = sign * (beside + 0.45 * reach)
-  x, y = scenes.RELATIONS[relation]
-  along = np.array([target, other, np.zeros(_PROPOSALS)])
-  across = np.array([0.8 * swing * target, across, np.zeros(_PROPOSALS)])
-  delta = np.stack([along * x - across * y, along * y + across * x], axis=1)
-  return draw[:2] + delta
-
-
-def _is_apart(
-    places: Float[np.ndarray, '3 2 n'],
-    half: Float[np.ndarray, '3 2'],
-    kinds: list[Kind],
-) -> Bool[np.ndarray, 'n']:
-  """True where all is in the picture and boxes overlap a little at most."""
-  rim = half[..., None] + _RIM
-  fit = ((places > rim) & (places < 1 - rim)).all(axis=(0, 1))
-  for i, j in itertools.combinations(range(3), 2):
-    share = 1.05 if kinds[i].colour == kinds[j].colour else 0.88
-    gap = np.abs(places[i] - places[j])
-    room = share * (half[i] + half[j])
-    fit &= (gap[0] > room[0]) | (gap[1] > room[1])
-  return fit
-
-
-def _is_relation(
-    places: Float[np.ndarray, '3 2 n'], relation: str
-) -> Bool[np.ndarray, 'n']:
-  """True where the target is clearly right and the other clearly wrong."""
-  delta = np.moveaxis(places[:2] - places[2], 1, -1)
-  along, across = scenes.offsets(delta, relation)
-  return scenes.holds(along[0], across[0]) & scenes.fails(along[1], across[1])
-
-
-class _Layers:
-  """Items placed so far, and which sample points of each can be seen."""
-
-  def __init__(self):
-    self.items: list[Item] = []
-    self._points: list[np.ndarray] = []
-    self._visible: list[np.ndarray] = []
-
-  def add(self, rng: np.random.Generator, item: Item) -> bool:
-    """Adds on top or at the bottom unless too much would be hidden."""
-    on_top = rng.random() < 0.5
-    points = _points(item)
-    visible = np.ones(points.shape[1], bool)
-    seen = list(self._visible)
-    for i, placed in enumerate(self.items):
-      if not _overlap(item.box, placed.box):
-        continue
-      if item.kind.colour == placed.kind.colour:
-        return False
-      if on_top:
-        seen[i] = seen[i] & ~_covers(item, self._points[i])
-      else:
-        visible &= ~_covers(placed, points)
-    if any(v.mean() < 1 - _MAX_HIDDEN for v in (*seen, visible)):
-      return False
-    place = len(self.items) if on_top else 0
-    self._visible = seen
-    self._visible.insert(place, visible)
-    self._points.insert(place, points)
-    self.items.insert(place, item)
-    return True
-
-
 def _place_extra(
-    rng: np.random.Generator, kind: Kind, layers: _Layers, crowd: int
+    rng: np.random.Generator, kind: Kind, layers: Layers, crowd: int
 ) -> None:
   """Adds one more item where it fits, smaller in a crowd, or gives it up."""
   for attempt in range(_TRIES):
     limit = (_SIZES[1] - 0.016 * crowd) * 0.95**attempt
-    body = _body(rng, kind, limit)
+    body = _body(rng, kind, limit, rng.random())
     x, y = (
-        half + _RIM + (1 - 2 * (half + _RIM)) * rng.random()
+        half
+        + shapes_trio.RIM
+        + (1 - 2 * (half + shapes_trio.RIM)) * rng.random()
         for half in body.half
     )
     if layers.add(rng, _item(rng, kind, body, x, y)):
       return
-
-
-def _points(item: Item) -> Float[np.ndarray, '2 s']:
-  """Sample points of an item in the picture's frame."""
-  x, y = figures.samples(item.kind.shape) * (item.size / 2)
-  cos, sin = math.cos(item.angle), math.sin(item.angle)
-  left, top = item.origin
-  return np.stack([left + x * cos - y * sin, top + x * sin + y * cos])
-
-
-def _covers(
-    item: Item, points: Float[np.ndarray, '2 s']
-) -> Bool[np.ndarray, 's']:
-  x, y = points[0] - item.origin[0], points[1] - item.origin[1]
-  scale = 2 / item.size
-  cos, sin = math.cos(item.angle) * scale, math.sin(item.angle) * scale
-  return figures.inside(item.kind.shape, x * cos + y * sin, y * cos - x * sin)
-
-
-def _overlap(box: tuple[float, ...], other: tuple[float, ...]) -> bool:
-  return (
-      box[0] < other[2]
-      and other[0] < box[2]
-      and box[1] < other[3]
-      and other[1] < box[3]
-  )

@@ -36,8 +36,10 @@ RELATIONS = {
     'above': (0, -1),
     'below': (0, 1),
 }
-HOLDS_WITHIN = math.degrees(math.atan(0.8))
-FAILS_BEYOND = math.degrees(math.atan(2.2))
+# Largest and smallest offset across over along the direction.
+CONE, BESIDE = 0.8, 2.2
+HOLDS_WITHIN = math.degrees(math.atan(CONE))
+FAILS_BEYOND = math.degrees(math.atan(BESIDE))
 RELATION_MARGIN = 0.12
 
 SMALL, LARGE = 0.2, 0.29  # below and above which a size may be named
@@ -181,12 +183,12 @@ def holds(
     along: Float[np.ndarray, '...'], across: Float[np.ndarray, '...']
 ) -> Bool[np.ndarray, '...']:
   """Whether the relation clearly holds: far enough, and within the cone."""
-  return (along >= RELATION_MARGIN) & (across <= 0.8 * along)
+  return (along >= RELATION_MARGIN) & (across <= CONE * along)
 
 
 def fails(
     along: Float[np.ndarray, '...'], across: Float[np.ndarray, '...']
 ) -> Bool[np.ndarray, '...']:
   """Whether it clearly fails: on the far side, or well beside the cone."""
-  beside = (across >= 2.2 * along) & (across >= 2 * RELATION_MARGIN)
+  beside = (across >= BESIDE * along) & (across >= 2 * RELATION_MARGIN)
   return (along <= -RELATION_MARGIN) | beside

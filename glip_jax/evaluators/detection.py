@@ -2,7 +2,7 @@
 
 Boxes come as xyxy pixels of the input image and leave as xywh pixels of the
 original one. pycocotools does the matching; this file feeds it: it wants small
-integer ids, an area at every annotation and silence from nobody but us.
+integer ids and an area at every annotation, and prints as it goes.
 """
 
 import collections
@@ -67,7 +67,7 @@ class CocoResult:
     }
 
   def table(self) -> str:
-    """The numbers as text for a terminal."""
+    """Text for a terminal."""
     return format_table(self, per_class=len(self.per_class) > 1)
 
 
@@ -87,7 +87,7 @@ class DetectionEvaluator:
   def add(self, batch: types.Batch, detections: types.Detections) -> None:
     """Takes the detections of one batch.
 
-    Rows of batch padding and records that were added before are skipped.
+    Batch padding and records that were added before are skipped.
 
     Args:
       batch: what the detections were made of; `id` and `scale` are read.
@@ -96,6 +96,14 @@ class DetectionEvaluator:
     for image in unpack.unpack(batch, detections):
       if image.index not in self._found:
         self._found[image.index] = self._rows(image)
+
+  def state(self) -> dict[int, Any]:
+    """What was added, by record, for `merge` in another process."""
+    return self._found
+
+  def merge(self, state: dict[int, Any]) -> None:
+    """Takes what another process's evaluator was given."""
+    self._found |= state
 
   def predictions(self) -> list[dict[str, Any]]:
     """What was added, in COCO's result format with the original ids."""
@@ -153,8 +161,7 @@ def evaluate_coco(
     The 12 numbers, and AP and AP50 of each category; -1 without truth.
 
   Raises:
-    UserError: a prediction names an image or a category that the truth does
-      not have.
+    UserError: a prediction's image or category is not in the truth.
   """
   images = _numbers([image['id'] for image in ground_truth['images']])
   categories = _numbers([c['id'] for c in ground_truth['categories']])
@@ -186,7 +193,7 @@ def evaluate_coco(
     number = categories[category['id']]
     ap, ap50 = _average_precision(precision[..., number - 1])
     per_class.append(ClassResult(category['name'], ap, ap50, counts[number]))
-  metrics = dict(zip(METRICS, stats.tolist(), strict=True))
+  metrics = dict(zip(METRICS, map(float, stats), strict=True))
   return CocoResult(metrics, tuple(per_class), len(images))
 
 

@@ -114,9 +114,8 @@ class GroundingEvaluator:
     self._source = source
     self._target = target
     self._min_iou = min_iou
-    self._hits: dict[int, list[bool]] = {}
-    self._relations: dict[int, str | None] = {}
-    self._best: list[dict[str, Any]] = []
+    # By record: relation word or None, and one entry a judged phrase.
+    self._judged: dict[int, tuple[str | None, list[dict[str, Any]]]] = {}
 
   def add(self, batch: types.Batch, detections: types.Detections) -> None:
     """Takes the detections of one batch.
@@ -128,46 +127,65 @@ class GroundingEvaluator:
       detections: boxes xyxy in input pixels, labelled by phrase.
     """
     for image in unpack.unpack(batch, detections):
-      if image.index not in self._hits:
-        self._judge(image)
+      if image.index not in self._judged:
+        self._judged[image.index] = self._judge(image)
+
+  def state(self) -> dict[int, Any]:
+    """What was judged, by record, for `merge` in another process."""
+    return self._judged
+
+  def merge(self, state: dict[int, Any]) -> None:
+    """Takes what an evaluator of another process was given."""
+    self._judged |= state
 
   def predictions(self) -> list[dict[str, Any]]:
-    """The best box of each judged phrase: original id, phrase, bbox, score."""
-    return list(self._best)
+    """The best box of each judged phrase that has one.
+
+    Rows hold the original `image_id`, `phrase`, `bbox` (xywh), `score` and
+    `iou` with the truth.
+    """
+    return [
+        row
+        for index in sorted(self._judged)
+        for row in self._judged[index][1]
+        if 'bbox' in row
+    ]
 
   def result(self) -> GroundingResult:
     """Recall over what was added."""
+    every: list[bool] = []
     by_relation: dict[str, list[bool]] = {}
-    for index, hits in self._hits.items():
-      if self._relations[index] is not None:
-        by_relation.setdefault(self._relations[index], []).extend(hits)
-    return GroundingResult(
-        _recall([hit for hits in self._hits.values() for hit in hits]),
-        {name: _recall(by_relation[name]) for name in sorted(by_relation)},
-    )
+    for relation, rows in self._judged.values():
+      hits = [row['iou'] >= self._min_iou for row in rows]
+      every += hits
+      if relation is not None:
+        by_relation.setdefault(relation, []).extend(hits)
+    parts = {name: _recall(by_relation[name]) for name in sorted(by_relation)}
+    return GroundingResult(_recall(every), parts)
 
-  def _judge(self, image: unpack.ImageDetections) -> None:
-    """Judges every target phrase of one record."""
+  def _judge(
+      self, image: unpack.ImageDetections
+  ) -> tuple[str | None, list[dict[str, Any]]]:
+    """The relation word of a record, and a row for each target phrase."""
     record = self._source[image.index]
     relation = _RELATION.search(record.text.caption)
-    self._relations[image.index] = relation and relation.group().lower()
-    self._hits[image.index] = []
+    rows = []
     for phrase, truth in _phrase_boxes(record).items():
       if self._target == 'first' and phrase != 0:
         continue
+      row = {
+          'image_id': self._source.image_id(image.index),
+          'phrase': record.text.phrases[phrase],
+          'iou': 0.0,
+      }
       mine = np.flatnonzero(image.labels == phrase)
-      iou = 0.0
       if mine.size:
         best = mine[image.scores[mine].argmax()]
-        iou = float(_iou(image.boxes[best], truth).max())
-        self._best.append({
-            'image_id': self._source.image_id(image.index),
-            'phrase': record.text.phrases[phrase],
-            'bbox': unpack.to_xywh(image.boxes[best : best + 1])[0],
-            'score': unpack.to_score(image.scores[best]),
-            'iou': round(iou, 4),
-        })
-      self._hits[image.index].append(iou >= self._min_iou)
+        row['bbox'] = unpack.to_xywh(image.boxes[best : best + 1])[0]
+        row['score'] = unpack.to_score(image.scores[best])
+        row['iou'] = float(_iou(image.boxes[best], truth).max())
+      rows.append(row)
+    return relation and relation.group().lower(), rows
 
 
 def wilson_interval(found: int, n: int, z: float = 1.96) -> tuple[float, float]:

@@ -19,6 +19,8 @@ EVALUATORS = {
 Predict = Callable[[types.Batch], types.Detections]
 # Called with the evaluation's name, images done and images in all.
 Progress = Callable[[str, int, int], None]
+# Called with a value of this process; returns those of all processes.
+Gather = Callable[[Any], list[Any]]
 
 
 class Result(Protocol):
@@ -41,6 +43,12 @@ class Evaluator(Protocol):
   def add(self, batch: types.Batch, detections: types.Detections) -> None:
     """Takes the detections of one batch."""
 
+  def state(self) -> Any:
+    """What was added, for `merge` in another process."""
+
+  def merge(self, state: Any) -> None:
+    """Takes what an evaluator of another process was given."""
+
   def predictions(self) -> list[dict[str, Any]]:
     """What was added, in original ids and pixels."""
 
@@ -55,46 +63,57 @@ def run_evals(
     data: Mapping[str, Any],
     workdir: str | epath.PathLike | None = None,
     progress: Progress | None = None,
+    process_index: int = 0,
+    process_count: int = 1,
+    gather: Gather = lambda value: [value],
 ) -> dict[str, Result]:
   """Runs every evaluation of a config.
 
   Args:
     specs: by name: `type` (a key of `EVALUATORS`), `data` (a source spec),
-      `batch_size`; whatever else it holds goes to the evaluator.
+      `batch_size` (of a process); whatever else it holds goes to the
+      evaluator.
     predict: detections of a batch, boxes in input pixels. Batch n + 1 is
       asked for before the answer to batch n is read, so that a device works
       while the host does.
     data: `config.data`: canvas, tokens and workers of the pipeline.
-    workdir: where `metrics.json` and `<name>/predictions.json` are written;
-      nothing is written without.
+    workdir: where process 0 writes `metrics.json` and
+      `<name>/predictions.json`; nothing is written without.
     progress: told after every batch.
+    process_index: which of the processes this is.
+    process_count: number of processes that share the images.
+    gather: joins the processes, e.g. `processes.gather`; all of them return
+      the same results.
 
   Returns:
     The result of each evaluation, by name.
 
   Raises:
-    UserError: a `type` is unknown, before anything runs.
+    UserError: a `type` is unknown or a source cannot be opened, before
+      anything is evaluated.
   """
-  for name, spec in specs.items():
-    _check_type(name, spec)
+  evaluators = {
+      name: _build(name, spec, data.get('bad_records', 'skip'))
+      for name, spec in specs.items()
+  }
   results = {}
-  for name, spec in specs.items():
-    source = sources.build_source(spec['data'])
-    options = {
-        key: value
-        for key, value in spec.items()
-        if key not in ('type', 'data', 'batch_size')
-    }
-    evaluator = EVALUATORS[spec['type']](source, **options)
+  for name, (source, evaluator) in evaluators.items():
     batches = pipeline.eval_batches(
-        spec['data'], data, batch_size=spec['batch_size']
+        source,
+        data,
+        batch_size=specs[name]['batch_size'],
+        process_index=process_index,
+        process_count=process_count,
     )
-    told = _tell(progress, name, len(source))
-    results[name] = evaluate(evaluator, batches, predict, progress=told)
-    if workdir is not None:
+    told = _tell(progress, name, len(source), process_count)
+    evaluate(evaluator, batches, predict, progress=told)
+    for state in gather(evaluator.state()):
+      evaluator.merge(state)
+    results[name] = evaluator.result()
+    if workdir is not None and process_index == 0:
       path = epath.Path(workdir) / name / 'predictions.json'
       write_predictions(path, evaluator.predictions())
-  if workdir is not None:
+  if workdir is not None and process_index == 0:
     write_metrics(epath.Path(workdir) / 'metrics.json', results)
   return results
 
@@ -105,7 +124,7 @@ def evaluate(
     predict: Predict,
     *,
     progress: Callable[[int], None] | None = None,
-) -> Result:
+) -> None:
   """Feeds one evaluator.
 
   Args:
@@ -126,7 +145,6 @@ def evaluate(
       progress(done)
   if waiting is not None:
     evaluator.add(*waiting)
-  return evaluator.result()
 
 
 def write_metrics(
@@ -145,20 +163,31 @@ def write_predictions(
   _write_json(path, f'[\n{rows}\n]\n' if rows else '[]\n')
 
 
-def _check_type(name: str, spec: Mapping[str, Any]) -> None:
+def _build(
+    name: str, spec: Mapping[str, Any], bad_records: str
+) -> tuple[sources.Source, Evaluator]:
+  """The source and the evaluator that a spec describes."""
   if spec['type'] not in EVALUATORS:
     raise UserError(
         f'evals.{name}.type={spec["type"]!r} is unknown: use one of'
         f' {sorted(EVALUATORS)}'
     )
+  source = sources.build_source(spec['data'], bad_records=bad_records)
+  options = {
+      key: value
+      for key, value in spec.items()
+      if key not in ('type', 'data', 'batch_size')
+  }
+  return source, EVALUATORS[spec['type']](source, **options)
 
 
 def _tell(
-    progress: Progress | None, name: str, total: int
+    progress: Progress | None, name: str, total: int, process_count: int
 ) -> Callable[[int], None] | None:
+  """`progress` for one evaluation, as if all processes went in step."""
   if progress is None:
     return None
-  return lambda done: progress(name, done, total)
+  return lambda done: progress(name, min(done * process_count, total), total)
 
 
 def _write_json(path: str | epath.PathLike, text: str) -> None:

@@ -3,9 +3,9 @@
 The one place where models and objectives meet; ConfigDict stops here.
 """
 
-from collections.abc import Callable, Mapping
 import dataclasses
 import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -13,15 +13,16 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from glip_jax import errors
-from glip_jax import types
-from glip_jax.models import bert
-from glip_jax.models import dense_head
-from glip_jax.models import detector
-from glip_jax.models import dyhead
-from glip_jax.models import fpn
-from glip_jax.models import fusion
-from glip_jax.models import swin
+from glip_jax import errors, types
+from glip_jax.models import (
+  bert,
+  dense_head,
+  detector,
+  dyhead,
+  fpn,
+  fusion,
+  swin,
+)
 from glip_jax.objectives import dense
 from glip_jax.ops import images
 

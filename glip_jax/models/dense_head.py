@@ -4,8 +4,8 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
 from glip_jax import types
 from glip_jax.models import dyhead

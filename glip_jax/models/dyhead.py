@@ -15,8 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from glip_jax.models import bert
-from glip_jax.ops import deform_conv
-from glip_jax.ops import resample
+from glip_jax.ops import deform_conv, resample
 
 Levels = tuple[Float[Array, 'b _ _ d'], ...]
 

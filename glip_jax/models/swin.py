@@ -6,15 +6,15 @@ first norm, so that padded tokens are real keys. The stages' outputs carry
 their own LayerNorm, except the first, which no detector here reads.
 """
 
-from collections.abc import Sequence
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 import numpy as np
+from jaxtyping import Array, Float
 
 layer_norm = functools.partial(
     nn.LayerNorm, epsilon=1e-5, use_fast_variance=False
@@ -91,9 +91,7 @@ class PatchEmbed(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(
-      self, image: Float[Array, 'b h w 3']
-  ) -> Float[Array, 'b _ _ _']:
+  def __call__(self, image: Float[Array, 'b h w 3']) -> Float[Array, 'b _ _ _']:
     x = nn.Conv(
         self.width,
         (4, 4),

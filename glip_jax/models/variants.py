@@ -195,7 +195,9 @@ def to_config(name: str) -> ml_collections.ConfigDict:
   config = ml_collections.ConfigDict(dataclasses.asdict(VARIANTS[name]))
   # None has no type to check overrides against: keep the field open, so that
   # head.fusion can be switched off and on again.
-  config.head.fusion = ml_collections.config_dict.placeholder(
-      object
-  ) if config.head.fusion is None else config.head.fusion
+  config.head.fusion = (
+      ml_collections.config_dict.placeholder(object)
+      if config.head.fusion is None
+      else config.head.fusion
+  )
   return config

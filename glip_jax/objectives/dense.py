@@ -7,7 +7,7 @@ are not `valid`, so neither depends on an image's bucket or batch.
 """
 
 import functools
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +18,8 @@ from glip_jax.ops import assign, losses, nms, phrases
 from glip_jax.ops import boxes as box_ops
 from glip_jax.types import Batch, Detections, Outputs
 
-# A prompt of GLIP's full length has a last token column that says 'no object';
-# a shorter one is cut before it and has none.
+# The last token column of a full-length prompt says 'no object'; a shorter
+# prompt is cut before it and has none.
 _FULL_LENGTH = 256
 # Below this a sum of centerness counts as this: no box is that far off-centre.
 _MIN_WEIGHT = 1e-6
@@ -54,9 +54,8 @@ def loss(
 ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']]]:
   """Training loss of GLIP's dense head.
 
-  Sums are normalised over the whole batch, which under `jax.jit` is the batch
-  of all devices: token and centerness losses by the number of positives, box
-  losses by the sum of their centerness.
+  Normalised over the batch of all devices: token and centerness losses by the
+  number of positives, box losses by the sum of their centerness.
 
   Args:
     outputs: of the model; needs `quality`, `anchors` and `level_sizes`.
@@ -81,8 +80,7 @@ def loss(
       'loss_box': reg_weight * sums.box / jnp.maximum(sums.weight, _MIN_WEIGHT),
       'loss_centerness': sums.centerness / count,
   }
-  total = sum(terms.values())
-  return total, terms | {'num_positives': sums.num_positives}
+  return sum(terms.values()), terms | {'num_positives': sums.num_positives}
 
 
 def loss_sums(
@@ -93,9 +91,12 @@ def loss_sums(
     gamma: float = 2.0,
     top_k: int = 9,
 ) -> LossSums:
-  """The sums of each image that `loss` normalises; same arguments.
+  """What `loss` normalises, image by image: independent of the batch.
 
-  An image's sums do not depend on what it is batched with.
+  Arguments are those of `loss`.
+
+  Raises:
+    ValueError: if `outputs` or `batch` lack what is needed.
   """
   _check(outputs)
   if batch.targets is None:
@@ -109,10 +110,8 @@ def loss_sums(
       level_sizes=outputs.level_sizes,
       top_k=top_k,
   )
-  positive = matched >= 0
   box, quality, weight = _box_losses(outputs, targets.boxes, matched)
-  # Recomputed in the backward pass: the residuals of this [b r t] array would
-  # be several times its size.
+  # Recomputed in the backward pass: its residuals would be [b r t] arrays.
   token_loss = jax.checkpoint(
       functools.partial(_token_losses, alpha=alpha, gamma=gamma)
   )
@@ -127,7 +126,7 @@ def loss_sums(
       box=jnp.sum(box, axis=1),
       centerness=jnp.sum(quality, axis=1),
       weight=jnp.sum(weight, axis=1),
-      num_positives=jnp.sum(positive, axis=1, dtype=jnp.float32),
+      num_positives=jnp.sum(matched >= 0, axis=1, dtype=jnp.float32),
   )
 
 
@@ -175,13 +174,13 @@ def _token_losses(
 
 def _box_losses(
     outputs: Outputs, boxes: Float[Array, 'b m 4'], matched: Int[Array, 'b r']
-) -> tuple[Float[Array, 'b r'], Float[Array, 'b r'], Float[Array, 'b r']]:
+) -> tuple[Float[Array, 'b r'], ...]:
   """(weighted GIoU loss, centerness loss, centerness); zero at negatives."""
   positive = matched >= 0
   index = jnp.maximum(matched, 0)[..., None]
   targets = jnp.take_along_axis(boxes, index, axis=1)
-  # Negatives compare their anchor with itself, which is finite whatever the
-  # network predicts there, so that the gradient through `where` is zero.
+  # Negatives compare their anchor with itself: finite and without gradient,
+  # whatever the network predicts there.
   targets = jnp.where(positive[..., None], targets, outputs.anchors)
   predicted = jnp.where(positive[..., None], outputs.boxes, outputs.anchors)
   # The coder limits how much larger than its anchor a box can be; targets pass
@@ -204,7 +203,7 @@ def decode(
     pre_nms_top_k: int = 1000,
     nms_threshold: float = 0.6,
     max_detections: int = 100,
-    aggregate: Literal['mean', 'max'] = 'mean',
+    aggregate: str = 'mean',
 ) -> Detections:
   """Turns outputs into detections, as GLIP's ATSS post-processor.
 
@@ -245,7 +244,7 @@ def decode(
       nms_threshold=nms_threshold,
       max_detections=max_detections,
   )
-  # Both factors of a candidate's score are positive: -1 marks all the others.
+  # No candidate's score is negative: -1 marks all the others.
   return jax.vmap(decode_image)(jnp.where(candidate, scores, -1.0), boxes)
 
 
@@ -266,12 +265,12 @@ def _decode_image(
     found.append((best, region + start, label))
     start += height * width
   best, region, label = (jnp.concatenate(x) for x in zip(*found, strict=True))
-  best = jnp.where(best >= 0, jnp.sqrt(jnp.abs(best)), -1.0)
+  candidate, best = best >= 0, jnp.sqrt(jnp.maximum(best, 0.0))
   kept = nms.non_max_suppression(
       boxes[region],
       best,
       label,
-      best >= 0,
+      candidate,
       threshold=nms_threshold,
       max_outputs=max_detections,
   )
@@ -293,9 +292,8 @@ def _best_pairs(
   a short top-k over regions spares a long one over all entries; regions stay
   in order, which keeps ties as they would be without this step.
   """
-  num_regions, num_phrases = scores.shape
-  regions = jnp.arange(num_regions)
-  if num_regions > top_k:
+  regions, num_phrases = jnp.arange(scores.shape[0]), scores.shape[1]
+  if regions.size > top_k:
     regions = jnp.sort(lax.top_k(jnp.max(scores, axis=1), top_k)[1])
     scores = scores[regions]
   best, index = lax.top_k(scores.reshape(-1), min(top_k, scores.size))

@@ -7,7 +7,6 @@ it" has exactly one solution, which repeated application of the rule reaches in
 as many steps as the longest chain of suppressions, a handful in practice.
 """
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
@@ -68,8 +67,10 @@ def non_max_suppression(
     kept = kept.at[slot].set(block, mode='drop')
     return start + block_size, kept, num_kept + jnp.sum(keep)
 
-  empty = jnp.full((max_outputs,), -1, order.dtype)
-  zero = jnp.zeros((), order.dtype)
+  # Made from an input, so that under `shard_map` they vary with the device as
+  # the rest of the loop's state does.
+  zero = valid[0].astype(order.dtype) * 0
+  empty = jnp.full((max_outputs,), -1, order.dtype) + zero
   _, kept, _ = lax.while_loop(unfinished, visit, (zero, empty, zero))
   return jnp.where(kept >= 0, order[kept], -1)
 
@@ -99,5 +100,5 @@ def _greedy(
     beaten = jnp.any(suppresses & keep[:, None], axis=0)
     return alive & ~beaten, keep
 
-  start = (alive, jnp.zeros_like(alive))
-  return jax.lax.while_loop(changed, apply_rule, start)[0]
+  start = apply_rule((alive, alive))
+  return lax.while_loop(changed, apply_rule, start)[0]

@@ -1,7 +1,5 @@
 """From token scores to phrase scores."""
 
-from typing import Literal
-
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
@@ -11,7 +9,7 @@ def phrase_scores(
     probabilities: Float[Array, 'b r t'],
     spans: Bool[Array, 'b c t'],
     *,
-    mode: Literal['mean', 'max'] = 'mean',
+    mode: str = 'mean',
 ) -> Float[Array, 'b r c']:
   """Scores every region against every phrase.
 
@@ -50,9 +48,11 @@ def _mean(
 def _max(
     probabilities: Float[Array, 'b r t'], spans: Bool[Array, 'b c t']
 ) -> Float[Array, 'b r c']:
-  # The [b r c t] array exists only inside the fused reduction.
-  pairs = jnp.where(spans[:, None], probabilities[:, :, None], 0.0)
-  return jnp.max(pairs, axis=-1)
+  # One phrase at a time: [b r c t] at once would be gigabytes.
+  def score(span: Bool[Array, 'b t']) -> Float[Array, 'b r']:
+    return jnp.max(probabilities, axis=-1, initial=0.0, where=span[:, None])
+
+  return jnp.moveaxis(lax.map(score, jnp.moveaxis(spans, 1, 0)), 0, -1)
 
 
 _MODES = {'mean': _mean, 'max': _max}

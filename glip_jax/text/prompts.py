@@ -4,20 +4,18 @@ Spans of text are [start, end) in characters (code points) of the caption;
 spans of tokens are boolean rows over the encoded prompt.
 """
 
-from collections.abc import Sequence
 import dataclasses
 import functools
 import operator
 import re
-from typing import TYPE_CHECKING
 import unicodedata
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from jaxtyping import Bool
-from jaxtyping import Int
 import numpy as np
+from jaxtyping import Bool, Int
 
-from glip_jax import errors
-from glip_jax import types
+from glip_jax import errors, types
 
 if TYPE_CHECKING:
   import transformers
@@ -39,22 +37,15 @@ class PromptTooLong(errors.UserError):
     limit: the number of tokens there is room for.
   """
 
-  def __init__(
-      self, message: str, *, phrase: int | None, needed: int, limit: int
-  ):
-    super().__init__(message)
+  def __init__(self, message: str, phrase: int | None, needed: int, limit: int):
+    # All of it in `args`, for data workers send their errors home by pickle.
+    super().__init__(message, phrase, needed, limit)
     self.phrase = phrase
     self.needed = needed
     self.limit = limit
 
-  def __reduce__(self):
-    # Data workers send their errors home by pickle.
-    return _rebuild_too_long, (
-        str(self),
-        self.phrase,
-        self.needed,
-        self.limit,
-    )  # pyformat: disable
+  def __str__(self) -> str:
+    return self.args[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,8 +236,8 @@ def _token_spans(
   rows = np.zeros((len(text.spans), len(offsets)), bool)
   for index, spans in enumerate(text.spans):
     for start, end in spans:
-      # [CLS] and [SEP] have empty offsets, which share no character.
-      rows[index] |= (starts < end) & (ends > start) & (ends > starts)
+      # [CLS] and [SEP] stand at [0, 0), which meets no span.
+      rows[index] |= (starts < end) & (ends > start)
     if not rows[index].any():
       raise errors.UserError(
           f'phrase {index} {text.phrases[index]!r} has no token: the tokenizer'
@@ -263,30 +254,19 @@ def _too_long(
   # The last place is kept for [SEP].
   outside = phrases[:, max(limit - 1, 0) :].any(axis=1)
   if not outside.any():
-    return PromptTooLong(
+    message = (
         f'prompt {_shorten(text.caption)!r} has {total} tokens, num_tokens='
-        f'{limit}: shorten what follows the last phrase, or raise num_tokens',
-        phrase=None,
-        needed=total,
-        limit=limit,
+        f'{limit}: shorten what follows its phrases, or raise num_tokens'
     )
+    return PromptTooLong(message, None, total, limit)
   index = int(outside.argmax())
   needed = int(phrases[index].nonzero()[0][-1]) + 2
-  return PromptTooLong(
-      f'phrase {index} {_shorten(text.phrases[index])!r} does not fit: the'
-      f' prompt needs {needed} tokens up to there and {total} in all,'
-      f' num_tokens={limit}: shorten it, split it into several prompts, or'
-      ' raise num_tokens',
-      phrase=index,
-      needed=needed,
-      limit=limit,
+  message = (
+      f'phrase {index} {_shorten(text.phrases[index])!r} does not fit: up to'
+      f' there the prompt needs {needed} tokens, in all {total}, num_tokens='
+      f'{limit}: split it into several prompts, or raise num_tokens'
   )
-
-
-def _rebuild_too_long(
-    message: str, phrase: int | None, needed: int, limit: int
-) -> PromptTooLong:
-  return PromptTooLong(message, phrase=phrase, needed=needed, limit=limit)
+  return PromptTooLong(message, index, needed, limit)
 
 
 def _check_spans(index: int, spans: Spans, caption: str) -> None:

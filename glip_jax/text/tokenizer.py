@@ -31,9 +31,9 @@ _SPECIALS = {
 def load_tokenizer(name: str) -> 'transformers.PreTrainedTokenizerFast':
   """Loads a tokenizer, once per process and name.
 
-  Turns off the thread pool of the tokenizers library unless
-  TOKENIZERS_PARALLELISM is set: prompts are encoded one at a time, and the
-  pool would dead-lock or warn in forked data workers.
+  Sets two environment variables that are not set: TOKENIZERS_PARALLELISM off,
+  for prompts are encoded one at a time and the thread pool dead-locks or warns
+  in forked data workers, and no advice from transformers to install PyTorch.
 
   Args:
     name: 'shapes' (the small vocabulary that comes with the package), the path
@@ -49,6 +49,7 @@ def load_tokenizer(name: str) -> 'transformers.PreTrainedTokenizerFast':
       cannot be reached and holds no cached copy.
   """
   os.environ.setdefault('TOKENIZERS_PARALLELISM', 'false')
+  os.environ.setdefault('TRANSFORMERS_NO_ADVISORY_WARNINGS', '1')
   if name == SHAPES:
     return _from_file(_SHAPES_VOCAB)
   path = pathlib.Path(name).expanduser()
@@ -106,8 +107,8 @@ def _parse_json(text: str, path: pathlib.Path) -> 'tokenizers.Tokenizer':
 
 def _parse_vocab(text: str, path: pathlib.Path) -> dict[str, int]:
   """Reads one piece per line; the line number, from 0, is the id."""
-  pieces = text.rstrip().splitlines()
-  vocab = {piece.strip(): index for index, piece in enumerate(pieces)}
+  pieces = text.rstrip('\n').split('\n')
+  vocab = {piece: index for index, piece in enumerate(pieces)}
   missing = [piece for piece in _SPECIALS.values() if piece not in vocab]
   if missing:
     raise errors.UserError(
@@ -128,18 +129,21 @@ def _build_word_piece(vocab: dict[str, int]) -> 'tokenizers.Tokenizer':
   By hand, because the constructors of transformers took the vocabulary under
   another keyword in each major version and ignore the one they do not know.
   """
-  from tokenizers import Tokenizer
-  from tokenizers import decoders
-  from tokenizers import models
-  from tokenizers import normalizers
-  from tokenizers import pre_tokenizers
-  from tokenizers import processors
+  from tokenizers import (
+      Tokenizer,
+      decoders,
+      models,
+      normalizers,
+      pre_tokenizers,
+      processors,
+  )
 
   tokenizer = Tokenizer(models.WordPiece(vocab, unk_token='[UNK]'))
   tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
   tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-  tokenizer.post_processor = processors.BertProcessing(
-      sep=('[SEP]', vocab['[SEP]']), cls=('[CLS]', vocab['[CLS]'])
+  tokenizer.post_processor = processors.TemplateProcessing(
+      single='[CLS] $A [SEP]',
+      special_tokens=[(piece, vocab[piece]) for piece in ('[CLS]', '[SEP]')],
   )
   tokenizer.decoder = decoders.WordPiece()
   return tokenizer

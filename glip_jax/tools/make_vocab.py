@@ -2,128 +2,42 @@
 
 `python -m glip_jax.tools.make_vocab --out=glip_jax/text/shapes_vocab.txt`
 
-The words below are whole pieces, as are the plurals of the nouns that are counted.
+The words below, and the plurals of nouns that captions count, are whole pieces.
 The pieces of other words are learned from these words by merging, each word
-counted once: the package has no text to count words in, and invented captions
-would only spend the merges on the words that their templates favour. Nothing
-is random, so the file is the same on every machine. Every text of ASCII
-letters, digits and punctuation can be spelled: each of these characters is a
-piece, alone and as a continuation.
+counted once: captions invented for the purpose would spend the merges on the
+words that their templates favour. Nothing is random, so the file is the same on
+every machine. Every text of ASCII letters, digits and punctuation can be
+spelled: each of these characters is a piece, alone and as a continuation.
 """
 
 import collections
-from collections.abc import Iterable
-from collections.abc import Sequence
 import itertools
 import pathlib
 import re
 import string
+from collections.abc import Iterable, Sequence
 
-from absl import app
-from absl import flags
+from absl import app, flags
 
 _OUT = flags.DEFINE_string('out', None, 'File to write.', required=True)
 
 SPECIALS = ('[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]')
 
-COLOURS = """
-red green blue yellow orange purple pink brown black white gray grey cyan
-magenta teal maroon navy olive lime violet indigo turquoise beige gold golden
-silver bronze crimson scarlet lavender khaki tan ivory cream coral salmon amber
-aqua azure charcoal peach mint mustard ruby emerald colored multicolored
-colorful pale dark light bright dim vivid pastel
-""".split()
-
-SHAPES = """
+# Nouns that captions count: shapes, people and their parts, animals.
+COUNTED = """
 circle square triangle rectangle star cross ring diamond heart hexagon pentagon
 octagon ellipse oval crescent arrow line dot bar cube sphere cylinder cone
 pyramid prism polygon trapezoid parallelogram rhombus semicircle disk disc donut
 plus spiral wave block shape object figure kite moon drop cloud curve corner
 edge side grid row column
-""".split()
 
-TEXTURES = """
-striped dotted plain checkered checked solid hollow filled empty outlined
-spotted patterned hatched textured smooth rough shiny matte glossy blurry noisy
-transparent opaque wavy zigzag metallic wooden rubber plastic glass paper stone
-leather cotton woolen brick concrete furry fluffy feathered rusty dusty
-""".split()
-
-SIZES = """
-small big large tiny huge medium little giant long short tall wide narrow thick
-thin deep shallow high low heavy smallest biggest largest smaller bigger larger
-longer shorter taller longest shortest tallest
-""".split()
-
-RELATIONS = """
-left right above below under over between near inside outside next beside behind
-front top bottom middle center centre beneath underneath around along across
-through against on in at of by to from with without within into onto off up down
-upper lower leftmost rightmost topmost bottommost far close closer closest
-adjacent opposite touching overlapping covering surrounding facing surrounded
-covered towards away beyond among toward
-""".split()
-
-NUMBERS = """
-zero one two three four five six seven eight nine ten eleven twelve thirteen
-fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty
-sixty seventy eighty ninety hundred thousand first second third fourth fifth
-last single double triple half dozen pair several many few both all some none
-each every another other any most more less
-""".split()
-
-FUNCTION_WORDS = """
-a an the this that these those there here it its he she they them his her their
-we our you your i my is are was were be been being am has have had do does did
-not no and or but nor so if then than as while when where which who whose what
-how why because also too very only just even still again together apart same
-different can could will would may might must should out about after before
-during for like per via
-""".split()
-
-ADJECTIVES = """
-old new young clean dirty wet dry hot cold warm cool full open closed broken
-soft hard round flat sharp straight curved bent crooked tilted rotated vertical
-horizontal diagonal upright hanging parked lit beautiful pretty cute ugly happy
-sad angry busy crowded quiet fresh ripe raw cooked baked fried grilled sliced
-whole chopped frozen sweet sour spicy fast slow strong weak rich poor free real
-fake modern ancient antique electric electronic digital portable public private
-wild domestic male female human natural artificial green grassy sandy rocky
-snowy rainy sunny cloudy foggy muddy stuffed potted folded stacked framed
-painted printed decorated visible hidden partial occluded blank main front rear
-back bare blond blonde bald bearded military medical industrial commercial
-""".split()
-
-VERBS = """
-is sit sits sitting stand stands standing lie lies lying walk walks walking run
-runs running ride rides riding hold holds holding wear wears wearing carry
-carries carrying eat eats eating drink drinks drinking look looks looking watch
-watches watching play plays playing jump jumps jumping fly flies flying swim
-swims swimming sleep sleeps sleeping drive drives driving throw throws throwing
-catch catches catching hit hits hitting kick kicks kicking pull pulls pulling
-push pushes pushing cut cuts cutting cook cooks cooking read reads reading write
-writes writing talk talks talking smile smiles smiling laugh laughing wait waits
-waiting work works working use uses using make makes making show shows showing
-shown take takes taking taken put puts putting go goes going come comes coming
-get gets getting give gives giving see sees seeing seen find finds finding found
-hang hangs lean leans leaning rest rests resting fill contain contains
-containing touch touches overlap overlaps cover covers surround surrounds face
-faces point points pointing move moves moving turn turns turning hide hides
-hiding climb climbs climbing fall falls falling float floats floating land lands
-landing park parks parking made set detect detection count locate describe draw
-drawn paint
-""".split()
-
-PEOPLE = """
 person man woman child boy girl baby adult kid guy lady player skier surfer
 snowboarder skateboarder rider driver pedestrian cyclist worker chef doctor
 nurse soldier police officer student teacher farmer singer dancer guitarist
 bride groom crowd team family couple friend group hand arm leg foot head face
 eye ear nose mouth tooth tongue hair beard finger thumb shoulder knee elbow neck
 back chest body skin tail wing beak paw claw fur horn feather shell fin
-""".split()
 
-ANIMALS = """
 animal dog cat bird horse sheep cow elephant bear zebra giraffe raccoon rabbit
 cottontail fox wolf deer moose elk lion tiger leopard cheetah panther monkey
 gorilla chimpanzee baboon kangaroo koala panda polar pig hog boar goat lamb bull
@@ -142,43 +56,107 @@ husky shepherd corgi chihuahua dalmatian siamese persian ferret dinosaur dragon
 unicorn insect mammal reptile pet herd flock nest
 """.split()
 
-FOOD = """
-food fruit vegetable apple banana orange lemon lime grape strawberry blueberry
-raspberry blackberry cherry peach pear plum apricot mango pineapple coconut kiwi
-papaya melon watermelon cantaloupe avocado tomato potato carrot broccoli
-cauliflower cabbage lettuce spinach celery cucumber zucchini eggplant pepper
-onion garlic ginger mushroom corn pea bean pumpkin radish turnip beet asparagus
-artichoke leek pickle sandwich burger hamburger hotdog pizza pasta spaghetti
-noodle rice bread bun bagel toast baguette croissant pretzel muffin cupcake cake
-pie cookie cracker biscuit brownie donut doughnut pancake waffle crepe cereal
-egg omelet bacon ham sausage steak meat beef pork meatball salad soup stew
-cheese butter yogurt milk cream sugar salt honey jam syrup sauce ketchup mustard
-mayonnaise vinegar oil chocolate candy lollipop popsicle pudding juice coffee
-tea wine beer soda water cocktail smoothie milkshake sushi taco burrito tortilla
-nacho fries chip popcorn almond peanut walnut nut raisin chanterelle snack meal
-breakfast lunch dinner dessert slice piece
-""".split()
+# Other words: colours, textures, sizes, relations, numbers, function words,
+# adjectives, verbs, food, household, things, clothes, outdoors, scenes, more
+# things, and the plurals that are irregular.
+OTHERS = """
+red green blue yellow orange purple pink brown black white gray grey cyan
+magenta teal maroon navy olive lime violet indigo turquoise beige gold golden
+silver bronze crimson scarlet lavender khaki tan ivory cream coral salmon amber
+aqua azure charcoal peach mint mustard ruby emerald colored multicolored
+colorful pale dark light bright dim vivid pastel multicoloured coloured
+colourful
 
-HOUSEHOLD = """
+striped dotted plain checkered checked solid hollow filled empty outlined
+spotted patterned hatched textured smooth rough shiny matte glossy blurry noisy
+transparent opaque wavy zigzag metallic wooden rubber plastic glass paper stone
+leather cotton woolen brick concrete furry fluffy feathered rusty dusty
+
+small big large tiny huge medium little giant long short tall wide narrow thick
+thin deep shallow high low heavy smallest biggest largest smaller bigger larger
+longer shorter taller longest shortest tallest
+
+left right above below under over between near inside outside next beside behind
+front top bottom middle center centre beneath underneath around along across
+through against on in at of by to from with without within into onto off up down
+upper lower leftmost rightmost topmost bottommost far close closer closest
+adjacent opposite touching overlapping covering surrounding facing surrounded
+covered towards away beyond among toward
+
+zero one two three four five six seven eight nine ten eleven twelve thirteen
+fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty
+sixty seventy eighty ninety hundred thousand first second third fourth fifth
+last single double triple half dozen pair several many few both all some none
+each every another other any most more less
+
+a an the this that these those there here it its he she they them his her their
+we our you your i my is are was were be been being am has have had do does did
+not no and or but nor so if then than as while when where which who whose what
+how why because also too very only just even still again together apart same
+different can could will would may might must should out about after before
+during for like per via
+
+old new young clean dirty wet dry hot cold warm cool full open closed broken
+soft hard round flat sharp straight curved bent crooked tilted rotated vertical
+horizontal diagonal upright hanging parked lit beautiful pretty cute ugly happy
+sad angry busy crowded quiet fresh ripe raw cooked baked fried grilled sliced
+whole chopped frozen sweet sour spicy fast slow strong weak rich poor free real
+fake modern ancient antique electric electronic digital portable public private
+wild domestic male female human natural artificial grassy sandy rocky snowy
+rainy sunny cloudy foggy muddy stuffed potted folded stacked framed painted
+printed decorated visible hidden partial occluded blank main rear bare blond
+blonde bald bearded military medical industrial commercial
+
+sit sits sitting stand stands standing lie lies lying walk walks walking run
+runs running ride rides riding hold holds holding wear wears wearing carry
+carries carrying eat eats eating drink drinks drinking look looks looking watch
+watches watching play plays playing jump jumps jumping flies flying swim swims
+swimming sleep sleeps sleeping drive drives driving throw throws throwing catch
+catches catching hit hits hitting kick kicks kicking pull pulls pulling push
+pushes pushing cut cuts cutting cook cooks cooking read reads reading write
+writes writing talk talks talking smile smiles smiling laugh laughing wait waits
+waiting work works working use uses using make makes making show shows showing
+shown take takes taking taken put puts putting go goes going come comes coming
+get gets getting give gives giving see sees seeing seen find finds finding found
+hang hangs lean leans leaning rest rests resting fill contain contains
+containing touch touches overlap overlaps cover covers surround surrounds faces
+point points pointing move moves moving turn turns turning hide hides hiding
+climb climbs climbing fall falls falling float floats floating land lands
+landing park parks parking made set detect detection count locate describe draw
+drawn paint
+
+food fruit vegetable apple banana lemon grape strawberry blueberry raspberry
+blackberry cherry pear plum apricot mango pineapple coconut kiwi papaya melon
+watermelon cantaloupe avocado tomato potato carrot broccoli cauliflower cabbage
+lettuce spinach celery cucumber zucchini eggplant pepper onion garlic ginger
+mushroom corn pea bean pumpkin radish turnip beet asparagus artichoke leek
+pickle sandwich burger hamburger hotdog pizza pasta spaghetti noodle rice bread
+bun bagel toast baguette croissant pretzel muffin cupcake cake pie cookie
+cracker biscuit brownie doughnut pancake waffle crepe cereal egg omelet bacon
+ham sausage steak meat beef pork meatball salad soup stew cheese butter yogurt
+milk sugar salt honey jam syrup sauce ketchup mayonnaise vinegar oil chocolate
+candy lollipop popsicle pudding juice coffee tea wine beer soda water cocktail
+smoothie milkshake sushi taco burrito tortilla nacho fries chip popcorn almond
+peanut walnut nut raisin chanterelle snack meal breakfast lunch dinner dessert
+slice piece
+
 chair couch sofa bed table desk bench stool armchair recliner ottoman cabinet
 cupboard drawer dresser wardrobe shelf bookcase rack mirror lamp lightbulb
 chandelier candle candlestick curtain blind carpet rug mat pillow cushion
 blanket quilt sheet towel mattress cradle crib toilet sink bathtub shower faucet
 tap soap shampoo toothbrush toothpaste toothpick brush comb hairbrush razor
-sponge mop broom dustpan bucket basket bin trash garbage can box crate carton
-package parcel bag sack jar bottle flask jug pitcher mug cup saucer glass
-wineglass goblet teacup teapot kettle pot pan skillet wok bowl plate dish tray
-platter fork knife spoon ladle spatula whisk chopstick straw napkin tablecloth
-placemat coaster corkscrew opener grater peeler colander strainer thermos cooler
-oven stove microwave toaster blender mixer refrigerator fridge freezer
-dishwasher washer dryer drier iron vacuum heater radiator fan conditioner
-thermostat clock alarm vase flowerpot plant picture painting poster frame
-calendar statue figurine ornament ribbon bow wreath door doorknob doormat window
-windowsill wall floor ceiling roof stair step ladder fireplace chimney hinge
-knob handle handrail latch lock padlock key hook hanger nail screw
-""".split()
+sponge mop broom dustpan bucket basket bin trash garbage box crate carton
+package parcel bag sack jar bottle flask jug pitcher mug cup saucer wineglass
+goblet teacup teapot kettle pot pan skillet wok bowl plate dish tray platter
+fork knife spoon ladle spatula whisk chopstick straw napkin tablecloth placemat
+coaster corkscrew opener grater peeler colander strainer thermos cooler oven
+stove microwave toaster blender mixer refrigerator fridge freezer dishwasher
+washer dryer drier iron vacuum heater radiator fan conditioner thermostat clock
+alarm vase flowerpot plant picture painting poster frame calendar statue
+figurine ornament ribbon bow wreath door doorknob doormat window windowsill wall
+floor ceiling roof stair step ladder fireplace chimney hinge knob handle
+handrail latch lock padlock key hook hanger nail screw
 
-THINGS = """
 book notebook magazine newspaper envelope letter stamp card postcard map pen
 pencil crayon marker eraser sharpener ruler scissors tape glue stapler clip
 paperclip folder binder backpack handbag purse wallet suitcase briefcase luggage
@@ -194,91 +172,83 @@ thermometer syringe bandage pill stethoscope microscope telescope binoculars
 magnifier magnet compass globe flag banner sign signboard billboard streetlight
 lamppost lantern flashlight torch lighter match matchbox cigarette cigar ashtray
 ball balloon doll puppet teddy toy puzzle dice die domino chess chessboard pawn
-king queen bishop knight rook piece board yoyo frisbee racket paddle glove mitt
-helmet hardhat goggles mask ski snowboard skateboard surfboard skate sled
-rollerblade trampoline swing slide seesaw dumbbell barbell treadmill volleyball
-basketball football baseball softball tennis golf hockey soccer cricket bowling
-pool cue net goal puck trophy medal guitar violin piano flute trumpet trombone
-saxophone clarinet harmonica harp cello banjo xylophone drumstick tambourine
-accordion gun pistol rifle sword shield spear bow dagger cannon bullet bomb
-knife anchor coin money dollar cash register ticket receipt barcode basin blood
-cell platelet bacteria leaf leaflet scab blight rust mildew pothole crack drone
-robot antenna satellite rocket solar panel wbc rbc uno jack ace club
-""".split()
+king queen bishop knight rook board yoyo frisbee racket paddle glove mitt helmet
+hardhat goggles mask ski snowboard skateboard surfboard skate sled rollerblade
+trampoline swing slide seesaw dumbbell barbell treadmill volleyball basketball
+football baseball softball tennis golf hockey soccer cricket bowling pool cue
+net goal puck trophy medal guitar violin piano flute trumpet trombone saxophone
+clarinet harmonica harp cello banjo xylophone drumstick tambourine accordion gun
+pistol rifle sword shield spear dagger cannon bullet bomb anchor coin money
+dollar cash register ticket receipt barcode basin blood cell platelet bacteria
+leaf leaflet scab blight rust mildew pothole crack drone robot antenna satellite
+rocket solar panel wbc rbc uno jack ace club
 
-CLOTHES = """
 shirt tee sweater sweatshirt hoodie jacket coat raincoat parka vest suit tuxedo
 dress gown skirt blouse jeans pants trousers shorts legging tights sock shoe
 sneaker boot sandal slipper heel flip flop hat cap beanie bonnet beret sombrero
 hood scarf shawl tie necktie bowtie belt buckle apron uniform costume robe
 kimono pajamas swimsuit wetsuit bikini bra underwear diaper bib handkerchief
 bandanna headband headscarf turban veil crown tiara earring necklace bracelet
-brooch pendant watch wristband wristlet wig glasses sunglasses spectacles
-eyeglass mitten cuff collar sleeve pocket zipper jersey cloak cape
-""".split()
+brooch pendant wristband wristlet wig glasses sunglasses spectacles eyeglass
+mitten cuff collar sleeve pocket zipper jersey cloak cape
 
-OUTDOORS = """
 car truck bus van taxi cab ambulance train locomotive tram trolley subway
 motorcycle motorbike scooter moped bicycle bike tricycle unicycle tractor
-trailer bulldozer excavator forklift crane jeep limousine minivan pickup wagon
-cart carriage airplane plane aircraft jet helicopter glider parachute blimp boat
-ship yacht canoe kayak raft ferry sailboat tugboat submarine gondola dinghy
-jetski dock lift pier buoy oar vehicle seat tire windshield bumper headlight
-taillight mirror engine exhaust license steering pedal saddle street road
-highway sidewalk crosswalk curb traffic stop hydrant meter parking lot space
-cone barrier pole post fence gate railing bridge tunnel tower building house
-home apartment skyscraper church temple castle school hospital hotel store shop
-restaurant kitchen bathroom bedroom office room garage barn stable windmill
-fountain monument gravestone tent campfire picnic playground park garden yard
-field farm forest wood tree bush branch trunk leaf flower rose sunflower tulip
-daisy lily grass hay moss cactus fern vine hill mountain valley cliff cave rock
-desert beach sand ocean sea lake river stream pond waterfall island shore sky
-sun rain snow ice fog smoke wildfire fire flame lightning storm rainbow air
-earth ground land city town village countryside airport station platform runway
-rail railroad track court stadium rink slope birdhouse birdcage doghouse
-aquarium
-""".split()
+trailer bulldozer excavator forklift jeep limousine minivan pickup wagon cart
+carriage airplane plane aircraft jet helicopter glider parachute blimp boat ship
+yacht canoe kayak raft ferry sailboat tugboat submarine gondola dinghy jetski
+dock lift pier buoy oar vehicle seat tire windshield bumper headlight taillight
+engine exhaust license steering pedal saddle street road highway sidewalk
+crosswalk curb traffic stop hydrant meter lot space barrier pole post fence gate
+railing bridge tunnel tower building house home apartment skyscraper church
+temple castle school hospital hotel store shop restaurant kitchen bathroom
+bedroom office room garage barn stable windmill fountain monument gravestone
+tent campfire picnic playground garden yard field farm forest wood tree bush
+branch trunk flower rose sunflower tulip daisy lily grass hay moss cactus fern
+vine hill mountain valley cliff cave rock desert beach sand ocean sea lake river
+stream pond waterfall island shore sky sun rain snow ice fog smoke wildfire fire
+flame lightning storm rainbow air earth ground city town village countryside
+airport station platform runway rail railroad track court stadium rink slope
+birdhouse birdcage doghouse aquarium
 
-SCENE = """
-image photo photograph picture view scene background foreground area part piece
-end way time day night morning evening afternoon summer winter spring autumn
-color size kind type thing item set stack pile bunch cluster line game match
-race party birthday wedding market street word letter number text name logo
-symbol label brand mark pattern shadow reflection trick display video world
-place work head
-""".split()
+image photo photograph view scene background foreground area part end way time
+day night morning evening afternoon summer winter autumn color size kind type
+thing item stack pile bunch cluster game race party birthday wedding market word
+number text name logo symbol label brand mark pattern shadow reflection trick
+display video world place colour
 
-IRREGULAR_PLURALS = """
+dining bath sport sports skis ping pong boxing pop decorative weapon equipment
+chili extinguisher aerosol christmas bell furniture instrument jewelry machine
+mailbox medicine mound motor motorboat music needle packet pottery pouch
+spotlight stocking storage strap system tissue tobacco thread typewriter utensil
+visor whistle bank bathrobe cowboy clothes clothing credit crumb doorbell
+elevator fighter fireplug fireworks lawn laundry lipstick liquor liquid
+passenger perfume pitchfork portrait radar receiver rod roller safety sewing
+shopping shaver sound steamer sculpture shredder silo tapestry tinsel urinal urn
+vessel vending webcam wrap alcohol appliance awning bait bamboo blazer bookmark
+bouquet bubble buggy camper canister cargo casserole checkbook choker clasp
+convertible cowbell cymbal dartboard detergent dispenser duct dumpster easel
+filter gasmask grocery hammock handcuff hearing highchair hourglass houseboat
+jean jelly kennel lampshade mallet manhole material measure metal notepad
+oregano overalls pacifier paintbrush palette parasail pastry peg pendulum penny
+pinecone poker rearview rib saucepan scarecrow scoreboard seahorse seashell
+serving shaker shuttle skewer snowmobile sticker stirrer surgical tarp thumbtack
+wiper nightstand acorn dachshund gazelle grasshopper lasagna gourd prawn custard
+lemonade crisp cornbread blob tile gradient grain backdrop canvas sketch total
+least exactly partly fully slightly almost
+
 men women children people feet teeth mice geese knives leaves wolves loaves
 shelves scarves lives calves halves
 """.split()
 
-# Nouns that captions count; the plurals of others are spelled with '##s'.
-COUNTED = SHAPES + PEOPLE + ANIMALS
-OTHERS = (
-    COLOURS
-    + TEXTURES
-    + SIZES
-    + RELATIONS
-    + NUMBERS
-    + FUNCTION_WORDS
-    + ADJECTIVES
-    + VERBS
-    + FOOD
-    + HOUSEHOLD
-    + THINGS
-    + CLOTHES
-    + OUTDOORS
-    + SCENE
-    + IRREGULAR_PLURALS
-)  # pyformat: disable
-
+# Beginnings and ends that English makes new words with.
 AFFIXES = """
 un re pre dis mis non over under inter anti auto semi multi micro mini super ##s
 ##es ##ed ##ing ##er ##ers ##est ##ly ##y ##ness ##tion ##sion ##ation ##ment
 ##able ##ible ##ful ##less ##ish ##ous ##al ##ic ##ive ##ity ##ism ##ist ##ant
 ##ent ##ance ##ence ##ory ##ward ##wise ##like ##man ##men ##fish ##bird ##berry
 ##board ##ball ##house ##light ##case ##book ##stick ##holder ##maker
+##berries
 """.split()
 
 

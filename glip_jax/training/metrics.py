@@ -57,7 +57,10 @@ class MetricWriter:
     self._file = (folder / FILE).open('r+b')
     self._file.seek(0, os.SEEK_END)
     self._board = tensorboardX.SummaryWriter(
-        str(folder / 'tensorboard'), purge_step=step + 1
+        str(folder / 'tensorboard'),
+        purge_step=step + 1,
+        # Its own name stands for one second only: runs must not overwrite.
+        filename_suffix=f'.{os.getpid()}.{step}',
     )
 
   def write(self, step: int, metrics: Mapping[str, Any]) -> None:
@@ -105,8 +108,7 @@ class MetricWriter:
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
   """The records of a `metrics.jsonl`, without a last line cut short."""
-  text = pathlib.Path(path).read_bytes()
-  return [record for _, record in _records(text)]
+  return [record for _, record in _records(pathlib.Path(path).read_bytes())]
 
 
 class Progress:
@@ -145,11 +147,9 @@ class Progress:
     self._clock = clock
     self._quiet = jax.process_index() != 0
     self._step = start
-    self._loss: float | None = None
-    self._ap: float | None = None
+    self._loss = self._ap = None
     # Steps and seconds of the steady state, since the first update.
-    self._steps = 0
-    self._seconds = 0.0
+    self._steps, self._seconds = 0, 0.0
     self._since: float | None = None
     self._speed: float | None = None
     self._shown = -math.inf
@@ -265,9 +265,8 @@ def _records(text: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
       record = json.loads(line)
     except ValueError:
       return
-    if not line.endswith(b'\n') or not isinstance(record, dict):
-      return
-    if not isinstance(record.get('step'), int):
+    whole = line.endswith(b'\n') and isinstance(record, dict)
+    if not whole or not isinstance(record.get('step'), int):
       return
     yield offset, record
     offset += len(line)

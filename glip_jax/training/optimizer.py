@@ -4,16 +4,15 @@ Reproduces the official GLIP solver (torch AdamW, decay scaled by the learning
 rate, one clip over all trained parameters) with optax parts.
 """
 
-from collections.abc import Callable, Mapping
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from glip_jax import configuring
-from glip_jax import errors
+from glip_jax import configuring, errors
 from glip_jax.training import tables
 
 

@@ -5,16 +5,13 @@ over both. Models carry no partition metadata: a (regex, spec) table and one
 default rule decide by a parameter's path and shape.
 """
 
-from collections.abc import Mapping, Sequence
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-from jax.sharding import AxisType
-from jax.sharding import Mesh
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec
 import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from glip_jax import errors
 from glip_jax.training import tables

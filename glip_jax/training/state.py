@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from flax import struct
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from glip_jax import types
 from glip_jax.training import optimizer as optimizer_lib
@@ -40,23 +40,19 @@ def make_init_params(
 
   Args:
     recipe: what `glip_jax.models.build.build` returns.
-    batch: any batch; its shapes alone matter, and one image of it.
+    batch: any batch; only its shapes matter, and of one image.
     seed: seed of the random draw.
 
   Returns:
     A function without arguments, to be traced.
   """
-  first = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), batch)
+
+  def blank(leaf):
+    return jnp.zeros((1, *leaf.shape[1:]), leaf.dtype)
 
   def init_params() -> Any:
-    one = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
-    image = recipe.normalize(one)
-    prompt = one.prompt
-    key = jax.random.key(seed)
-    variables = recipe.model.init(
-        key, image, one.extent, prompt.ids, prompt.mask
-    )
-    return variables['params']
+    one = jax.tree.map(blank, batch)
+    return recipe.init(jax.random.key(seed), one)
 
   return init_params
 

@@ -5,9 +5,9 @@ A regex is searched in it (anchor with ^ and $ where that matters), and the
 first row that matches decides.
 """
 
-from collections.abc import Iterable, Sequence
 import difflib
 import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax

@@ -18,7 +18,9 @@ Rule = rules_lib.Rule
 def _linear(pattern: str, target: str) -> list[Rule]:
   transpose = lambda x: x.T
   return [
-      Rule(pattern + r'\.weight', _leaf(target, 'kernel'), transpose, transpose),
+      Rule(
+          pattern + r'\.weight', _leaf(target, 'kernel'), transpose, transpose
+      ),
       Rule(pattern + r'\.bias', _leaf(target, 'bias')),
   ]
 
@@ -123,12 +125,8 @@ def _language(depth: int) -> list[Rule]:
   model = r'language_backbone\.body\.model\.'
   embeddings = model + r'embeddings\.'
   table = [
-      Rule(
-          embeddings + r'word_embeddings\.weight', 'language/words/embedding'
-      ),
-      Rule(
-          embeddings + r'position_embeddings\.weight', 'language/positions'
-      ),
+      Rule(embeddings + r'word_embeddings\.weight', 'language/words/embedding'),
+      Rule(embeddings + r'position_embeddings\.weight', 'language/positions'),
       Rule(
           embeddings + r'token_type_embeddings\.weight', 'language/token_types'
       ),

@@ -5,9 +5,9 @@ every target array must be filled exactly once; whatever is amiss is listed in
 one error.
 """
 
-from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax

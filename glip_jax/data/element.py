@@ -1,0 +1,113 @@
+"""From a record to one element of a batch, in which all shapes are fixed."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+import grain
+import numpy as np
+from jaxtyping import Float, Int
+
+from glip_jax import types
+from glip_jax.data.records import Record
+from glip_jax.errors import UserError
+from glip_jax.text import prompts
+from glip_jax.text.tokenizer import load_tokenizer
+
+_EXTENT_MULTIPLE = 32
+# Threads that import transformers at the same time find it half imported.
+_LOADING = threading.Lock()
+
+
+@dataclasses.dataclass(frozen=True)
+class ToElement(grain.transforms.Map):
+  """Makes a record one element of a `types.Batch`, all shapes fixed.
+
+  Attributes:
+    tokenizer: name for `load_tokenizer`; a name, so that it costs nothing to
+      send to workers.
+    num_tokens: t, length of the prompt.
+    num_phrases: c, number of phrases of the prompt.
+    num_boxes: m; of a picture with more boxes, the largest are kept.
+    canvas: (h, w) that pictures are padded to, at the bottom and right.
+  """
+
+  tokenizer: str
+  num_tokens: int
+  num_phrases: int
+  num_boxes: int
+  canvas: tuple[int, int]
+
+  def encode(self, text: prompts.TextPrompt) -> types.Prompt:
+    """Encodes a prompt.
+
+    Raises:
+      UserError: if it has too many tokens or phrases.
+    """
+    with _LOADING:
+      tokenizer = load_tokenizer(self.tokenizer)
+    return prompts.encode(
+        text,
+        tokenizer,
+        num_tokens=self.num_tokens,
+        num_phrases=self.num_phrases,
+    )
+
+  def map(self, record: Record) -> types.Batch:
+    """Pads a record.
+
+    Raises:
+      UserError: if its prompt has too many tokens or phrases, or its picture
+        exceeds the canvas.
+    """
+    size = np.array(record.image.shape[:2], np.int32)
+    canvas = np.array(self.canvas, np.int32)
+    if (size > canvas).any():
+      raise UserError(
+          f'picture of {size[0]}x{size[1]} (h x w) exceeds'
+          f' image_size={self.canvas}; resize it before'
+      )
+    image = np.zeros((*self.canvas, 3), np.uint8)
+    image[: size[0], : size[1]] = record.image
+    multiple = -(-size // _EXTENT_MULTIPLE) * _EXTENT_MULTIPLE
+    prompt = self.encode(record.text)
+    return types.Batch(
+        image=image,
+        size=size,
+        extent=np.minimum(multiple, canvas).astype(np.int32),
+        scale=np.array(getattr(record, 'scale', (1.0, 1.0)), np.float32),
+        id=np.array(record.index, np.int32),
+        prompt=prompt,
+        targets=self._targets(record, prompt),
+    )
+
+  def _targets(self, record: Record, prompt: types.Prompt) -> types.Targets:
+    rows = _largest(record.boxes, self.num_boxes)
+    count = len(rows)
+    boxes = np.zeros((self.num_boxes, 4), np.float32)
+    boxes[:count] = record.boxes[rows]
+    phrase = np.zeros(self.num_boxes, np.int32)
+    phrase[:count] = record.phrase[rows]
+    crowd = np.zeros(self.num_boxes, bool)
+    crowd[:count] = record.crowd[rows]
+    tokens = np.zeros((self.num_boxes, self.num_tokens), bool)
+    for place, row in enumerate(rows):
+      also = list(record.also[row]) if record.also else []
+      named = [int(record.phrase[row]), *also]
+      tokens[place] = prompt.spans[named].any(axis=0)
+    return types.Targets(
+        boxes=boxes,
+        phrase=phrase,
+        tokens=tokens,
+        valid=np.arange(self.num_boxes) < count,
+        crowd=crowd,
+    )
+
+
+def _largest(boxes: Float[np.ndarray, 'm 4'], count: int) -> Int[np.ndarray, n]:
+  """Rows of the largest boxes, in their order."""
+  if len(boxes) <= count:
+    return np.arange(len(boxes))
+  area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+  return np.sort(np.argsort(-area, kind='stable')[:count])

@@ -1,0 +1,99 @@
+"""What happens to a broken record: left out, counted and named, or refused."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import grain
+from absl import logging
+
+from glip_jax import types
+from glip_jax.data.element import ToElement
+from glip_jax.data.faults import check_bad_records
+from glip_jax.data.records import Record
+from glip_jax.data.sources import Source
+from glip_jax.errors import UserError
+
+
+class Guard:
+  """A source whose broken records are None, which grain leaves out.
+
+  Each broken record is named in the log once per process; which ones are left
+  out does not depend on when they are met, so a stream stays the same when it
+  is resumed.
+  """
+
+  def __init__(self, source: Source, bad_records: str):
+    """Wraps a source.
+
+    Args:
+      source: any source.
+      bad_records: 'skip' or 'raise'.
+
+    Raises:
+      UserError: if `bad_records` is neither.
+    """
+    self._source = source
+    self._bad_records = check_bad_records(bad_records)
+    self._bad: set[int] = set()
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __getitem__(self, index: int) -> Record | None:
+    """Reads a record; None if it is broken and may be skipped.
+
+    Raises:
+      UserError: if it is broken and to be refused, or no record is usable.
+    """
+    try:
+      return self._source[index]
+    except UserError as error:
+      self.handle(index, error)
+      return None
+
+  def handle(self, index: int, error: UserError) -> None:
+    """Counts and names a broken record.
+
+    Args:
+      index: its position in the source.
+      error: what is wrong with it.
+
+    Raises:
+      UserError: if broken records are to be refused, or no record of the source
+        is usable.
+    """
+    name = f'record {self._source.image_id(index)!r}: {error}'
+    if self._bad_records == 'raise':
+      raise UserError(
+          f"{name}; or set bad_records='skip' to leave it out"
+      ) from error
+    if index in self._bad:
+      return
+    self._bad.add(index)
+    logging.warning('bad record %d left out: %s', len(self._bad), name)
+    if len(self._bad) == len(self):
+      raise UserError(
+          f'none of the {len(self)} records is usable; the last: {name}'
+      ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class GuardedElement(grain.transforms.Map):
+  """`ToElement` for the records of a `Guard`, with the same rule.
+
+  Attributes:
+    element: the transform, which refuses prompts that are too long.
+    guard: where the records come from.
+  """
+
+  element: ToElement
+  guard: Guard
+
+  def map(self, record: Record) -> types.Batch | None:
+    """Makes an element; None if that fails and the record may be skipped."""
+    try:
+      return self.element.map(record)
+    except UserError as error:
+      self.guard.handle(record.index, error)
+      return None

@@ -1,0 +1,268 @@
+"""From sources to batches: an endless training stream, and single passes.
+
+A training stream is shuffled, repeated, mixed, transformed, and only then dealt
+out to processes and workers: the generator of an element depends on its
+position in the whole stream alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import grain
+import ml_collections
+import numpy as np
+from absl import flags
+
+from glip_jax import types
+from glip_jax.data import transforms
+from glip_jax.data.element import ToElement
+from glip_jax.data.faults import check_bad_records
+from glip_jax.data.guard import Guard, GuardedElement
+from glip_jax.data.records import Record
+from glip_jax.data.sources import Source, build_source
+from glip_jax.errors import UserError
+from glip_jax.text import prompts
+
+Config = Mapping[str, Any] | ml_collections.ConfigDict
+
+# A decoded record takes megabytes, so grain's default of 500 in the buffer of
+# each process will not do.
+_READ_THREADS = 4
+_BATCHES_READ_AHEAD = 2
+
+
+def train_dataset(
+    data: Config,
+    *,
+    batch_size: int,
+    seed: int,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> grain.IterDataset[types.Batch]:
+  """The endless training stream, in a new order in every pass.
+
+  Its iterators have `get_state` and `set_state`; a state belongs to the
+  settings and the `num_workers` it was made with, under which the stream goes
+  on bit for bit. Close iterators that have workers.
+
+  Args:
+    data: `config.data`; docs/data.md lists the fields. `train` is one source
+      spec, or a dict of named specs with a `weight` each (default 1).
+    batch_size: records in a batch of this process.
+    seed: of the order and of all augmentation.
+    process_index: which of the processes this is.
+    process_count: number of processes that share the stream.
+
+  Raises:
+    UserError: if a source cannot be opened, a setting is wrong, or the prompt
+      of a vocabulary does not fit. While iterating: if a record is bad and bad
+      records are to be refused, or a source has no usable record.
+  """
+  if batch_size < 1:
+    raise UserError(f'batch_size={batch_size} must be 1 or more')
+  streams, weights = [], []
+  for number, spec in enumerate(_training_specs(data['train'])):
+    own_seed = np.random.SeedSequence([seed, number]).generate_state(1)
+    streams.append(_training_stream(spec, data, seed=int(own_seed[0])))
+    weights.append(float(spec.get('weight', 1.0)))
+  stream = streams[0]
+  if len(streams) > 1:
+    stream = grain.MapDataset.mix(streams, weights)
+  stream = stream[process_index::process_count]
+  batches = _batched(stream, batch_size)
+  num_workers = int(data.get('num_workers', 0))
+  if not num_workers:
+    return batches
+  if not flags.FLAGS.is_parsed():
+    # grain reads its flags for the workers, in notebooks and tests as well.
+    flags.FLAGS.mark_as_parsed()
+  options = grain.multiprocessing.MultiprocessingOptions(
+      num_workers=num_workers, per_worker_buffer_size=_BATCHES_READ_AHEAD
+  )
+  return batches.mp_prefetch(options)
+
+
+def eval_batches(
+    source: Source,
+    data: Config,
+    *,
+    batch_size: int,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[types.Batch]:
+  """One pass over a source, in its order, without augmentation.
+
+  All processes get the same number of full batches. Where no record is left, or
+  one is bad and may be skipped, stands an empty one with id -1.
+
+  Args:
+    source: what to evaluate on.
+    data: `config.data`, as in `train_dataset`.
+    batch_size: records in a batch of this process.
+    process_index: which of the processes this is; it reads every
+      `process_count`-th record.
+    process_count: number of processes that share the pass.
+
+  Yields:
+    Batches; `source.image_id(id)` is the original id of a record.
+
+  Raises:
+    UserError: if the prompt of the vocabulary does not fit, a record is bad and
+      bad records are to be refused, or none is usable.
+  """
+  element = to_element(data)
+  _check_prompt(source, element)
+  resize = resizing(data)
+  guard = Guard(source, data.get('bad_records', 'skip'))
+  reader = _EvalReader(
+      guard=guard,
+      resize=resize,
+      element=GuardedElement(element, guard),
+      blank=element.map(resize.map(_blank_record(source))),
+      process_index=process_index,
+      process_count=process_count,
+  )
+  total = -(-len(source) // (process_count * batch_size)) * batch_size
+  yield from _batched(grain.MapDataset.range(total).map(reader), batch_size)
+
+
+def resizing(data: Config) -> transforms.Resize | transforms.FitInside:
+  """The transform that brings pictures to the size of the canvas."""
+  canvas = tuple(data['image_size'])
+  if data.get('resize'):
+    short, long = data['resize']
+    return transforms.Resize(short, long, canvas)
+  return transforms.FitInside(canvas)
+
+
+def to_element(data: Config) -> ToElement:
+  """The transform that makes records elements of the shapes of a config."""
+  return ToElement(
+      tokenizer=data['tokenizer'],
+      num_tokens=data['num_tokens'],
+      num_phrases=data['num_phrases'],
+      num_boxes=data['num_boxes'],
+      canvas=tuple(data['image_size']),
+  )
+
+
+def training_steps(
+    data: Config,
+) -> list[grain.transforms.Map | grain.transforms.RandomMap]:
+  """The transforms that a config asks for, from record to resized record."""
+  settings = data.get('augment') or {}
+  low, high = settings.get('scale', (1.0, 1.0))
+  colors = {
+      name: settings.get(name, 0.0)
+      for name in ('brightness', 'contrast', 'saturation')
+  }
+  steps = []
+  if data.get('shuffle_names'):
+    steps.append(transforms.ShuffleNames())
+  if (low, high) != (1.0, 1.0):
+    steps.append(transforms.RandomScaleCrop(low, high))
+  if settings.get('flip'):
+    steps.append(transforms.Flip(settings['flip']))
+  steps.append(resizing(data))
+  if any(colors.values()):
+    steps.append(transforms.ColorJitter(**colors))
+  return steps
+
+
+def _training_specs(spec: Config) -> list[Config]:
+  """Returns the specs of a mixture, or the only one."""
+  if isinstance(spec, ml_collections.ConfigDict):
+    spec = spec.to_dict()
+  is_mixture = spec and all(isinstance(x, Mapping) for x in spec.values())
+  specs = list(spec.values()) if is_mixture else [spec]
+  weights = [part.get('weight', 1.0) for part in specs]
+  if min(weights) < 0 or not any(weights):
+    raise UserError(
+        f'data.train has weights {weights}; make one positive, none negative'
+    )
+  return [part for part in specs if part.get('weight', 1.0)]
+
+
+def _training_stream(
+    spec: Config, data: Config, *, seed: int
+) -> grain.MapDataset[types.Batch]:
+  """The endless stream of elements of one source."""
+  bad_records = check_bad_records(data.get('bad_records', 'skip'))
+  source = build_source(spec, bad_records=bad_records)
+  element = to_element(data)
+  _check_prompt(source, element)
+  guard = Guard(source, bad_records)
+  stream = grain.MapDataset.source(guard).seed(seed).shuffle().repeat()
+  for step in training_steps(data):
+    is_random = isinstance(step, grain.transforms.RandomMap)
+    stream = stream.random_map(step) if is_random else stream.map(step)
+  return stream.map(GuardedElement(element, guard))
+
+
+def _check_prompt(source: Source, element: ToElement) -> None:
+  """Refuses a vocabulary whose prompt no record could be given."""
+  if not source.names:
+    return
+  try:
+    element.encode(prompts.from_names(source.names))
+  except UserError as error:
+    raise UserError(
+        f'the prompt of all {len(source.names)} classes cannot be used'
+        f' ({error}); keep fewer by names= or exclude='
+    ) from error
+
+
+def _batched(
+    stream: grain.MapDataset[types.Batch], batch_size: int
+) -> grain.IterDataset[types.Batch]:
+  options = grain.ReadOptions(
+      num_threads=_READ_THREADS,
+      prefetch_buffer_size=max(_READ_THREADS, _BATCHES_READ_AHEAD * batch_size),
+  )
+  return stream.to_iter_dataset(options).batch(batch_size)
+
+
+def _blank_record(source: Source) -> Record:
+  """A record of nothing, to fill up a batch."""
+  text = prompts.from_caption('nothing', ())
+  return Record(
+      image=np.zeros((32, 32, 3), np.uint8),
+      boxes=np.zeros((0, 4), np.float32),
+      phrase=np.zeros(0, np.int32),
+      crowd=np.zeros(0, bool),
+      text=prompts.from_names(source.names) if source.names else text,
+      index=-1,
+  )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _EvalReader(grain.transforms.Map):
+  """Element of a position in a pass, `blank` where there is none.
+
+  Attributes:
+    guard: the source.
+    resize: the resizing transform.
+    element: makes elements of records.
+    blank: the element that stands for no record.
+    process_index: which of the processes this is.
+    process_count: number of processes that share the pass.
+  """
+
+  guard: Guard
+  resize: grain.transforms.Map
+  element: GuardedElement
+  blank: types.Batch
+  process_index: int
+  process_count: int
+
+  def map(self, position: int) -> types.Batch:
+    """Reads a record, or not."""
+    index = position * self.process_count + self.process_index
+    record = self.guard[index] if index < len(self.guard) else None
+    if record is None:
+      return self.blank
+    element = self.element.map(self.resize.map(record))
+    return self.blank if element is None else element

@@ -1,0 +1,100 @@
+"""Writes the embedded world as files: COCO JSON or MDETR's grounding JSON.
+
+Pictures are JPEGs in `images/` beside one `annotations.json`, so that any
+loader and evaluator of these formats can be tried on known truth.
+"""
+
+import json
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from glip_jax.data.shapes import ShapesSource, box_entry
+
+# Chroma at full resolution: colours are what the names speak of.
+_JPEG = dict(quality=92, subsampling=0)
+
+
+def write_coco(
+    folder: str | os.PathLike[str], source: ShapesSource
+) -> pathlib.Path:
+  """Writes a source as a COCO detection set.
+
+  Args:
+    folder: where to; made if missing, files of the same names overwritten.
+    source: opened with prompts 'all'; its names become the categories.
+
+  Returns:
+    Path of the annotation file.
+
+  Raises:
+    UserError: the source has other prompts, so no one list of categories.
+  """
+  content = source.ground_truth()
+  for index in range(len(source)):
+    _write_picture(folder, source, index)
+  return _write_json(folder, content)
+
+
+def write_mdetr(
+    folder: str | os.PathLike[str], source: ShapesSource
+) -> pathlib.Path:
+  """Writes a source as a grounding set in MDETR's extension of COCO.
+
+  Each image has its `caption`, and `tokens_positive_eval` with the character
+  spans of each phrase; each annotation has the spans of its phrase as
+  `tokens_positive`. Spans are [start, end).
+
+  Args:
+    folder: where to; made if missing, files of the same names overwritten.
+    source: with prompts of any kind.
+
+  Returns:
+    Path of the annotation file.
+  """
+  images, annotations = [], []
+  for index in range(len(source)):
+    _write_picture(folder, source, index)
+    truth = source.truth(index)
+    spans = [[list(span) for span in phrase] for phrase in truth.text.spans]
+    images.append({
+        **source.image_entry(index),
+        'caption': truth.text.caption,
+        'dataset_name': 'shapes',
+        'tokens_negative': [[0, len(truth.text.caption)]],
+        'tokens_positive_eval': spans,
+    })
+    for box, phrase in zip(truth.boxes, truth.phrase, strict=True):
+      annotations.append({
+          'id': len(annotations) + 1,
+          'image_id': source.image_id(index),
+          'category_id': 1,
+          'tokens_positive': spans[phrase],
+          **box_entry(box),
+      })
+  categories = [{'id': 1, 'name': 'object'}]
+  return _write_json(
+      folder,
+      dict(images=images, annotations=annotations, categories=categories),
+  )
+
+
+def _write_picture(
+    folder: str | os.PathLike[str], source: ShapesSource, index: int
+) -> None:
+  path = pathlib.Path(folder, 'images', source.image_entry(index)['file_name'])
+  path.parent.mkdir(parents=True, exist_ok=True)
+  picture: UInt8[np.ndarray, 'h w 3'] = source[index].image
+  Image.fromarray(picture).save(path, 'JPEG', **_JPEG)
+
+
+def _write_json(
+    folder: str | os.PathLike[str], content: dict[str, Any]
+) -> pathlib.Path:
+  path = pathlib.Path(folder, 'annotations.json')
+  path.write_text(json.dumps(content), encoding='utf-8')
+  return path

@@ -1,0 +1,237 @@
+"""Words for scenes of the embedded world: lists, captions and relations.
+
+Every function returns a prompt and, for each of its phrases, the indices of
+the scene's items that the phrase names. No item has two phrases.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from glip_jax.data import shapes_scenes as scenes
+from glip_jax.data.shapes_scenes import Kind, Scene
+from glip_jax.text import prompts
+from glip_jax.text.prompts import TextPrompt
+
+
+class Named(NamedTuple):
+  """A prompt for a scene.
+
+  Attributes:
+    text: the prompt.
+    items: items[c] are the indices of the items that phrase c names.
+  """
+
+  text: TextPrompt
+  items: tuple[tuple[int, ...], ...]
+
+
+def all_names(scene: Scene, names: tuple[str, ...]) -> Named:
+  """The whole vocabulary in label order, for evaluation."""
+  return _listed(scene, names, [item.kind.name for item in scene.items])
+
+
+def some_names(
+    rng: np.random.Generator,
+    scene: Scene,
+    *,
+    vocabulary: tuple[str, ...],
+    max_names: int,
+) -> Named:
+  """The names in the picture among random others, shuffled.
+
+  Args:
+    rng: source of the choice.
+    scene: what is in the picture.
+    vocabulary: names that negatives are drawn from.
+    max_names: most names in the list; never fewer than are in the picture.
+  """
+  own = [item.kind.name for item in scene.items]
+  present = sorted(set(own))
+  absent = [name for name in vocabulary if name not in present]
+  room = min(max(max_names - len(present), 0), len(absent))
+  # A third of the lists are full, as in evaluation; the rest have any length.
+  count = room if rng.random() < 1 / 3 else int(rng.integers(room + 1))
+  names = present + [absent[i] for i in rng.permutation(len(absent))[:count]]
+  shuffled = tuple(names[i] for i in rng.permutation(len(names)))
+  return _listed(scene, shuffled, own)
+
+
+def attribute_names(rng: np.random.Generator, scene: Scene) -> Named:
+  """A shuffled list of coarser names, of one family: 'star. circle', say."""
+  family = _FAMILIES[rng.integers(len(_FAMILIES))]
+  own = [family(item.kind) for item in scene.items]
+  names = sorted({family(kind) for kind in scenes.KINDS})
+  keep = [name for name in names if name in own or rng.random() < 0.8]
+  return _listed(scene, tuple(keep[i] for i in rng.permutation(len(keep))), own)
+
+
+def relation(rng: np.random.Generator, scene: Scene) -> Named:
+  """'the circle left of the green star': phrase 0 the target, 1 the anchor."""
+  fact = scene.relation
+  link = _pick(rng, _LINKS[fact.name])
+  parts = [
+      _Part(f'the {fact.target_words}', (fact.target,)),
+      _Part(f' {link} '),
+      _Part(f'the {fact.anchor_words}', (fact.anchor,)),
+  ]
+  return _spoken(parts)
+
+
+def caption(rng: np.random.Generator, scene: Scene) -> Named:
+  """A sentence that names one to five groups of items, and where they are."""
+  groups = _groups(rng, scene)
+  count = min(len(groups), 1 + int(rng.integers(1, 5)))
+  chosen = [groups[i] for i in rng.permutation(len(groups))[:count]]
+  cut = int(rng.integers(1, count)) if count > 1 else 0
+  link = _link(rng, scene, chosen[:cut], chosen[cut:]) if cut else None
+  opening, ending = _pick(rng, _FRAMES)
+  parts = [_Part(opening)]
+  if link:
+    parts += _joined(chosen[:cut]) + [_Part(f' {link} ')]
+    chosen = chosen[cut:]
+  parts += _joined(chosen) + [_Part(ending)]
+  return _spoken([part for part in parts if part.text])
+
+
+def _shape(kind: Kind) -> str:
+  return kind.shape
+
+
+def _colour(kind: Kind) -> str:
+  return f'{kind.colour} object'
+
+
+def _texture(kind: Kind) -> str:
+  return f'{_surface(kind)} object'
+
+
+def _texture_colour(kind: Kind) -> str:
+  return f'{_surface(kind)} {kind.colour} object'
+
+
+def _texture_shape(kind: Kind) -> str:
+  return f'{_surface(kind)} {kind.shape}'
+
+
+def _surface(kind: Kind) -> str:
+  return 'striped' if kind.striped else 'plain'
+
+
+# No family joins colour and shape alone: 'red circle' would include striped
+# ones there, but not in the lists of categories.
+_FAMILIES = (_shape, _colour, _texture, _texture_colour, _texture_shape)
+_LINKS = {
+    'left of': ('left of', 'to the left of', 'that is left of'),
+    'right of': ('right of', 'to the right of', 'that is right of'),
+    'above': ('above', 'that is above'),
+    'below': ('below', 'that is below'),
+}
+_FRAMES = (
+    ('', ''),
+    ('', ''),
+    ('a picture of ', ''),
+    ('this picture shows ', ''),
+    ('we see ', ''),
+    ('', ' on a background'),
+    ('', ' in one picture'),
+)
+_NUMBERS = (None, None, 'two', 'three', 'four', 'five', 'six', 'seven', 'eight')
+
+
+class _Part(NamedTuple):
+  """A piece of a sentence; a phrase if it names items."""
+
+  text: str
+  items: tuple[int, ...] = ()
+
+
+def _pick(rng: np.random.Generator, options):
+  return options[int(rng.random() * len(options))]
+
+
+def _listed(scene: Scene, names: tuple[str, ...], own: list[str]) -> Named:
+  """Prompt of a list; `own` is what each item is called in it, if at all."""
+  items = tuple(
+      tuple(i for i in range(len(scene.items)) if own[i] == name)
+      for name in names
+  )
+  return Named(prompts.from_names(names), items)
+
+
+def _spoken(parts: list[_Part]) -> Named:
+  """Puts a sentence together and notes where its phrases are."""
+  spans, start = [], 0
+  for part in parts:
+    if part.items:
+      spans.append(((start, start + len(part.text)),))
+    start += len(part.text)
+  text = ''.join(part.text for part in parts)
+  items = tuple(part.items for part in parts if part.items)
+  return Named(prompts.from_caption(text, spans), items)
+
+
+def _groups(rng: np.random.Generator, scene: Scene) -> list[_Part]:
+  """Says what each item is, one phrase for those that are said alike."""
+  shared = _pick(rng, scenes.SHAPES) if rng.random() < 0.4 else None
+  members: dict[str, list[int]] = {}
+  for i, item in enumerate(scene.items):
+    brief = item.kind.shape == shared
+    words = item.kind.shape if brief else _full_name(scene, item.kind)
+    members.setdefault(words, []).append(i)
+  return [
+      _Part(_phrase(rng, scene, words, items), tuple(items))
+      for words, items in members.items()
+  ]
+
+
+def _full_name(scene: Scene, kind: Kind) -> str:
+  """The name, with 'plain' if a striped item could be meant by it as well."""
+  twin = kind._replace(striped=True)
+  ambiguous = any(item.kind == twin for item in scene.items)
+  return f'plain {kind.name}' if ambiguous and not kind.striped else kind.name
+
+
+def _phrase(
+    rng: np.random.Generator, scene: Scene, words: str, items: list[int]
+) -> str:
+  """Adds article or number to words, and the size where it is clear."""
+  definite = rng.random() < 0.25
+  if len(items) > 1:
+    ending = 'es' if words.endswith('cross') else 's'
+    return f'{"the " * definite}{_NUMBERS[len(items)]} {words}{ending}'
+  size = scene.items[items[0]].size
+  clear = size < scenes.SMALL or size > scenes.LARGE
+  if clear and rng.random() < 0.5:
+    words = f'{"small" if size < scenes.SMALL else "large"} {words}'
+  return f'{"the" if definite else "a"} {words}'
+
+
+def _joined(groups: list[_Part]) -> list[_Part]:
+  """'A', 'A and B', 'A, B and C'."""
+  parts = []
+  for i, group in enumerate(groups):
+    if i:
+      parts.append(_Part(' and ' if i == len(groups) - 1 else ', '))
+    parts.append(group)
+  return parts
+
+
+def _link(
+    rng: np.random.Generator,
+    scene: Scene,
+    first: list[_Part],
+    second: list[_Part],
+) -> str | None:
+  """A relation that holds between all of two sides, if there is one."""
+  if rng.random() < 0.3:
+    return None
+  ends = [
+      np.array([scene.items[i].center for part in side for i in part.items])
+      for side in (first, second)
+  ]
+  delta = ends[0][:, None] - ends[1][None]
+  for name, links in _LINKS.items():
+    if scenes.holds(*scenes.offsets(delta, name)).all():
+      return _pick(rng, links[:-1])
+  return None

@@ -1,0 +1,134 @@
+"""Where records come from: the protocol, the table of sources, and `build`.
+
+A source is random access, opens quickly, and can be pickled, for it is sent to
+worker processes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import ml_collections
+
+from glip_jax.data.coco import CocoSource
+from glip_jax.data.mdetr import GroundingSource
+from glip_jax.data.records import Record
+from glip_jax.data.shapes import ShapesSource
+from glip_jax.data.tfds_source import TfdsSource
+from glip_jax.errors import UserError
+
+SOURCES = {
+    'coco': CocoSource,
+    'mdetr': GroundingSource,
+    'shapes': ShapesSource,
+    'tfds': TfdsSource,
+}
+
+# Fields of a spec that are the pipeline's, not a source's.
+_PIPELINE_FIELDS = ('source', 'weight')
+# Fields that say where data is: one that would not be read is a mistake.
+_PLACES = ('annotations', 'images', 'directory')
+
+
+class Source(Protocol):
+  """What every source offers.
+
+  Attributes:
+    names: the vocabulary in label order; empty where each record has a text of
+      its own.
+  """
+
+  names: tuple[str, ...]
+
+  def __len__(self) -> int:
+    """Number of records."""
+
+  def __getitem__(self, index: int) -> Record:
+    """Reads a record.
+
+    Raises:
+      IndexError: if there is no such record.
+      UserError: if the record is broken.
+    """
+
+  def image_id(self, index: int) -> int | str:
+    """The id that the data set itself gives a record."""
+
+  def category_id(self, label: int) -> int | str:
+    """The id that the data set itself gives a class."""
+
+  def ground_truth(self) -> dict[str, Any]:
+    """The usable records in COCO format, with the ids of the data set."""
+
+
+def build_source(
+    spec: Mapping[str, Any] | ml_collections.ConfigDict,
+    *,
+    bad_records: str = 'skip',
+) -> Source:
+  """Opens the source that a config describes.
+
+  Args:
+    spec: `source`, a name in `SOURCES`, and the arguments of that source. With
+      an empty `source`, 'coco' if there are `annotations` or `images`, 'tfds'
+      if there is a `directory`, otherwise 'shapes'. Empty fields, and fields of
+      other sources that name no place, are not looked at, so that one config
+      can be switched from one source to another on the command line.
+    bad_records: 'skip' or 'raise', for sources that can have broken records.
+
+  Raises:
+    UserError: if the source or a field is unknown or missing, or the source
+      cannot be opened.
+  """
+  fields = _as_dict(spec)
+  name = fields.get('source') or _infer(fields)
+  if name not in SOURCES:
+    raise UserError(
+        f'source={name!r} is not known; choose one of {", ".join(SOURCES)}'
+    )
+  parameters = inspect.signature(SOURCES[name]).parameters
+  arguments = {key: fields[key] for key in parameters if key in fields}
+  _check_fields(name, fields, parameters)
+  if 'bad_records' in parameters:
+    arguments.setdefault('bad_records', bad_records)
+  return SOURCES[name](**arguments)
+
+
+def _as_dict(spec: Mapping[str, Any] | ml_collections.ConfigDict) -> dict:
+  """Returns the fields of a spec that are filled in."""
+  if isinstance(spec, ml_collections.ConfigDict):
+    spec = spec.to_dict()
+  return {
+      key: value
+      for key, value in spec.items()
+      if value is not None and value != '' and value != ()
+  }
+
+
+def _infer(fields: Mapping[str, Any]) -> str:
+  if 'annotations' in fields or 'images' in fields:
+    return 'coco'
+  return 'tfds' if 'directory' in fields else 'shapes'
+
+
+def _check_fields(
+    name: str,
+    fields: Mapping[str, Any],
+    parameters: Mapping[str, inspect.Parameter],
+) -> None:
+  """Refuses fields that no source has, stray places and missing arguments."""
+  known = set(_PIPELINE_FIELDS).union(
+      *(inspect.signature(source).parameters for source in SOURCES.values())
+  )
+  unknown = sorted(set(fields) - known)
+  stray = [key for key in _PLACES if key in fields and key not in parameters]
+  if unknown or stray:
+    raise UserError(
+        f'{(unknown or stray)[0]!r} is no field of source={name!r}; its fields'
+        f' are {", ".join(parameters)}'
+    )
+  for key, parameter in parameters.items():
+    if parameter.default is parameter.empty and key not in fields:
+      raise UserError(f'source={name!r} needs {key!r}; give {key}=...')

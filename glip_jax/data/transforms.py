@@ -1,0 +1,271 @@
+"""Transforms of records: resizing and augmentation.
+
+Each is a frozen dataclass: a grain `Map`, or a `RandomMap` that draws from the
+generator of its element, so that a run can be repeated and resumed. Boxes stay
+xyxy float32 in pixels of the record's picture.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import grain
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image
+
+from glip_jax.data.records import Record
+from glip_jax.text import prompts
+
+# Normalises to about zero under the usual means.
+_FILL = (124, 116, 104)
+_GRAY = np.array([0.299, 0.587, 0.114], np.float32)
+_SIDES = re.compile(r'\b(left|right)(most|ward|wards|hand)?\b', re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ResizedRecord(Record):
+  """A record whose picture was resized.
+
+  Attributes:
+    scale: (y, x) factor from the pixels before to those of `image`.
+  """
+
+  scale: tuple[float, float] = (1.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Resize(grain.transforms.Map):
+  """Resizes the short side, within a limit on the long one.
+
+  Reproduces the original GLIP: Pillow's antialiased bilinear filter, the other
+  side truncated, so that the long side may exceed its limit by a few pixels
+  (4000x500 becomes 1336x167). Differs where that would leave `canvas`: the
+  picture is then fitted into it.
+
+  Attributes:
+    short: pixels of the short side.
+    long: pixels that the long side should not exceed.
+    canvas: (h, w) that no picture may exceed.
+  """
+
+  short: int
+  long: int
+  canvas: tuple[int, int]
+
+  def size(self, height: int, width: int) -> tuple[int, int]:
+    """Returns the new (h, w) of a picture of a given size."""
+    low, high = min(height, width), max(height, width)
+    short = self.short
+    if high / low * short > self.long:
+      short = max(int(round(self.long * low / high)), 1)
+    if width < height:
+      size = int(short * height / width), short
+    else:
+      size = short, int(short * width / height)
+    if size[0] <= self.canvas[0] and size[1] <= self.canvas[1]:
+      return size
+    return FitInside(self.canvas).size(height, width)
+
+  def map(self, record: Record) -> ResizedRecord:
+    """Resizes a record."""
+    return resize(record, self.size(*record.image.shape[:2]))
+
+
+@dataclasses.dataclass(frozen=True)
+class FitInside(grain.transforms.Map):
+  """Scales a picture, up or down, to the largest size that fits a canvas.
+
+  Attributes:
+    canvas: (h, w) of the canvas.
+  """
+
+  canvas: tuple[int, int]
+
+  def size(self, height: int, width: int) -> tuple[int, int]:
+    """Returns the new (h, w) of a picture of a given size."""
+    scale = min(self.canvas[0] / height, self.canvas[1] / width)
+    return max(round(height * scale), 1), max(round(width * scale), 1)
+
+  def map(self, record: Record) -> ResizedRecord:
+    """Resizes a record."""
+    return resize(record, self.size(*record.image.shape[:2]))
+
+
+def resize(record: Record, size: tuple[int, int]) -> ResizedRecord:
+  """Resizes a record to (h, w) with Pillow's antialiased bilinear filter."""
+  height, width = record.image.shape[:2]
+  scale = size[0] / height, size[1] / width
+  image = record.image
+  if size != (height, width):
+    picture = Image.fromarray(image).resize(size[::-1], Image.BILINEAR)
+    image = np.asarray(picture)
+  fields = {
+      field.name: getattr(record, field.name)
+      for field in dataclasses.fields(Record)
+  }
+  factors = np.array([scale[1], scale[0]] * 2, np.float32)
+  fields |= {'image': image, 'boxes': record.boxes * factors}
+  return ResizedRecord(**fields, scale=scale)
+
+
+def is_category_list(text: prompts.TextPrompt) -> bool:
+  """Whether a prompt is a mere list of names, not a sentence."""
+  return bool(text.phrases) and prompts.from_names(text.phrases) == text
+
+
+@dataclasses.dataclass(frozen=True)
+class ShuffleNames(grain.transforms.RandomMap):
+  """Puts the names of a category list in random order; leaves captions alone.
+
+  Without it a model can learn the place of a name instead of its meaning.
+  """
+
+  def random_map(self, record: Record, rng: np.random.Generator) -> Record:
+    """Shuffles the prompt of a record."""
+    if not is_category_list(record.text):
+      return record
+    order = rng.permutation(len(record.text.phrases))
+    place = np.argsort(order).astype(np.int32)
+    names = tuple(record.text.phrases[label] for label in order)
+    return dataclasses.replace(
+        record,
+        text=prompts.from_names(names),
+        phrase=place[record.phrase],
+        also=tuple(tuple(int(place[c]) for c in more) for more in record.also),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Flip(grain.transforms.RandomMap):
+  """Mirrors a picture at its vertical axis.
+
+  A record whose text speaks of left or right stays as it is: mirrored, its text
+  would be wrong, and swapping the two words would not mend every sentence.
+
+  Attributes:
+    probability: how often a picture is mirrored.
+  """
+
+  probability: float = 0.5
+
+  def random_map(self, record: Record, rng: np.random.Generator) -> Record:
+    """Mirrors a record, or not."""
+    draw = rng.random()
+    if draw >= self.probability or _SIDES.search(record.text.caption):
+      return record
+    width = record.image.shape[1]
+    x1, y1, x2, y2 = record.boxes.T
+    return dataclasses.replace(
+        record,
+        image=np.ascontiguousarray(record.image[:, ::-1]),
+        boxes=np.stack([width - x2, y1, width - x1, y2], axis=-1),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomScaleCrop(grain.transforms.RandomMap):
+  """Cuts a random window of the picture's shape, smaller or larger than it.
+
+  A window smaller than the picture magnifies its content once resized; beyond
+  the picture a larger one is gray. Boxes are clipped to the window, and kept if
+  their centre is in it; crowds if any part is. Captions are left alone: what
+  they speak of must not be cut away.
+
+  Attributes:
+    low: smallest magnification.
+    high: largest magnification; drawn log-uniformly.
+  """
+
+  low: float = 0.8
+  high: float = 1.5
+
+  def random_map(self, record: Record, rng: np.random.Generator) -> Record:
+    """Crops a record."""
+    if not is_category_list(record.text):
+      return record
+    scale = np.exp(rng.uniform(np.log(self.low), np.log(self.high)))
+    shape = np.array(record.image.shape[:2])
+    window = np.maximum(np.rint(shape / scale).astype(int), 1)
+    room = shape - window
+    top, left = (
+        int(rng.integers(min(side, 0), max(side, 0) + 1)) for side in room
+    )
+    return _crop(record, top, left, *window.tolist())
+
+
+def _crop(
+    record: Record, top: int, left: int, height: int, width: int
+) -> Record:
+  """Cuts a window that may reach beyond the picture."""
+  image = np.empty((height, width, 3), np.uint8)
+  image[:] = _FILL
+  rows, columns = record.image.shape[:2]
+  y1, y2 = max(top, 0), min(top + height, rows)
+  x1, x2 = max(left, 0), min(left + width, columns)
+  inside = record.image[y1:y2, x1:x2]
+  image[y1 - top : y2 - top, x1 - left : x2 - left] = inside
+  moved = record.boxes - np.array([left, top] * 2, np.float32)
+  limit = np.array([width, height], np.float32)
+  centre = (moved[:, :2] + moved[:, 2:]) / 2
+  boxes = np.clip(moved, 0, np.tile(limit, 2))
+  kept = ((centre >= 0) & (centre < limit)).all(axis=1) | record.crowd
+  kept &= (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+  return dataclasses.replace(select(record, kept, boxes=boxes), image=image)
+
+
+def select(
+    record: Record,
+    kept: Bool[np.ndarray, m],
+    *,
+    boxes: Float[np.ndarray, 'm 4'],
+) -> Record:
+  """Returns a record with new boxes, of which only some are kept."""
+  also = record.also and tuple(record.also[row] for row in np.flatnonzero(kept))
+  return dataclasses.replace(
+      record,
+      boxes=boxes[kept].astype(np.float32),
+      phrase=record.phrase[kept],
+      crowd=record.crowd[kept],
+      also=also,
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class ColorJitter(grain.transforms.RandomMap):
+  """Changes brightness, contrast and saturation a little.
+
+  Each factor is uniform in 1 +- its field. Hue stays: prompts name colours.
+
+  Attributes:
+    brightness: largest relative change of all values.
+    contrast: largest relative change of the distance from the mean gray.
+    saturation: largest relative change of the distance from each pixel's gray.
+  """
+
+  brightness: float = 0.0
+  contrast: float = 0.0
+  saturation: float = 0.0
+
+  def random_map(self, record: Record, rng: np.random.Generator) -> Record:
+    """Changes the colours of a record."""
+    limits = np.array([self.brightness, self.contrast, self.saturation])
+    factors = 1 + limits * rng.uniform(-1, 1, 3)
+    image = _change_colors(record.image, *factors.astype(np.float32))
+    return dataclasses.replace(record, image=image)
+
+
+def _change_colors(
+    image: UInt8[np.ndarray, 'h w 3'],
+    brightness: np.float32,
+    contrast: np.float32,
+    saturation: np.float32,
+) -> UInt8[np.ndarray, 'h w 3']:
+  values = image.astype(np.float32) * brightness
+  gray = values @ _GRAY
+  # One pass for both: contrast about the mean, saturation about the gray.
+  values *= contrast * saturation
+  values += (gray * (contrast * (1 - saturation)))[..., None]
+  values += gray.mean() * (1 - contrast)
+  return np.clip(np.rint(values), 0, 255).astype(np.uint8)

@@ -1,0 +1,176 @@
+"""What lies in a folder of checkpoints: steps, arrays and their shapes.
+
+Reading needs no model: Orbax keeps the shape of every array beside it.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+from orbax.checkpoint import checkpoint_managers
+
+from glip_jax import errors
+from glip_jax.training import tables
+
+FOLDER = 'checkpoints'
+_SHOWN = 3  # Names that a message lists before it counts the rest.
+
+
+def find(path: str | os.PathLike, step: str | int = 'latest') -> epath.Path:
+  """The folder of one checkpoint.
+
+  Args:
+    path: a workdir, its folder of checkpoints, or one checkpoint.
+    step: 'latest', 'best' (the latest if none was measured) or a number; not
+      used where `path` is one checkpoint.
+
+  Raises:
+    UserError: if there is no such checkpoint.
+  """
+  path = absolute(path)
+  if (path / 'state').exists():
+    return path
+  folder = path / FOLDER if (path / FOLDER).exists() else path
+  if not folder.exists():
+    raise no_checkpoint(folder)
+  manager = open_manager(folder, read_only=True)
+  steps, best = manager.all_steps(), best_step(manager)
+  manager.close()
+  if not steps:
+    raise no_checkpoint(folder)
+  if step == 'latest' or (step == 'best' and best is None):
+    step = max(steps)
+  elif step == 'best':
+    step = best
+  if str(step) not in map(str, steps):
+    raise errors.UserError(
+        f'{folder} has no checkpoint {step!r}: choose latest, best or one of'
+        f' {sorted(steps)}'
+    )
+  return folder / str(step)
+
+
+def absolute(path: str | os.PathLike) -> epath.Path:
+  """The path as Orbax wants it; addresses such as gs://x stay."""
+  return epath.Path(path).expanduser().resolve()
+
+
+def open_manager(
+    folder: epath.Path,
+    *,
+    keep: int = 1,
+    metric: str = 'AP',
+    read_only: bool = False,
+) -> ocp.CheckpointManager:
+  """The manager that keeps the last checkpoints and the best one.
+
+  Args:
+    folder: where the steps lie.
+    keep: number of latest checkpoints to keep.
+    metric: key of the metrics that the best one maximises.
+    read_only: True neither creates nor cleans anything.
+  """
+
+  def measured(metrics: Mapping[str, float]) -> float:
+    return metrics.get(metric, -float('inf'))
+
+  best = checkpoint_managers.BestN(
+      get_metric_fn=measured, n=1, keep_checkpoints_without_metrics=False
+  )
+  latest = checkpoint_managers.LatestN(keep)
+  options = ocp.CheckpointManagerOptions(
+      preservation_policy=checkpoint_managers.AnyPreservationPolicy(
+          [latest, best]
+      ),
+      best_fn=measured,
+      cleanup_tmp_directories=not read_only,
+      read_only=read_only,
+  )
+  return ocp.CheckpointManager(folder, options=options)
+
+
+def best_step(manager: ocp.CheckpointManager) -> int | None:
+  """The best of the checkpoints that were measured at all."""
+  step = manager.best_step()
+  return step if step is not None and manager.metrics(step) else None
+
+
+def shapes(folder: epath.Path) -> dict[str, Any]:
+  """Shapes of everything in a checkpoint, by path name."""
+  with ocp.StandardCheckpointer() as checkpointer:
+    metadata = checkpointer.metadata(folder / 'state').item_metadata
+  return tables.named_leaves(metadata.tree)
+
+
+def param_shapes(folder: epath.Path) -> tuple[str, dict[str, Any]]:
+  """Which item holds the parameters to evaluate, and their shapes.
+
+  Returns:
+    'ema' if an average was kept, else 'params'; shapes by parameter path.
+  """
+  stored = shapes(folder)
+  item = 'ema' if any(name.startswith('ema/') for name in stored) else 'params'
+  prefix = item + '/'
+  return item, {
+      name.removeprefix(prefix): leaf
+      for name, leaf in stored.items()
+      if name.startswith(prefix)
+  }
+
+
+def read(folder: epath.Path, item: str, abstract: Any) -> Any:
+  """Reads the leaves of `abstract` under `item`, with their shardings."""
+  first = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+  def target(leaf):
+    sharding = getattr(leaf, 'sharding', None) or first
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+  wanted = {item: jax.tree.map(target, abstract)}
+  with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    restored = checkpointer.restore(
+        folder / 'state',
+        args=ocp.args.PyTreeRestore(
+            item=wanted,
+            restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
+            partial_restore=True,
+        ),
+    )
+  return restored[item]
+
+
+def check_same(
+    folder: epath.Path, stored: Mapping[str, Any], own: Mapping[str, Any]
+):
+  """Raises a UserError that lists where two sets of shapes differ."""
+  differences = []
+  for name in own:
+    if name not in stored:
+      differences.append(f'{name} is missing in it')
+    elif stored[name].shape != own[name].shape:
+      there, here = stored[name].shape, own[name].shape
+      differences.append(f'{name} is {there} there and {here} here')
+  differences += [f'{n} is only in it' for n in stored if n not in own]
+  if differences:
+    raise errors.UserError(
+        f'{folder} is a checkpoint of another model or optimizer:'
+        f' {listing(differences)}; use the config it was trained with (in its'
+        ' workdir), another --workdir, or start from it by --config.init'
+    )
+
+
+def listing(names: Sequence[str]) -> str:
+  """The first names, and how many more there are."""
+  more = f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''
+  return ', '.join(names[:_SHOWN]) + more
+
+
+def no_checkpoint(folder: epath.Path) -> errors.UserError:
+  """The error of a folder without any checkpoint."""
+  return errors.UserError(
+      f'no checkpoint in {folder}: give the --workdir of a training run, or the'
+      ' folder of one checkpoint'
+  )

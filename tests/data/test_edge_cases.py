@@ -1,0 +1,115 @@
+"""The tables of docs/data.md, row by row, against files with one fault each."""
+
+import json
+import pathlib
+import re
+
+import pytest
+
+from glip_jax.data import images, pipeline, sources
+from glip_jax.errors import UserError
+
+DOCS = pathlib.Path(__file__).parents[2] / 'docs' / 'data.md'
+
+
+def _rows(title):
+  """Cells of the table whose first heading is `title`."""
+  lines = iter(DOCS.read_text(encoding='utf-8').splitlines())
+  for line in lines:
+    if line.startswith(f'| {title} |'):
+      next(lines)
+      break
+  rows = []
+  for line in lines:
+    if not line.startswith('|'):
+      return rows
+    rows.append([cell.strip() for cell in line.strip('|').split('|')])
+  return rows
+
+
+def _cases(title):
+  """(name of a file, cells) for each case of a table."""
+  return [
+      (name, row)
+      for row in _rows(title)
+      for name in re.findall('`([^`]+)`', row[-1])
+  ]
+
+
+def _kept(folder, kind, name, mode, vocabulary):
+  """What reaches the model: 'records / boxes / classes', or 'refused'."""
+  config = {
+      'tokenizer': str(vocabulary),
+      'num_tokens': 256,
+      'num_phrases': 80,
+      'num_boxes': 5002 if name == 'many_boxes' else 10,
+      'image_size': (32, 32),
+      'bad_records': mode,
+  }
+  spec = {
+      'source': kind,
+      'annotations': folder / f'{name}.json',
+      'images': folder.parent / 'images',
+  }
+  try:
+    source = sources.build_source(spec, bad_records=mode)
+    records = boxes = phrases = 0
+    for batch in pipeline.eval_batches(source, config, batch_size=2):
+      real = batch.id >= 0
+      records += int(real.sum())
+      boxes += int(batch.targets.valid[real].sum())
+      phrases += int(batch.prompt.spans[real].any(axis=-1).sum())
+  except UserError as error:
+    assert '\n' not in str(error)
+    return 'refused'
+  return f'{records} / {boxes} / {len(source.names) or phrases}'
+
+
+@pytest.mark.parametrize(
+    'title, kind, folder',
+    [('COCO file', 'coco', 'coco'), ('MDETR file', 'mdetr', 'grounding')],
+)
+def test_every_faulty_file_is_treated_as_the_table_says(
+    shared, title, kind, folder
+):
+  folder = shared / 'data' / 'edge_cases' / folder
+  vocabulary = shared / 'data' / 'vocab' / 'bert-base-uncased-vocab.txt'
+  found, expected = {}, {}
+  for name, (_, skip, refuse, *_) in _cases(title):
+    expected[name] = skip, skip if refuse == 'same' else refuse
+    found[name] = tuple(
+        _kept(folder, kind, name, mode, vocabulary)
+        for mode in ('skip', 'raise')
+    )
+  assert found == expected
+
+
+@pytest.mark.parametrize(
+    'title, manifest',
+    [('COCO file', 'coco'), ('MDETR file', 'grounding'), ('picture', 'images')],
+)
+def test_the_tables_name_every_file_once(shared, title, manifest):
+  path = shared / 'data' / 'edge_cases' / f'{manifest}_manifest.json'
+  content = json.loads(path.read_text(encoding='utf-8'))
+  files = (
+      [entry['file'] for entry in content]
+      if manifest == 'images'
+      else [name.removesuffix('.json') for name in content]
+  )
+  assert sorted(name for name, _ in _cases(title)) == sorted(files)
+
+
+def test_every_unusual_picture_is_read_or_refused_as_the_table_says(shared):
+  folder = shared / 'data' / 'edge_cases'
+  manifest = json.loads((folder / 'images_manifest.json').read_text('utf-8'))
+  sizes = {entry['file']: entry.get('upright_size') for entry in manifest}
+  for name, (_, result, _) in _cases('picture'):
+    path = folder / 'images' / name
+    if result.startswith('refused'):
+      with pytest.raises(images.BadImage, match=re.escape(name)):
+        images.read_image(path)
+      continue
+    picture = images.read_image(path)
+    width, height = sizes[name]
+    assert picture.shape == (height, width, 3), name
+    assert images.image_size(path) == (height, width), name

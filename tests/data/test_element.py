@@ -1,0 +1,81 @@
+"""Elements of a batch: padding, sizes, prompt and targets."""
+
+import numpy as np
+import pytest
+
+from glip_jax.data import element, transforms
+from glip_jax.data.records import Record
+from glip_jax.errors import UserError
+from glip_jax.text import prompts
+
+NAMES = ('red circle', 'blue square', 'green star')
+
+
+def _record(height=40, width=60, *, boxes=None, **fields):
+  rng = np.random.default_rng(0)
+  boxes = [[4, 6, 20, 30], [30, 2, 59, 39]] if boxes is None else boxes
+  defaults = {
+      'image': rng.integers(0, 256, (height, width, 3), np.uint8),
+      'boxes': np.array(boxes, np.float32).reshape(-1, 4),
+      'phrase': np.arange(len(boxes), dtype=np.int32) % len(NAMES),
+      'crowd': np.zeros(len(boxes), bool),
+      'text': prompts.from_names(NAMES),
+      'index': 7,
+  }
+  return Record(**(defaults | fields))
+
+
+def _element(**fields):
+  defaults = {
+      'tokenizer': 'shapes',
+      'num_tokens': 24,
+      'num_phrases': 5,
+      'num_boxes': 4,
+      'canvas': (64, 96),
+  }
+  return element.ToElement(**(defaults | fields))
+
+
+def test_an_element_holds_the_padded_picture_and_its_sizes():
+  record = transforms.FitInside((40, 60)).map(_record(80, 120))
+  made = _element().map(record)
+  np.testing.assert_array_equal(made.image[:40, :60], record.image)
+  assert made.image.shape == (64, 96, 3)
+  assert not made.image[40:].any() and not made.image[:, 60:].any()
+  assert made.size.tolist() == [40, 60]
+  assert made.extent.tolist() == [64, 64]
+  assert made.scale.tolist() == [0.5, 0.5]
+  assert made.id.item() == 7
+
+
+def test_the_extent_ends_at_the_canvas():
+  made = _element(canvas=(50, 60)).map(_record())
+  assert made.extent.tolist() == [50, 60]
+
+
+def test_targets_point_at_the_tokens_that_name_them():
+  record = _record(phrase=np.array([2, 0], np.int32), also=((), (1,)))
+  made = _element().map(record)
+  targets, spans = made.targets, made.prompt.spans
+  np.testing.assert_array_equal(targets.tokens[0], spans[2])
+  np.testing.assert_array_equal(targets.tokens[1], spans[0] | spans[1])
+  assert targets.phrase.tolist() == [2, 0, 0, 0]
+  assert targets.valid.tolist() == [True, True, False, False]
+  assert not targets.tokens[2:].any() and not targets.boxes[2:].any()
+
+
+def test_of_too_many_boxes_the_largest_are_kept_in_order():
+  boxes = [[0, 0, side, side] for side in (3, 30, 2, 20, 10)]
+  made = _element(num_boxes=3).map(_record(boxes=boxes))
+  assert made.targets.boxes[:, 2].tolist() == [30, 20, 10]
+
+
+def test_a_record_without_boxes_is_an_element():
+  made = _element().map(_record(boxes=[]))
+  assert not made.targets.valid.any()
+  assert made.targets.boxes.shape == (4, 4)
+
+
+def test_a_picture_beyond_the_canvas_is_refused():
+  with pytest.raises(UserError, match='40x60.*exceeds image_size'):
+    _element(canvas=(32, 64)).map(_record())

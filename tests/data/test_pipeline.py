@@ -1,0 +1,299 @@
+"""Batches: deterministic, resumable, mixed, guarded, and complete."""
+
+import itertools
+import json
+
+import jax
+import ml_collections
+import numpy as np
+import pytest
+from PIL import Image
+
+from glip_jax.data import pipeline, sources
+from glip_jax.errors import UserError
+
+NUM_IMAGES = 7
+
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory):
+  """Seven pictures of different sizes with a caption and two boxes each."""
+  folder = tmp_path_factory.mktemp('world')
+  rng = np.random.default_rng(0)
+  images, annotations = [], []
+  for n in range(NUM_IMAGES):
+    shape = (20 + 3 * n, 40 - 2 * n, 3)
+    picture = Image.fromarray(rng.integers(0, 256, shape, np.uint8))
+    picture.save(folder / f'{n}.png')
+    caption = 'a red circle on a blue square'
+    images.append({'id': 100 + n, 'file_name': f'{n}.png', 'caption': caption})
+    for category, span in ((1, [2, 12]), (2, [18, 29])):
+      annotations.append({
+          'image_id': 100 + n,
+          'category_id': category,
+          'bbox': [2 * category, 3, 10, 12],
+          'tokens_positive': [span],
+      })
+  names = [{'id': 1, 'name': 'red circle'}, {'id': 2, 'name': 'blue square'}]
+  content = {'images': images, 'annotations': annotations, 'categories': names}
+  (folder / 'good.json').write_text(json.dumps(content))
+  images[2] |= {'file_name': 'cut.png'}
+  (folder / 'cut.png').write_bytes((folder / '2.png').read_bytes()[:300])
+  images[4] |= {'caption': 'a red circle on a blue square' + ' and a star' * 9}
+  (folder / 'bad.json').write_text(json.dumps(content))
+  return folder
+
+
+def _spec(world, file='good', source='coco', **fields):
+  return {
+      'source': source,
+      'annotations': str(world / f'{file}.json'),
+      'images': str(world),
+  } | fields
+
+
+def _config(train, **fields):
+  return {
+      'tokenizer': 'shapes',
+      'num_tokens': 24,
+      'num_phrases': 4,
+      'num_boxes': 3,
+      'image_size': (32, 32),
+      'num_workers': 0,
+      'train': train,
+      'shuffle_names': True,
+      'augment': {'flip': 0.5, 'scale': (0.8, 1.2), 'contrast': 0.2},
+  } | fields
+
+
+def _take(iterator, count):
+  return list(itertools.islice(iterator, count))
+
+
+def _train(config, **arguments):
+  arguments = {'batch_size': 2, 'seed': 0} | arguments
+  return iter(pipeline.train_dataset(config, **arguments))
+
+
+def _check_equal(first, second):
+  assert len(first) == len(second)
+  jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+def test_batches_have_the_shapes_of_the_config(world):
+  config = ml_collections.ConfigDict(_config(_spec(world)))
+  (batch,) = _take(_train(config), 1)
+  assert batch.image.shape == (2, 32, 32, 3) and batch.image.dtype == np.uint8
+  assert batch.prompt.spans.shape == (2, 4, 24)
+  assert batch.targets.tokens.shape == (2, 3, 24)
+  assert batch.targets.boxes.dtype == np.float32
+  assert batch.id.dtype == batch.size.dtype == batch.extent.dtype == np.int32
+
+
+def test_the_stream_follows_from_the_seed(world):
+  config = _config(_spec(world))
+  batches = _take(_train(config), 5)
+  _check_equal(batches, _take(_train(config), 5))
+  others = _take(_train(config, seed=1), 5)
+  assert any(
+      (a.image != b.image).any() for a, b in zip(batches, others, strict=True)
+  )
+
+
+def test_every_pass_has_every_record_in_a_new_order_and_look(world):
+  config = _config(_spec(world))
+  first, second = _take(_train(config, batch_size=NUM_IMAGES), 2)
+  assert sorted(first.id) == sorted(second.id) == list(range(NUM_IMAGES))
+  assert first.id.tolist() != second.id.tolist()
+  images = first.image[first.id.argsort()], second.image[second.id.argsort()]
+  assert (images[0] != images[1]).any(axis=(1, 2, 3)).sum() >= NUM_IMAGES - 1
+
+
+@pytest.mark.parametrize('source', ['coco', 'mdetr'])
+def test_a_restored_iterator_goes_on_bit_for_bit(world, source):
+  # Broken records are in the way, before and after the state is taken.
+  config = _config(_spec(world, 'bad', source))
+  iterator = _train(config)
+  _take(iterator, 3)
+  state = json.loads(json.dumps(iterator.get_state()))
+  expected = _take(iterator, 6)
+  restored = _train(config)
+  restored.set_state(state)
+  _check_equal(_take(restored, 6), expected)
+
+
+def test_workers_give_the_same_records_and_resume_bit_for_bit(world):
+  config = _config(_spec(world, 'bad', 'mdetr'), num_workers=2)
+  iterator = _train(config)
+  try:
+    started = _take(iterator, 3)
+    state = iterator.get_state()
+    expected = _take(iterator, 4)
+    iterator.set_state(state)
+    _check_equal(_take(iterator, 4), expected)
+  finally:
+    iterator.close()
+  alone = _take(_train(_config(_spec(world, 'bad', 'mdetr'))), 12)
+  known = {element.tobytes() for batch in alone for element in batch.image}
+  assert {
+      image.tobytes() for batch in started for image in batch.image
+  } <= known
+
+
+def test_processes_share_one_stream(world):
+  config = _config(_spec(world))
+  whole = _take(_train(config, batch_size=4), 3)
+  parts = [
+      _take(_train(config, process_index=n, process_count=2), 3)
+      for n in range(2)
+  ]
+  for batch, first, second in zip(whole, *parts, strict=True):
+    np.testing.assert_array_equal(batch.image[0::2], first.image)
+    np.testing.assert_array_equal(batch.image[1::2], second.image)
+
+
+def test_mixtures_keep_their_weights(world):
+  train = {
+      'lists': _spec(world, weight=3.0),
+      'captions': _spec(world, source='mdetr', weight=1.0),
+      'off': _spec(world, 'gone', weight=0.0),
+  }
+  batches = _take(_train(_config(train), batch_size=8), 4)
+  tokens = np.concatenate([batch.prompt.mask.sum(axis=1) for batch in batches])
+  # The caption has nine tokens with [CLS] and [SEP], the list of names seven.
+  assert sorted(set(tokens.tolist())) == [7, 9]
+  assert (tokens == 9).mean() == 0.25
+
+
+def test_negative_weights_are_refused(world):
+  train = {'a': _spec(world, weight=-1.0), 'b': _spec(world)}
+  with pytest.raises(UserError, match=r'weights \[-1.0, 1.0\]'):
+    _train(_config(train))
+
+
+def test_broken_records_are_skipped_named_and_counted(world, caplog):
+  config = _config(_spec(world, 'bad', 'mdetr'))
+  batches = _take(_train(config), 10)
+  ids = {int(number) for batch in batches for number in batch.id}
+  assert ids == {0, 1, 3, 5, 6}
+  lines = [r.getMessage() for r in caplog.records if 'left out' in r.message]
+  assert len(lines) == 2
+  assert any('record 102' in line and 'cut.png' in line for line in lines)
+  assert any('record 104' in line and 'tokens' in line for line in lines)
+  assert {line.split(' left out')[0] for line in lines} == {
+      'bad record 1',
+      'bad record 2',
+  }
+
+
+@pytest.mark.parametrize(
+    'source, message', [('coco', 'cut.png'), ('mdetr', 'cut.png|num_tokens')]
+)
+def test_broken_records_are_refused_by_name(world, source, message):
+  config = _config(_spec(world, 'bad', source), bad_records='raise')
+  with pytest.raises(UserError, match=f'record 10[24].*({message})'):
+    _take(_train(config), 10)
+
+
+def test_workers_refuse_by_name_too(world):
+  config = _config(_spec(world, 'bad'), bad_records='raise', num_workers=1)
+  iterator = _train(config)
+  try:
+    with pytest.raises(UserError, match='record 102.*cut.png'):
+      _take(iterator, 10)
+  finally:
+    iterator.close()
+
+
+def test_a_set_without_a_usable_record_is_refused_instead_of_searched(world):
+  config = _config(_spec(world, source='mdetr'), num_tokens=6)
+  with pytest.raises(UserError, match='none of the 7 records is usable'):
+    _take(_train(config), 1)
+
+
+def test_a_vocabulary_that_does_not_fit_is_refused_at_once(world):
+  config = _config(_spec(world), num_tokens=6)
+  with pytest.raises(UserError, match='all 2 classes.*names= or exclude='):
+    _train(config)
+
+
+@pytest.mark.parametrize(
+    'fields, message',
+    [
+        ({'bad_records': 'ignore'}, "bad_records='ignore' is not known"),
+        ({'tokenizer': 'gone.txt'}, "tokenizer='gone.txt' does not exist"),
+    ],
+)  # pyformat: disable
+def test_a_wrong_setting_is_refused_at_once(world, fields, message):
+  with pytest.raises(UserError, match=message):
+    _train(_config(_spec(world), **fields))
+
+
+def test_evaluation_sees_every_record_once_and_fills_up_the_last_batch(world):
+  config = _config(_spec(world))
+  source = sources.build_source(config['train'])
+  batches = list(pipeline.eval_batches(source, config, batch_size=3))
+  ids = np.concatenate([batch.id for batch in batches])
+  assert ids.tolist() == [*range(NUM_IMAGES), -1, -1]
+  padding = batches[-1]
+  assert not padding.targets.valid[1:].any()
+  assert padding.prompt.mask[1:].any(axis=1).all()
+  assert source.image_id(batches[0].id[2]) == 102
+
+
+def test_evaluation_is_not_augmented(world):
+  config = _config(_spec(world))
+  source = sources.build_source(config['train'])
+  batch = next(pipeline.eval_batches(source, config, batch_size=2))
+  resized = pipeline.resizing(config).map(source[1])
+  height, width = resized.image.shape[:2]
+  np.testing.assert_array_equal(batch.image[1, :height, :width], resized.image)
+  np.testing.assert_allclose(batch.scale[1], resized.scale, rtol=1e-6)
+
+
+def test_evaluation_puts_padding_where_a_record_is_broken(world):
+  config = _config(_spec(world, 'bad', 'mdetr'))
+  source = sources.build_source(config['train'])
+  batches = list(pipeline.eval_batches(source, config, batch_size=4))
+  ids = np.concatenate([batch.id for batch in batches])
+  assert ids.tolist() == [0, 1, -1, 3, -1, 5, 6, -1]
+  # The picture that could not be read is no truth to be found either.
+  kept = {image['id'] for image in source.ground_truth()['images']}
+  assert 102 not in kept and len(kept) == 6
+
+
+def test_evaluating_processes_get_equally_many_batches(world):
+  config = _config(_spec(world))
+  source = sources.build_source(config['train'])
+  ids = [
+      [
+          batch.id.tolist()
+          for batch in pipeline.eval_batches(
+              source, config, batch_size=2, process_index=n, process_count=2
+          )
+      ]
+      for n in range(2)
+  ]
+  assert ids == [[[0, 2], [4, 6]], [[1, 3], [5, -1]]]
+
+
+def test_the_embedded_world_is_a_source_like_any_other():
+  spec = {'split': 'train', 'num_images': 3, 'image_size': 64}
+  config = _config(spec, num_tokens=128, num_phrases=64, num_boxes=10)
+  (batch,) = _take(_train(config), 1)
+  assert batch.targets.valid.any(axis=1).all()
+
+
+def test_a_real_set_trains_and_evaluates(shared):
+  folder = shared / 'data' / 'raccoon'
+  spec = {
+      'annotations': str(folder / 'val.json'),
+      'images': str(folder / 'images'),
+  }
+  config = _config(spec, bad_records='raise', resize=(48, 64))
+  config['image_size'] = (64, 64)
+  source = sources.build_source(spec)
+  batches = list(pipeline.eval_batches(source, config, batch_size=16))
+  boxes = sum(int(batch.targets.valid.sum()) for batch in batches)
+  assert boxes == 44
+  assert all((batch.size <= 64).all() for batch in batches)

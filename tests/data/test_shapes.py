@@ -1,0 +1,256 @@
+"""Scenes of the embedded world and the source of its records."""
+
+import collections
+import pickle
+
+import numpy as np
+import pytest
+
+from glip_jax.data import shapes, shapes_scenes
+from glip_jax.data.shapes_compose import compose
+from glip_jax.data.shapes_figures import CIRCUMRADIUS
+from glip_jax.errors import UserError
+
+
+@pytest.fixture(scope='module')
+def scenes():
+  """Enough scenes for statistics, none of them rendered."""
+  return [compose('train', 0, index) for index in range(2000)]
+
+
+def _places(scene):
+  """Centers of target, other and anchor, and the direction asked for."""
+  fact = scene.relation
+  centers = [
+      np.array(scene.items[i].center)
+      for i in (fact.target, fact.other, fact.anchor)
+  ]
+  return *centers, np.array(shapes_scenes.RELATIONS[fact.name])
+
+
+def _degrees(vector, direction):
+  return np.degrees(np.arccos(vector @ direction / np.linalg.norm(vector)))
+
+
+def test_same_arguments_give_the_same_record():
+  settings = dict(seed=3, num_images=20, image_size=96)
+  first = shapes.ShapesSource('train', **settings)
+  second = pickle.loads(pickle.dumps(shapes.ShapesSource('train', **settings)))
+  for index in (0, 7, 19):
+    one, two = first[index], second[index]
+    np.testing.assert_array_equal(one.image, two.image)
+    np.testing.assert_array_equal(one.boxes, two.boxes)
+    np.testing.assert_array_equal(one.phrase, two.phrase)
+    assert one.text == two.text
+
+
+def test_pictures_do_not_depend_on_the_length_or_the_prompts():
+  short = shapes.ShapesSource('train', num_images=5)
+  long = shapes.ShapesSource('train', num_images=50, prompts={'caption': 1})
+  np.testing.assert_array_equal(short[4].image, long[4].image)
+
+
+def test_seeds_splits_and_indices_give_different_scenes():
+  keys = [
+      (split, seed, index)
+      for split in shapes.SPLITS
+      for seed in (0, 1)
+      for index in (0, 1)
+  ]
+  boxes = {compose(*key).items[0].box for key in keys}
+  assert len(boxes) == len(keys)
+
+
+def test_boxes_scale_with_the_picture():
+  small = shapes.ShapesSource('val', image_size=96).truth(5)
+  large = shapes.ShapesSource('val', image_size=960).truth(5)
+  np.testing.assert_allclose(small.boxes * 10, large.boxes, rtol=1e-5)
+  np.testing.assert_array_equal(small.phrase, large.phrase)
+
+
+def test_names_are_forty_seen_and_a_latin_diagonal_of_ten_held_out():
+  assert len(shapes.SEEN) == 40
+  assert len(shapes.HELD_OUT) == 10
+  assert not set(shapes.SEEN) & set(shapes.HELD_OUT)
+  assert {'green triangle', 'striped green triangle'} <= set(shapes.HELD_OUT)
+  for column in zip(*shapes_scenes.HELD_OUT_PAIRS, strict=True):
+    assert len(set(column)) == 5
+
+
+def test_seen_pictures_hold_no_held_out_composition(scenes):
+  val = [compose('val', 0, index) for index in range(300)]
+  names = {item.kind.name for scene in scenes + val for item in scene.items}
+  assert names == set(shapes.SEEN)
+
+
+def test_held_out_pictures_hold_some_beside_seen_ones():
+  names = []
+  for index in range(300):
+    own = {item.kind.name for item in compose('heldout', 0, index).items}
+    assert own & set(shapes.HELD_OUT)
+    names.extend(own)
+  assert set(names) == set(shapes.SEEN + shapes.HELD_OUT)
+
+
+def test_scenes_have_three_to_eight_items_inside_the_picture(scenes):
+  counts = collections.Counter(len(scene.items) for scene in scenes)
+  assert set(counts) == set(range(3, 9))
+  assert min(counts.values()) > 150
+  boxes = np.concatenate([scene.boxes(1) for scene in scenes])
+  sides = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+  assert boxes.min() >= 0 and boxes.max() <= 1
+  assert 0.12 < sides.min() < 0.15
+  assert 0.4 < sides.max() < 0.49
+
+
+def test_some_items_overlap_but_none_of_one_colour(scenes):
+  overlaps = 0
+  for scene in scenes[:300]:
+    boxes = scene.boxes(1)
+    for i in range(len(boxes)):
+      for j in range(i):
+        corner = np.minimum(boxes[i], boxes[j])[2:]
+        if (corner > np.maximum(boxes[i], boxes[j])[:2]).all():
+          colours = [scene.items[k].kind.colour for k in (i, j)]
+          assert colours[0] != colours[1]
+          overlaps += 1
+  assert overlaps > 200
+
+
+def test_relations_hold_for_the_target_and_fail_for_the_other(scenes):
+  for scene in scenes:
+    target, other, anchor, direction = _places(scene)
+    right = target - anchor
+    wrong = other - anchor
+    assert right @ direction >= 0.12 - 1e-6
+    assert _degrees(right, direction) <= shapes_scenes.HOLDS_WITHIN + 0.01
+    assert _degrees(wrong, direction) >= shapes_scenes.FAILS_BEYOND - 0.01
+
+
+def test_both_candidates_and_the_anchor_fit_their_words_and_no_other(scenes):
+  for scene in scenes:
+    fact = scene.relation
+    for words, meant in (
+        (fact.target_words, {fact.target, fact.other}),
+        (fact.anchor_words, {fact.anchor}),
+    ):
+      said = set(words.split())
+      fits = {
+          i
+          for i, item in enumerate(scene.items)
+          if said <= set(item.kind.name.split())
+      }
+      assert fits == meant
+
+
+def test_nothing_but_the_relation_tells_the_candidates_apart(scenes):
+  relations = collections.Counter(scene.relation.name for scene in scenes)
+  assert min(relations.values()) > 0.22 * len(scenes)
+
+  def share(cue):
+    values = [cue(scene) for scene in scenes]
+    return np.mean([v for v in values if v is not None])
+
+  def further(scene):
+    target, other, _, direction = _places(scene)
+    return (target - other) @ direction > 0
+
+  def larger(scene):
+    fact = scene.relation
+    return scene.items[fact.target].size > scene.items[fact.other].size
+
+  def on_top(scene):
+    return scene.relation.target > scene.relation.other
+
+  def striped(scene):
+    fact = scene.relation
+    pair = [scene.items[i].kind.striped for i in (fact.target, fact.other)]
+    return None if pair[0] == pair[1] else pair[0]
+
+  def central(scene):
+    target, other, _, _ = _places(scene)
+    return np.linalg.norm(target - 0.5) < np.linalg.norm(other - 0.5)
+
+  def leftmost(scene):
+    target, other, _, _ = _places(scene)
+    return target[0] < other[0]
+
+  def nearer(scene):
+    target, other, anchor, _ = _places(scene)
+    return np.linalg.norm(target - anchor) < np.linalg.norm(other - anchor)
+
+  # Four deviations of a fair coin thrown 2000 times.
+  for cue in (further, larger, on_top, striped, central, leftmost, nearer):
+    assert abs(share(cue) - 0.5) < 0.045, cue.__name__
+
+
+def test_ground_truth_is_what_the_records_show():
+  for split, names in (('val', shapes.SEEN), ('heldout', shapes.HELD_OUT)):
+    source = shapes.ShapesSource(split, num_images=6)
+    truth = source.ground_truth()
+    assert source.names == names
+    assert tuple(entry['name'] for entry in truth['categories']) == names
+    assert [image['id'] for image in truth['images']] == [
+        source.image_id(i) for i in range(6)
+    ]
+    for index in range(6):
+      record = source[index]
+      own = [
+          entry
+          for entry in truth['annotations']
+          if entry['image_id'] == source.image_id(index)
+      ]
+      assert [entry['category_id'] for entry in own] == [
+          source.category_id(label) for label in record.phrase
+      ]
+      xywh = np.array([entry['bbox'] for entry in own])
+      xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+      np.testing.assert_allclose(xyxy, record.boxes, atol=0.01)
+    assert len({entry['id'] for entry in truth['annotations']}) == len(
+        truth['annotations']
+    )
+
+
+def test_ground_truth_is_refused_without_one_vocabulary():
+  source = shapes.ShapesSource('val', prompts={'relation': 1})
+  assert source.names == ()
+  with pytest.raises(UserError, match="prompts={'all': 1}"):
+    source.ground_truth()
+
+
+def test_candidates_begin_with_the_target_of_the_prompt():
+  source = shapes.ShapesSource('val', prompts={'relation': 1}, num_images=20)
+  for index in range(20):
+    truth = source.truth(index)
+    target, other = source.candidates(index)
+    np.testing.assert_array_equal(truth.boxes[truth.phrase == 0], [target])
+    assert not (truth.boxes == other).all(axis=1).any()
+
+
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(split='test'), "split='test'"),
+        (dict(split='val', seed=-1), 'seed=-1'),
+        (dict(split='val', num_images=0), 'num_images=0'),
+        (dict(split='val', image_size=16), 'image_size=16'),
+        (dict(split='val', prompts={'poem': 1}), "'poem'"),
+        (dict(split='val', prompts={'list': -1}), "prompts['list']=-1"),
+        (dict(split='val', prompts={'list': 0}), 'no weight above 0'),
+    ],
+)
+def test_bad_settings_are_refused_by_name(settings, message):
+  with pytest.raises(UserError) as caught:
+    shapes.ShapesSource(**settings)
+  assert message in str(caught.value)
+
+
+def test_indices_beyond_the_end_are_refused():
+  source = shapes.ShapesSource('val', num_images=2)
+  for index in (-1, 2):
+    with pytest.raises(IndexError):
+      source[index]
+
+
+def test_every_shape_has_a_radius():
+  assert set(CIRCUMRADIUS) == set(shapes_scenes.SHAPES)

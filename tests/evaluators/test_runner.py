@@ -1,0 +1,143 @@
+"""One loop feeds any evaluator, and the files say what it returned."""
+
+import json
+
+import ml_collections
+import numpy as np
+import pytest
+
+from glip_jax import types
+from glip_jax.errors import UserError
+from glip_jax.evaluators import detection, runner
+
+DATA = {
+    'tokenizer': 'shapes',
+    'num_tokens': 160,
+    'num_phrases': 40,
+    'num_boxes': 16,
+    'image_size': (64, 64),
+}
+SHAPES = {'source': 'shapes', 'split': 'val', 'num_images': 5}
+RELATIONS = SHAPES | {'prompts': {'relation': 1.0}}
+
+
+def _perfect(batch):
+  """Detections that are the truth of the batch."""
+  targets = batch.targets
+  return types.Detections(
+      boxes=targets.boxes,
+      scores=np.where(targets.valid, 0.9, 0).astype(np.float32),
+      labels=targets.phrase,
+      valid=targets.valid & ~targets.crowd,
+  )
+
+
+def _nothing(batch):
+  perfect = _perfect(batch)
+  return perfect.replace(valid=np.zeros_like(perfect.valid))
+
+
+def _spec(**fields):
+  return {'type': 'detection', 'data': SHAPES, 'batch_size': 2} | fields
+
+
+def test_truth_as_prediction_is_perfect_and_nothing_is_zero():
+  results = {
+      name: runner.run_evals({'val': _spec()}, predict, data=DATA)['val']
+      for name, predict in (('perfect', _perfect), ('nothing', _nothing))
+  }
+  assert results['perfect'].metrics['AP'] == pytest.approx(1)
+  assert results['perfect'].num_images == 5
+  assert results['nothing'].metrics['AP'] == 0
+
+
+def test_truth_as_prediction_grounds_every_phrase():
+  specs = ml_collections.ConfigDict({
+      'first': _spec(type='grounding', data=RELATIONS, target='first'),
+      'all': _spec(type='grounding', data=RELATIONS, target='all'),
+  })
+  results = runner.run_evals(specs, _perfect, data=DATA)
+  assert results['all'].metrics['recall'] == 1
+  assert results['all'].overall.n > results['first'].overall.n == 5
+  parts = results['first'].by_relation
+  assert sum(part.n for part in parts.values()) == 5
+
+
+def test_files_say_what_was_returned(tmp_path):
+  results = runner.run_evals(
+      {'val': _spec()}, _perfect, data=DATA, workdir=tmp_path
+  )
+  written = json.loads((tmp_path / 'metrics.json').read_text())
+  assert written == {'val': results['val'].to_json()}
+  found = json.loads((tmp_path / 'val' / 'predictions.json').read_text())
+  assert set(found[0]) == {'image_id', 'category_id', 'bbox', 'score'}
+  source = runner.sources.build_source(SHAPES)
+  again = detection.evaluate_coco(source.ground_truth(), found)
+  assert again == results['val']
+  assert not list(tmp_path.rglob('*.tmp'))
+
+
+def test_progress_hears_of_every_batch_and_ends_at_the_total():
+  heard = []
+  runner.run_evals(
+      {'val': _spec()},
+      _nothing,
+      data=DATA,
+      progress=lambda *said: heard.append(said),
+  )
+  assert heard == [('val', 2, 5), ('val', 4, 5), ('val', 5, 5)]
+
+
+def test_processes_together_equal_one(tmp_path):
+  alone = runner.run_evals({'val': _spec()}, _perfect, data=DATA)
+  states = []
+
+  def run(index, gather, workdir):
+    return runner.run_evals(
+        {'val': _spec(batch_size=1)},
+        _perfect,
+        data=DATA,
+        workdir=workdir,
+        process_index=index,
+        process_count=2,
+        gather=gather,
+    )
+
+  part = run(1, lambda s: states.append(s) or [s], tmp_path / 'second')
+  whole = run(0, lambda s: [s, *states], tmp_path / 'first')
+  assert part['val'] != alone['val']
+  assert whole == alone
+  assert (tmp_path / 'first' / 'metrics.json').exists()
+  assert not (tmp_path / 'second').exists()
+
+
+def test_the_next_batch_is_asked_for_before_the_last_is_read():
+  events = []
+
+  class Evaluator:
+
+    def add(self, batch, detections):
+      events.append(f'add {detections}')
+
+  batches = [
+      types.Batch(None, None, None, None, np.array([i]), None) for i in range(3)
+  ]
+  runner.evaluate(
+      Evaluator(),
+      batches,
+      lambda b: events.append(f'predict {b.id[0]}') or b.id[0],
+  )
+  assert events == [
+      'predict 0', 'predict 1', 'add 0', 'predict 2', 'add 1', 'add 2'
+  ]  # fmt: skip
+
+
+def test_an_unknown_type_is_refused_before_anything_runs():
+  specs = {'val': _spec(), 'late': _spec(type='lvis')}
+  with pytest.raises(UserError, match="evals.late.type='lvis'"):
+    runner.run_evals(specs, pytest.fail, data=DATA)
+
+
+def test_no_predictions_make_an_empty_list(tmp_path):
+  runner.write_predictions(tmp_path / 'p.json', [])
+  assert json.loads((tmp_path / 'p.json').read_text()) == []

@@ -1,0 +1,461 @@
+"""Tests of prompts: cleaning, joining, spans, encoding and their errors."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from glip_jax import errors
+from glip_jax.text import prompts
+from glip_jax.text import tokenizer as tokenizers_lib
+
+
+@pytest.fixture(scope='module')
+def bert(shared):
+  return tokenizers_lib.load_tokenizer(
+      str(shared / 'data' / 'vocab' / 'bert-base-uncased-vocab.txt')
+  )
+
+
+@pytest.fixture(scope='module')
+def small():
+  return tokenizers_lib.load_tokenizer('shapes')
+
+
+def _golden(golden, name):
+  return json.loads((golden / 'parts' / f'{name}.json').read_text())
+
+
+def _named_tokens(text, tokenizer, **settings):
+  """The tokens of each phrase."""
+  prompt = prompts.encode(text, tokenizer, **settings)
+  return [
+      tokenizer.convert_ids_to_tokens(prompt.ids[row].tolist())
+      for row in prompt.spans
+  ]
+
+
+def _indices(prompt):
+  return [row.nonzero()[0].tolist() for row in prompt.spans]
+
+
+# Agreement with the original.
+
+
+def test_names_are_cleaned_as_the_original_cleans_them(golden):
+  for name, expected in _golden(golden, 'clean_name'):
+    assert prompts.clean_name(name) == expected
+
+
+def test_character_spans_name_the_tokens_of_the_original(golden, bert):
+  for case in _golden(golden, 'create_positive_map'):
+    text = prompts.from_caption(case['caption'], case['tokens_positive'])
+    expected = list(case['label_to_token_plus0'].values())
+    assert _indices(prompts.encode(text, bert)) == expected
+
+
+def test_names_are_joined_and_mapped_as_in_the_original(golden, bert):
+  for case in _golden(golden, 'create_queries_and_maps'):
+    settings = dict(zip(case['cfg'][::2], case['cfg'][1::2], strict=True))
+    separator = settings.get('DATASETS.SEPARATION_TOKENS', '. ')
+    names = [*case['label_list'], *(case['additional_labels'] or ())]
+    text = prompts.from_names(names, separator)
+    assert text.caption == case['query']
+    count = len(case['label_list'])
+    found = _indices(prompts.encode(text, bert))[:count]
+    assert found == list(case['map'].values())
+
+
+def test_encoded_ids_are_the_reference_ids_padded_with_zeros(golden, bert):
+  for case in _golden(golden, 'tokenizer'):
+    prompt = prompts.encode(prompts.from_caption(case['text'], []), bert)
+    count = len(case['ids'])
+    assert prompt.ids[:count].tolist() == case['ids']
+    assert prompt.mask.tolist() == [True] * count + [False] * (256 - count)
+    assert not prompt.ids[count:].any()
+
+
+# Names.
+
+
+def test_encoded_prompt_has_the_shapes_and_types_of_the_sheet(small):
+  text = prompts.from_names(['red circle', 'star'])
+  prompt = prompts.encode(text, small, num_tokens=12, num_phrases=5)
+  assert (prompt.ids.dtype, prompt.ids.shape) == (np.int32, (12,))
+  assert (prompt.mask.dtype, prompt.mask.shape) == (bool, (12,))
+  assert (prompt.spans.dtype, prompt.spans.shape) == (bool, (5, 12))
+  assert prompt.mask.sum() == 6
+  assert not prompt.spans[2:].any()
+  assert not prompt.spans[:, [0, 3, 5]].any()  # [CLS], '.', [SEP]
+  assert prompts.encode(text, small, num_tokens=12).spans.shape == (2, 12)
+
+
+def test_a_name_inside_another_keeps_its_own_tokens(small):
+  text = prompts.from_names(['king', 'white king', 'kingfisher'])
+  assert _indices(prompts.encode(text, small)) == [[1], [3, 4], [6]]
+
+
+def test_names_equal_once_cleaned_stand_apart(small):
+  text = prompts.from_names(['bow_(weapon)', 'bow_(ribbon)', 'BOW'])
+  assert text.phrases == ('bow ', 'bow ', 'BOW')
+  assert _indices(prompts.encode(text, small)) == [[1], [3], [5]]
+
+
+@pytest.mark.parametrize('name', ['[SEP]', '[PAD]', '[MASK] pawn', '[CLS]'])
+def test_special_tokens_in_a_name_are_plain_text(small, name):
+  text = prompts.from_names([name, 'dog'])
+  prompt = prompts.encode(text, small, num_tokens=32)
+  tokens = small.convert_ids_to_tokens(prompt.ids[prompt.mask].tolist())
+  assert tokens[0] == '[CLS]' and tokens[-1] == '[SEP]'
+  assert not set(tokens[1:-1]) & set(small.all_special_tokens)
+  spelled = ''.join(_named_tokens(text, small)[0]).replace('##', '')
+  assert spelled == name.lower().replace(' ', '')
+
+
+@pytest.mark.parametrize('name', ['caf\u00e9 noir', 'cafe\u0301 noir'])
+def test_composed_and_decomposed_accents_give_the_same_tokens(small, name):
+  text = prompts.from_names(['dog', name, 'cat'])
+  plain = prompts.from_names(['dog', 'cafe noir', 'cat'])
+  assert _named_tokens(text, small) == _named_tokens(plain, small)
+
+
+def test_emoji_shift_no_span(small):
+  caption = '\U0001f451\U0001f451 a red star'
+  text = prompts.from_caption(caption, [[(5, 13)], [(0, 1)]])
+  assert _named_tokens(text, small) == [['red', 'star'], ['[UNK]']]
+
+
+def test_separators_inside_a_name_belong_to_the_name(small):
+  text = prompts.from_names(['st. dog', 'cat'])
+  assert _named_tokens(text, small) == [['st', '.', 'dog'], ['cat']]
+
+
+def test_numbers_and_symbols_are_names(small):
+  text = prompts.from_names(['7', '3.5', '+', 'cup/mug', "king's"])
+  assert _named_tokens(text, small) == [
+      ['7'],
+      ['3', '.', '5'],
+      ['+'],
+      ['cup', '/', 'mug'],
+      ['king', "'", 's'],
+  ]  # pyformat: disable
+
+
+@pytest.mark.parametrize(
+    ('names', 'message'),
+    [
+        (['dog', ''], r"names\[1\]='' holds no words"),
+        (['   '], 'holds no words'),
+        (['dog', 'cat', '...'], r"names\[2\]='...' holds no words"),
+        (['(all)'], 'text in parentheses is dropped'),
+        (['\u0301'], 'holds no words'),
+        ([9], r"names\[0\]=9 is not text: write it as '9'"),
+        ([None], r'names\[0\]=None is not text'),
+        ('raccoon', 'not a list of names'),
+        ([], 'not a list of names'),
+    ],
+)
+def test_names_without_words_are_refused_by_number(names, message):
+  with pytest.raises(errors.UserError, match=message):
+    prompts.from_names(names)
+
+
+def test_empty_separator_is_refused():
+  with pytest.raises(errors.UserError, match="separator='' would melt"):
+    prompts.from_names(['dog', 'cat'], separator='')
+
+
+# Captions.
+
+
+@pytest.mark.parametrize(
+    ('caption', 'phrases'),
+    [
+        ('a red circle left of a star', ('a red circle left of a star',)),
+        ('cat. dog. white king', ('cat', 'dog', 'white king')),
+        ('cat . dog .', ('cat', 'dog')),
+        ('cat.dog;king\n two stars', ('cat', 'dog', 'king', 'two stars')),
+        ('A man.\r\nA dog.', ('A man', 'A dog')),
+        ('a 3.5 km road. car', ('a 3.5 km road', 'car')),
+        ('  cat ...  !?. dog', ('cat', 'dog')),
+        ('lane 5. car', ('lane 5', 'car')),
+    ],
+)
+def test_caption_without_spans_splits_at_separators(caption, phrases):
+  text = prompts.from_caption(caption)
+  assert text.caption == caption
+  assert text.phrases == phrases
+  assert tuple(caption[a:b] for ((a, b),) in text.spans) == phrases
+
+
+def test_split_caption_encodes_like_the_list_of_names(small):
+  names = ['red circle', 'star', 'white king']
+  listed = prompts.encode(prompts.from_names(names), small)
+  split = prompts.encode(prompts.from_caption('. '.join(names)), small)
+  np.testing.assert_array_equal(listed.ids, split.ids)
+  np.testing.assert_array_equal(listed.spans, split.spans)
+
+
+@pytest.mark.parametrize(
+    'caption', ['', '   ', '...', ' .\n; ', '?!', '\u0301']
+)
+def test_caption_without_words_is_refused(caption):
+  for spans in (None, [], [[(0, 1)]]):
+    with pytest.raises(errors.UserError, match='holds no words: write'):
+      prompts.from_caption(caption, spans)
+
+
+def test_phrase_may_have_several_and_overlapping_spans(small):
+  text = prompts.from_caption(
+      'a red star and a star', [[(0, 10), (15, 21)], [(6, 10)], [(2, 10)]]
+  )
+  assert text.phrases == ('a red star a star', 'star', 'red star')
+  prompt = prompts.encode(text, small)
+  assert _indices(prompt) == [[1, 2, 3, 5, 6], [3], [2, 3]]
+
+
+def test_span_edges_in_any_white_space_name_the_words_inside(small):
+  text = prompts.from_caption('a     red     star', [[(1, 14)]])
+  assert _named_tokens(text, small) == [['red']]
+
+
+def test_span_that_cuts_words_names_the_whole_words(small):
+  text = prompts.from_caption('a white pawn', [[(4, 10)]])
+  assert _named_tokens(text, small) == [['white', 'pawn']]
+
+
+def test_caption_may_have_no_phrases(small):
+  text = prompts.from_caption('a red star', [])
+  prompt = prompts.encode(text, small, num_phrases=2)
+  assert prompt.spans.shape == (2, 256) and not prompt.spans.any()
+
+
+@pytest.mark.parametrize(
+    ('spans', 'message'),
+    [
+        ([[(0, 1)], [(2, 40)]], r'phrase 1 .*\[2, 40\) .* of 10 characters'),
+        ([[(5, 2)]], r'phrase 0 has span \[5, 2\)'),
+        ([[(-3, 4)]], r'phrase 0 has span \[-3, 4\)'),
+        ([[(4, 4)]], r'phrase 0 has span \[4, 4\)'),
+        ([[(0, 1)], []], 'phrase 1 has no spans in a caption of 10'),
+        ([[(1, 2)]], 'white space only in a caption of 10'),
+        ([[0, 4]], 'list of .* pairs of whole numbers'),
+        ([[(0, 1, 2)]], 'list of .* pairs of whole numbers'),
+        ([[(0.0, 4.0)]], 'list of .* pairs of whole numbers'),
+        ([None], 'list of .* pairs of whole numbers'),
+    ],
+)
+def test_invalid_span_is_refused_with_phrase_span_and_length(spans, message):
+  with pytest.raises(errors.UserError, match=message):
+    prompts.from_caption('a red star', spans)
+
+
+def test_spans_from_arrays_become_plain_integers():
+  text = prompts.from_caption('a red star', np.array([[[2, 5]]]))
+  assert text == prompts.from_caption('a red star', [[(2, 5)]])
+  assert hash(text) == hash(prompts.from_caption('a red star', [[[2, 5]]]))
+
+
+def test_phrases_and_spans_must_agree_in_number():
+  with pytest.raises(errors.UserError, match='1 phrases have 0 span lists'):
+    prompts.TextPrompt('a dog', ('dog',), ())
+
+
+def test_phrase_of_which_no_token_is_left_is_refused(small):
+  text = prompts.from_caption('dog \u0301 cat', [[(0, 3)], [(4, 5)]])
+  with pytest.raises(errors.UserError, match='phrase 1 .* has no token'):
+    prompts.encode(text, small)
+
+
+# Length.
+
+
+def test_longest_prompt_that_fits_is_encoded(small):
+  text = prompts.from_names(['red star', 'dog'])  # 6 tokens
+  assert prompts.encode(text, small, num_tokens=6).mask.all()
+  with pytest.raises(prompts.PromptTooLong) as info:
+    prompts.encode(text, small, num_tokens=5)
+  assert (info.value.phrase, info.value.needed, info.value.limit) == (1, 6, 5)
+
+
+def test_too_long_prompt_names_the_first_phrase_that_does_not_fit(small):
+  text = prompts.from_names(['red star', 'dog', 'white king', 'cat'])
+  with pytest.raises(prompts.PromptTooLong) as info:
+    prompts.encode(text, small, num_tokens=8)
+  message = str(info.value)
+  assert "phrase 2 'white king' does not fit" in message
+  assert 'up to there the prompt needs 9 tokens' in message
+  assert '\n' not in message
+  for part in ('in all 11', 'num_tokens=8', 'split it into several prompts'):
+    assert part in message
+
+
+def test_what_a_phrase_needs_is_what_it_takes_to_fit(small):
+  names = ['red star', 'dog', 'white king', 'cat']
+  for limit in range(2, 11):
+    with pytest.raises(prompts.PromptTooLong) as info:
+      prompts.encode(prompts.from_names(names), small, num_tokens=limit)
+    upto = prompts.from_names(names[: info.value.phrase + 1])
+    needed = info.value.needed
+    assert prompts.encode(upto, small, num_tokens=needed).mask.all()
+    if info.value.phrase:
+      fitting = prompts.from_names(names[: info.value.phrase])
+      prompts.encode(fitting, small, num_tokens=limit)
+
+
+def test_caption_too_long_behind_its_phrases_says_so(small):
+  text = prompts.from_caption('a dog ' * 20, [[(2, 5)]])
+  with pytest.raises(prompts.PromptTooLong, match='has 42 tokens') as info:
+    prompts.encode(text, small, num_tokens=20)
+  assert info.value.phrase is None and info.value.needed == 42
+
+
+def test_too_long_error_survives_the_way_home_from_a_worker(small):
+  with pytest.raises(prompts.PromptTooLong) as info:
+    prompts.encode(prompts.from_names(['dog', 'cat']), small, num_tokens=4)
+  copy = pickle.loads(pickle.dumps(info.value))
+  assert str(copy) == str(info.value)
+  assert vars(copy) == vars(info.value)
+  assert isinstance(copy, errors.UserError)
+
+
+def test_more_phrases_than_room_is_refused(small):
+  text = prompts.from_names(['dog', 'cat', 'king'])
+  with pytest.raises(errors.UserError, match='3 phrases, num_phrases=2'):
+    prompts.encode(text, small, num_phrases=2)
+
+
+# Caching and batching.
+
+
+def test_equal_prompts_are_encoded_once_and_cannot_be_changed(small):
+  first = prompts.encode(prompts.from_names(['dog', 'cat']), small)
+  again = prompts.encode(prompts.from_names(['dog', 'cat']), small)
+  assert again is first
+  for array in (first.ids, first.mask, first.spans):
+    with pytest.raises(ValueError, match='read-only'):
+      array[...] = 0
+
+
+def test_stack_adds_a_batch_axis_to_writable_copies(small):
+  texts = [prompts.from_names(names) for names in (['dog'], ['red star'])]
+  encoded = [prompts.encode(text, small, num_tokens=8) for text in texts]
+  batch = prompts.stack(encoded)
+  assert batch.ids.shape == batch.mask.shape == (2, 8)
+  assert batch.spans.shape == (2, 1, 8)
+  np.testing.assert_array_equal(batch.ids[1], encoded[1].ids)
+  batch.ids[:] = 0
+  assert encoded[0].ids.any()
+
+
+def test_stack_refuses_prompts_of_different_shapes(small):
+  texts = [prompts.from_names(names) for names in (['dog'], ['dog', 'cat'])]
+  with pytest.raises(errors.UserError, match='same num_phrases'):
+    prompts.stack([prompts.encode(text, small) for text in texts])
+  with pytest.raises(errors.UserError, match='at least one'):
+    prompts.stack([])
+
+
+# Faulty files.
+
+
+def _names(shared, case):
+  path = shared / 'data' / 'edge_cases' / 'coco' / f'{case}.json'
+  return [item['name'] for item in json.loads(path.read_text())['categories']]
+
+
+@pytest.mark.parametrize(
+    'case',
+    [
+        'names_case',
+        'names_nfd',
+        'names_non_ascii',
+        'names_prefixes',
+        'names_punctuation',
+        'names_special_tokens',
+        'duplicate_category_names',
+    ],
+)  # pyformat: disable
+def test_unusual_category_names_all_get_disjoint_tokens(
+    shared, small, bert, case
+):
+  text = prompts.from_names(_names(shared, case))
+  for tokenizer in (small, bert):
+    prompt = prompts.encode(text, tokenizer)
+    assert prompt.spans.any(axis=1).all()
+    assert prompt.spans.sum(axis=0).max() == 1
+
+
+@pytest.mark.parametrize(
+    ('case', 'error'),
+    [
+        ('names_blank', errors.UserError),
+        ('name_number', errors.UserError),
+        ('names_1200', prompts.PromptTooLong),
+        ('names_long', prompts.PromptTooLong),
+    ],
+)
+def test_unusable_category_names_are_refused(shared, small, case, error):
+  with pytest.raises(error):
+    prompts.encode(prompts.from_names(_names(shared, case)), small)
+
+
+def _grounding(shared, case):
+  path = shared / 'data' / 'edge_cases' / 'grounding' / f'{case}.json'
+  data = json.loads(path.read_text(encoding='utf-8'))
+  spans = [box['tokens_positive'] for box in data['annotations']]
+  return data['images'][0]['caption'], spans
+
+
+@pytest.mark.parametrize(
+    ('case', 'expected'),
+    [
+        ('ok', [['a', 'white', 'pawn'], ['a', 'black', 'king']]),
+        ('multi_span', [['a', 'white', 'pawn', 'a', 'black', 'king']]),
+        ('no_boxes', []),
+        ('repeated_phrase', [['a', 'pawn'], ['a', 'pawn'], ['a', 'pawn']]),
+        ('span_mid_word', [['white', 'pawn']]),
+        ('caption_newlines', [['a', 'white', 'pawn'], ['a', 'black', 'king']]),
+    ],
+)
+def test_unusual_grounding_captions_name_the_right_tokens(
+    shared, small, case, expected
+):
+  text = prompts.from_caption(*_grounding(shared, case))
+  assert _named_tokens(text, small) == expected
+
+
+def test_spans_count_characters_and_not_bytes(shared, bert):
+  caption, spans = _grounding(shared, 'caption_non_ascii')
+  tokens = _named_tokens(prompts.from_caption(caption, spans), bert)
+  spelled = [''.join(words).replace('##', '') for words in tokens]
+  assert spelled == ['wei\u00dferbauer', 'schwarzenkonig']
+  caption, spans = _grounding(shared, 'caption_cjk')
+  prompt = prompts.encode(prompts.from_caption(caption, spans), bert)
+  assert prompt.spans.any(axis=1).all()
+  assert not (prompt.spans[0] & prompt.spans[1]).any()
+
+
+@pytest.mark.parametrize(
+    'case',
+    [
+        'caption_blank',
+        'caption_empty',
+        'span_empty_list',
+        'span_negative',
+        'span_of_space',
+        'span_past_end',
+        'span_reversed',
+        'span_zero_length',
+    ],
+)  # pyformat: disable
+def test_faulty_grounding_captions_are_refused(shared, case):
+  with pytest.raises(errors.UserError):
+    prompts.from_caption(*_grounding(shared, case))
+
+
+def test_too_long_grounding_caption_is_refused(shared, small):
+  text = prompts.from_caption(*_grounding(shared, 'caption_too_long'))
+  with pytest.raises(prompts.PromptTooLong):
+    prompts.encode(text, small)
