@@ -9,11 +9,12 @@ import dataclasses
 import difflib
 import json
 import os
+import runpy
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from absl import app, flags
+from absl import app, flags, logging
 from etils import epath
 from ml_collections import config_dict
 
@@ -33,6 +34,9 @@ def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
     except errors.UserError as error:
       _fail(error)
 
+  # grain leaves batches that were read ahead to Python's resource tracker; it
+  # frees them but warns, in a process that takes its options from here.
+  sys.warnoptions.append('ignore:resource_tracker:UserWarning')
   app.run(guarded, flags_parser=_parse)
 
 
@@ -110,42 +114,53 @@ def _fail(error: Exception) -> NoReturn:
 def _parse(argv: Sequence[str]) -> list[str]:
   """Parses the flags; what is wrong with them is one line and exit 1."""
   try:
+    _check_config_file(argv)
     rest = flags.FLAGS(list(argv))
-    _check_config_file()
-    return rest
-  except errors.UserError as error:
-    _fail(error)
-  except flags.Error as error:
+  except (errors.UserError, flags.Error) as error:
     _fail(error)
   except (AttributeError, KeyError):
+    # ml_collections raises these for an override of a key that is not there.
     message = _mistyped_override(argv)
     if message is None:
       raise
     _fail(errors.UserError(message))
+  if flags.FLAGS['verbosity'].using_default_value:
+    logging.set_verbosity(logging.WARNING)
+  return rest
 
 
-def _check_config_file():
-  """Raises what went wrong in loading the config file, if anything did.
+def _config_file(argv: Sequence[str]) -> tuple[str, str] | None:
+  """Path and argument of `--config=path:argument`, if given."""
+  for number, argument in enumerate(argv):
+    name, _, value = argument.lstrip('-').partition('=')
+    if name == 'config' and argument.startswith('-'):
+      value = value or ''.join(argv[number + 1 : number + 2])
+      path, _, text = value.partition(':')
+      return path, text
+  return None
 
-  ml_collections keeps the exception until the config is first used.
-  """
-  if 'config' not in flags.FLAGS or flags.FLAGS.config is None:
-    return
-  try:
-    flags.FLAGS.config.to_dict()
-  except FileNotFoundError as error:
+
+def _check_config_file(argv: Sequence[str]):
+  """Raises a UserError if the config file does not exist."""
+  given = _config_file(argv)
+  if given and not os.path.isfile(given[0]):
     raise errors.UserError(
-        f'--config: {error.filename or error} does not exist; the configs of'
-        ' this project are in configs/'
-    ) from error
+        f'--config={given[0]!r} does not exist: give a file such as those in'
+        ' configs/'
+    )
 
 
 def _mistyped_override(argv: Sequence[str]) -> str | None:
   """The message for the first override whose key the config lacks."""
-  config = flags.FLAGS['config'].value if 'config' in flags.FLAGS else None
+  given = _config_file(argv)
+  if given is None:
+    return None
+  path, text = given
+  get_config = runpy.run_path(path)['get_config']
+  config = get_config(text) if text else get_config()
   for argument in argv[1:]:
     name = argument.lstrip('-').split('=')[0]
-    if config is None or not name.startswith('config.'):
+    if not name.startswith('config.'):
       continue
     value, seen = config, 'config'
     for key in name.split('.')[1:]:

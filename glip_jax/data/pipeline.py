@@ -17,7 +17,7 @@ import numpy as np
 from absl import flags
 
 from glip_jax import types
-from glip_jax.data import transforms
+from glip_jax.data import transforms, workers
 from glip_jax.data.element import ToElement
 from glip_jax.data.faults import check_bad_records
 from glip_jax.data.guard import Guard, GuardedElement
@@ -82,7 +82,7 @@ def train_dataset(
   options = grain.multiprocessing.MultiprocessingOptions(
       num_workers=num_workers, per_worker_buffer_size=_BATCHES_READ_AHEAD
   )
-  return batches.mp_prefetch(options)
+  return batches.mp_prefetch(options, workers.end_with_parent)
 
 
 def eval_batches(

@@ -1,9 +1,10 @@
 """The embedded world: endless pictures with text, from a seed, without files.
 
 Pictures of 3 to 8 shapes in colours, sizes and textures, some overlapping, on
-varied backdrops, with category lists, captions and relational captions. Ten
-of the fifty compositions, 'green triangle' among them, never occur outside of
-the split 'heldout': they measure zero-shot detection.
+varied backdrops, with category lists, captions and relational captions. A
+composition is a colour and a shape; five of the twenty-five, 'green triangle'
+among them, never occur outside of the split 'heldout': they measure zero-shot
+detection.
 """
 
 import math
@@ -57,7 +58,7 @@ class ShapesSource:
       num_images: int = 10_000,
       image_size: int = 128,
       prompts: Mapping[str, float] | None = None,
-      max_names: int = 40,
+      max_names: int = 20,
   ):
     """Opens a split.
 

@@ -28,7 +28,7 @@ class Named(NamedTuple):
 
 def all_names(scene: Scene, names: tuple[str, ...]) -> Named:
   """The whole vocabulary in label order, for evaluation."""
-  return _listed(scene, names, [item.kind.name for item in scene.items])
+  return _listed(scene, names, [item.kind.composition for item in scene.items])
 
 
 def some_names(
@@ -40,21 +40,26 @@ def some_names(
 ) -> Named:
   """The names in the picture among random others, shuffled.
 
+  A name is a composition; a few say 'striped' where all its items are, or
+  where none is: then no item has that phrase.
+
   Args:
     rng: source of the choice.
     scene: what is in the picture.
     vocabulary: names that negatives are drawn from.
     max_names: most names in the list; never fewer than are in the picture.
   """
-  own = [item.kind.name for item in scene.items]
+  own = [item.kind.composition for item in scene.items]
   present = sorted(set(own))
   absent = [name for name in vocabulary if name not in present]
   room = min(max(max_names - len(present), 0), len(absent))
   # A third of the lists are full, as in evaluation; the rest have any length.
   count = room if rng.random() < 1 / 3 else int(rng.integers(room + 1))
   names = present + [absent[i] for i in rng.permutation(len(absent))[:count]]
-  shuffled = tuple(names[i] for i in rng.permutation(len(names)))
-  return _listed(scene, shuffled, own)
+  shuffled = [names[i] for i in rng.permutation(len(names))]
+  for i in rng.permutation(len(names))[: rng.integers(_MAX_STRIPED + 1)]:
+    shuffled[i], own = _striped(scene, shuffled[i], own)
+  return _listed(scene, tuple(shuffled), own)
 
 
 def attribute_names(rng: np.random.Generator, scene: Scene) -> Named:
@@ -118,8 +123,8 @@ def _surface(kind: Kind) -> str:
   return 'striped' if kind.striped else 'plain'
 
 
-# No family joins colour and shape alone: 'red circle' would include striped
-# ones there, but not in the lists of categories.
+_MAX_STRIPED = 3  # names of a list that may say 'striped'
+# No family joins colour and shape alone: that is what the category lists do.
 _FAMILIES = (_shape, _colour, _texture, _texture_colour, _texture_shape)
 _LINKS = {
     'left of': ('left of', 'to the left of', 'that is left of'),
@@ -148,6 +153,27 @@ class _Part(NamedTuple):
 
 def _pick(rng: np.random.Generator, options):
   return options[int(rng.random() * len(options))]
+
+
+def _striped(scene: Scene, name: str, own: list[str]) -> tuple[str, list[str]]:
+  """'striped red circle' for 'red circle', where that names all or none.
+
+  Args:
+    scene: what is in the picture.
+    name: a composition.
+    own: what each item is called, '' where it has no name.
+
+  Returns:
+    The name, and what each item is called now.
+  """
+  kinds = [item.kind for item in scene.items]
+  surfaces = {kind.striped for kind in kinds if kind.composition == name}
+  last = set(own) <= {name, ''}
+  if len(surfaces) == 2 or (surfaces == {False} and last):
+    return name, own
+  said = f'striped {name}'
+  answer = said if surfaces == {True} else ''
+  return said, [answer if word == name else word for word in own]
 
 
 def _listed(scene: Scene, names: tuple[str, ...], own: list[str]) -> Named:

@@ -47,7 +47,11 @@ BACKDROPS = ('gradient', 'clouds', 'blobs', 'tiles', 'waves', 'grain')
 
 
 class Kind(NamedTuple):
-  """A composition: what a category of the embedded world is."""
+  """What an item looks like.
+
+  Its composition, the pair of colour and shape, is a category of the embedded
+  world; a plain and a striped item of one pair belong to the same.
+  """
 
   shape: str
   colour: str
@@ -56,6 +60,10 @@ class Kind(NamedTuple):
   @property
   def name(self) -> str:
     return f'{"striped " * self.striped}{self.colour} {self.shape}'
+
+  @property
+  def composition(self) -> str:
+    return f'{self.colour} {self.shape}'
 
   @property
   def held_out(self) -> bool:
@@ -92,7 +100,7 @@ class Item:
   """One object of a scene.
 
   Attributes:
-    kind: its composition.
+    kind: what it looks like.
     origin: (x, y) of the figure's origin.
     size: diameter of a circle of this size.
     angle: clockwise turn in radians.
@@ -166,8 +174,10 @@ KINDS = tuple(
     for colour in COLOURS
     for striped in (False, True)
 )
-SEEN = tuple(kind.name for kind in KINDS if not kind.held_out)
-HELD_OUT = tuple(kind.name for kind in KINDS if kind.held_out)
+SEEN, HELD_OUT = (
+    tuple(dict.fromkeys(k.composition for k in KINDS if k.held_out is held_out))
+    for held_out in (False, True)
+)
 
 
 def offsets(

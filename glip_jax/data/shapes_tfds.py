@@ -95,7 +95,7 @@ def _example(source: shapes.ShapesSource, index: int) -> dict[str, Any]:
                   ymax=item.box[3],
                   xmax=item.box[2],
               ),
-              'label': item.kind.name,
+              'label': item.kind.composition,
               'is_crowd': False,
           }
           for item in scene.items

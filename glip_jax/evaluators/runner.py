@@ -93,7 +93,7 @@ def run_evals(
       anything is evaluated.
   """
   evaluators = {
-      name: _build(name, spec, data.get('bad_records', 'skip'))
+      name: build(name, spec, data.get('bad_records', 'skip'))
       for name, spec in specs.items()
   }
   results = {}
@@ -163,7 +163,7 @@ def write_predictions(
   _write_json(path, f'[\n{rows}\n]\n' if rows else '[]\n')
 
 
-def _build(
+def build(
     name: str, spec: Mapping[str, Any], bad_records: str
 ) -> tuple[sources.Source, Evaluator]:
   """The source and the evaluator that a spec describes."""

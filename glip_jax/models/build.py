@@ -15,13 +15,13 @@ import ml_collections
 
 from glip_jax import errors, types
 from glip_jax.models import (
-  bert,
-  dense_head,
-  detector,
-  dyhead,
-  fpn,
-  fusion,
-  swin,
+    bert,
+    dense_head,
+    detector,
+    dyhead,
+    fpn,
+    fusion,
+    swin,
 )
 from glip_jax.objectives import dense
 from glip_jax.ops import images

@@ -17,6 +17,10 @@ from jaxtyping import Array, Bool, Float
 from glip_jax.models import bert
 from glip_jax.ops import deform_conv, resample
 
+# The convolutions of a DyConv, by what they read.
+BRANCHES = ('coarser', 'same', 'finer')
+_COARSER, _SAME, _FINER = range(3)
+
 Levels = tuple[Float[Array, 'b _ _ d'], ...]
 
 
@@ -166,66 +170,98 @@ class DyConv(nn.Module):
         dtype=self.dtype,
         name='offset',
     )
-    coarser, same, finer = (
-        DeformConvNorm(
-            self.width, self.num_groups, stride=s, dtype=self.dtype, name=name
-        )
-        for s, name in ((1, 'coarser'), (1, 'same'), (2, 'finer'))
-    )
     attention = ScaleAttention(dtype=self.dtype, name='scale_attention')
     activation = DyReLU(dtype=self.dtype, name='dyrelu')
+    readings, owners = [], []
+    for i, x in enumerate(levels):
+      raw = offset(x).astype(jnp.float32)
+      own = _readings(levels, i, raw[..., :18], jax.nn.sigmoid(raw[..., 18:]))
+      readings += own
+      owners += [i] * len(own)
+    branches = DeformConvNorm(
+        self.width, self.num_groups, dtype=self.dtype, name='convs'
+    )(levels, readings)
     outputs = []
     for i, x in enumerate(levels):
       size = x.shape[1:3]
-      raw = offset(x).astype(jnp.float32)
-      where, modulation = raw[..., :18], jax.nn.sigmoid(raw[..., 18:])
-      branches = [same(x, where, modulation)]
-      if i > 0:
-        branches.append(finer(levels[i - 1], where, modulation))
-      if i + 1 < len(levels):
-        small = levels[i + 1].shape[1:3]
-        y = coarser(
-            levels[i + 1],
-            deform_conv.reread_flat(where, small),
-            deform_conv.reread_flat(modulation, small),
-        )
-        branches.append(resample.upsample_bilinear(y, size))
-      mean = sum(attention(y) for y in branches) / len(branches)
-      outputs.append(activation(mean))
+      own = [
+          attention(resample.upsample_bilinear(y, size))
+          for y, owner in zip(branches, owners, strict=True)
+          if owner == i
+      ]
+      outputs.append(activation(sum(own) / len(own)))
     return tuple(outputs)
 
 
+def _readings(
+    levels: Levels,
+    i: int,
+    offsets: Float[Array, 'b h w 18'],
+    modulation: Float[Array, 'b h w 9'],
+) -> list[deform_conv.Reading]:
+  """What level i reads: itself, the finer level, the coarser level."""
+  readings = [deform_conv.Reading(i, offsets, modulation, 1, _SAME)]
+  if i > 0:
+    readings.append(deform_conv.Reading(i - 1, offsets, modulation, 2, _FINER))
+  if i + 1 < len(levels):
+    small = levels[i + 1].shape[1:3]
+    readings.append(
+        deform_conv.Reading(
+            i + 1,
+            deform_conv.reread_flat(offsets, small),
+            deform_conv.reread_flat(modulation, small),
+            1,
+            _COARSER,
+        )
+    )
+  return readings
+
+
 class DeformConvNorm(nn.Module):
-  """Modulated deformable 3x3 convolution with a bias, then GroupNorm."""
+  """The three modulated deformable convolutions, each with its GroupNorm.
+
+  Attributes:
+    width: channels out.
+    num_groups: of the GroupNorms.
+    dtype: of the matrix products.
+  """
 
   width: int
   num_groups: int
-  stride: int = 1
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(
-      self,
-      x: Float[Array, 'b h w d'],
-      offsets: Float[Array, 'b p q 18'],
-      modulation: Float[Array, 'b p q 9'],
-  ) -> Float[Array, 'b p q e']:
-    kernel = self.param(
-        'kernel',
-        nn.initializers.variance_scaling(1.0, 'fan_in', 'uniform', (0, 1)),
-        (9, x.shape[-1], self.width),
+      self, levels: Levels, readings: list[deform_conv.Reading]
+  ) -> list[Float[Array, 'b _ _ e']]:
+    """Returns the result of each reading."""
+    init = nn.initializers.variance_scaling(
+        1.0, 'fan_in', 'uniform', in_axis=(0, 1), out_axis=2
     )
-    bias = self.param('bias', nn.initializers.zeros, (self.width,))
-    x = deform_conv.modulated_deform_conv(
-        x.astype(self.dtype), offsets, modulation, kernel, stride=self.stride
+    shape = (9, levels[0].shape[-1], self.width)
+    kernels = jnp.stack(
+        [self.param(f'{name}_kernel', init, shape) for name in BRANCHES]
     )
-    return nn.GroupNorm(
-        self.num_groups,
-        epsilon=1e-5,
-        use_fast_variance=False,
-        dtype=self.dtype,
-        name='norm',
-    )(x + bias)
+    biases = [
+        self.param(f'{name}_bias', nn.initializers.zeros, (self.width,))
+        for name in BRANCHES
+    ]
+    norms = [
+        nn.GroupNorm(
+            self.num_groups,
+            epsilon=1e-5,
+            use_fast_variance=False,
+            dtype=self.dtype,
+            name=f'{name}_norm',
+        )
+        for name in BRANCHES
+    ]
+    maps = [x.astype(self.dtype) for x in levels]
+    outputs = deform_conv.pyramid_deform_conv(maps, readings, kernels)
+    return [
+        norms[reading.kernel](y + biases[reading.kernel])
+        for y, reading in zip(outputs, readings, strict=True)
+    ]
 
 
 class ScaleAttention(nn.Module):

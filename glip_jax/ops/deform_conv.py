@@ -12,12 +12,33 @@ saves the inputs only and reads the corners again.
 """
 
 import functools
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 _TAPS = 9
+
+
+class Reading(NamedTuple):
+  """One convolution of a map of a pyramid.
+
+  Attributes:
+    level: which map is read.
+    offsets: float[b p q 18], as in `modulated_deform_conv`.
+    modulation: float[b p q 9].
+    stride: distance of neighbouring outputs in pixels of the map.
+    kernel: which kernel is applied.
+  """
+
+  level: int
+  offsets: Array
+  modulation: Array
+  stride: int
+  kernel: int
 
 
 def modulated_deform_conv(
@@ -43,18 +64,64 @@ def modulated_deform_conv(
   Raises:
     ValueError: `offsets` do not have the size of the output.
   """
-  b, h, w, _ = x.shape
-  p, q = offsets.shape[1:3]
-  if (p, q) != (-(-h // stride), -(-w // stride)):
-    raise ValueError(
-        f'offsets of size {(p, q)} do not fit a map of size {(h, w)} at stride'
-        f' {stride}: they must have one row per output'
-    )
-  index, weight = _corners(offsets, modulation, (h, w), stride)
-  table = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-  table = table.reshape(b, (h + 2) * (w + 2), -1)
-  out = _scan_taps(table, index, weight, kernel, w + 2)
-  return out.reshape(b, p, q, -1)
+  reading = Reading(0, offsets, modulation, stride, 0)
+  return pyramid_deform_conv([x], [reading], kernel[None])[0]
+
+
+def pyramid_deform_conv(
+    maps: Sequence[Float[Array, 'b _ _ d']],
+    readings: Sequence[Reading],
+    kernels: Float[Array, 'k 9 d e'],
+) -> list[Float[Array, 'b _ _ e']]:
+  """Many deformable convolutions of many maps in one pass over the taps.
+
+  One table holds all maps, and one loop reads for all convolutions: as exact
+  as one call each, quicker to compile, and quicker to run where maps are
+  small.
+
+  Args:
+    maps: of one width and any sizes.
+    readings: what is read from which map.
+    kernels: every kernel by tap, input and output channel.
+
+  Returns:
+    The result of each reading, float32.
+
+  Raises:
+    ValueError: the offsets of a reading do not have the size of its output.
+  """
+  for reading in readings:
+    _check(maps[reading.level].shape[1:3], reading)
+  # Rows of one kernel stand together, so that each needs one product.
+  order = sorted(range(len(readings)), key=lambda i: readings[i].kernel)
+  counts = [0] * kernels.shape[0]
+  index, weight, pitch = [], [], []
+  starts = np.cumsum(
+      [0] + [(x.shape[1] + 2) * (x.shape[2] + 2) for x in maps[:-1]]
+  )
+  for i in order:
+    reading = readings[i]
+    rows, weights = _corners(maps[reading.level].shape[1:3], reading)
+    index.append(rows + starts[reading.level])
+    weight.append(weights)
+    pitch += [maps[reading.level].shape[2] + 2] * rows.shape[-1]
+    counts[reading.kernel] += rows.shape[-1]
+  out = _scan_taps(
+      jnp.concatenate([_ringed(x) for x in maps], axis=1),
+      jnp.concatenate(index, axis=2),
+      jnp.asarray(pitch, jnp.int32),
+      jnp.concatenate(weight, axis=2),
+      jnp.moveaxis(kernels, 1, 0),
+      tuple(counts),
+  )
+  results = [None] * len(readings)
+  start = 0
+  for i in order:
+    p, q = readings[i].offsets.shape[1:3]
+    rows = jax.lax.slice_in_dim(out, start, start + p * q, axis=1)
+    results[i] = rows.reshape(out.shape[0], p, q, -1)
+    start += p * q
+  return results
 
 
 def reread_flat(
@@ -82,23 +149,35 @@ def reread_flat(
   return jnp.moveaxis(flat[:, :needed].reshape(b, c, h, w), 1, -1)
 
 
+def _check(size: tuple[int, int], reading: Reading) -> None:
+  """Raises a ValueError if offsets do not fit the map that they read."""
+  h, w = size
+  found, stride = reading.offsets.shape[1:3], reading.stride
+  if found != (-(-h // stride), -(-w // stride)):
+    raise ValueError(
+        f'offsets of size {found} do not fit a map of size {(h, w)} at stride'
+        f' {stride}: they must have one row per output'
+    )
+
+
+def _ringed(x: Float[Array, 'b h w d']) -> Float[Array, 'b r d']:
+  """Rows of a map with a ring of zeros around it."""
+  x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+  return x.reshape(x.shape[0], -1, x.shape[-1])
+
+
 def _corners(
-    offsets: Float[Array, 'b p q 18'],
-    modulation: Float[Array, 'b p q 9'],
-    size: tuple[int, int],
-    stride: int,
+    size: tuple[int, int], reading: Reading
 ) -> tuple[Int[Array, '9 b n'], Float[Array, '9 b n 4']]:
   """Row of the top-left corner in the ringed table, and four corner weights."""
   h, w = size
-  b, p, q, _ = offsets.shape
-  offsets = offsets.astype(jnp.float32).reshape(b, p, q, _TAPS, 2)
-  tap = jnp.arange(_TAPS)
-  y = offsets[..., 0] + (
-      jnp.arange(p)[:, None, None] * stride - 1 + tap // 3
-  ).astype(jnp.float32)
-  x = offsets[..., 1] + (
-      jnp.arange(q)[None, :, None] * stride - 1 + tap % 3
-  ).astype(jnp.float32)
+  b, p, q, _ = reading.offsets.shape
+  offsets = reading.offsets.astype(jnp.float32).reshape(b, p, q, _TAPS, 2)
+  tap = np.arange(_TAPS)
+  rows = np.arange(p)[:, None, None] * reading.stride - 1 + tap // 3
+  columns = np.arange(q)[None, :, None] * reading.stride - 1 + tap % 3
+  y = offsets[..., 0] + rows.astype(np.float32)
+  x = offsets[..., 1] + columns.astype(np.float32)
   inside = (y > -1) & (y < h) & (x > -1) & (x < w)
   # A point outside reads the ring's first row with weight zero; `where` keeps
   # its offset's gradient exactly zero too.
@@ -108,7 +187,7 @@ def _corners(
   weight = jnp.stack(
       [(1 - fy) * (1 - fx), (1 - fy) * fx, fy * (1 - fx), fy * fx], axis=-1
   )
-  scale = jnp.where(inside, modulation.astype(jnp.float32), 0.0)
+  scale = jnp.where(inside, reading.modulation.astype(jnp.float32), 0.0)
   weight = weight * scale[..., None]
   index = (top.astype(jnp.int32) + 1) * (w + 2) + left.astype(jnp.int32) + 1
   index = jnp.moveaxis(index.reshape(b, p * q, _TAPS), -1, 0)
@@ -126,70 +205,84 @@ def _add(table: Float[Array, 'b r d'], rows: Int[Array, 'b n'], values):
   return jax.vmap(add)(table, rows, values)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _scan_taps(table, index, weight, kernel, pitch):
-  """Sum over taps of (interpolated row) @ (kernel of the tap)."""
+def _steps(pitch: Int[Array, 'n']) -> tuple:
+  """From the top-left corner's row to the rows of all four corners."""
+  return 0, 1, pitch, pitch + 1
+
+
+def _segments(x: Float[Array, 'b n d'], counts: tuple[int, ...]):
+  """The rows of each kernel."""
+  ends = np.cumsum(counts)[:-1]
+  return jnp.split(x, ends, axis=1)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+def _scan_taps(table, index, pitch, weight, kernels, counts):
+  """Sum over taps of (interpolated row) @ (kernel of the tap and segment)."""
 
   def tap(total, inputs):
-    rows, weights, matrix = inputs
+    rows, weights, matrices = inputs
     sample = sum(
         _read(table, rows + step) * weights[..., c, None]
-        for c, step in enumerate((0, 1, pitch, pitch + 1))
-    )
-    sample = sample.astype(table.dtype)
-    product = jnp.einsum(
-        'bnd,de->bne',
-        sample,
-        matrix.astype(table.dtype),
-        preferred_element_type=jnp.float32,
-    )
-    return total + product, None
+        for c, step in enumerate(_steps(pitch))
+    ).astype(table.dtype)
+    products = [
+        jnp.einsum(
+            'bnd,de->bne',
+            rows,
+            matrix.astype(table.dtype),
+            preferred_element_type=jnp.float32,
+        )
+        for rows, matrix in zip(_segments(sample, counts), matrices)
+    ]
+    return total + jnp.concatenate(products, axis=1), None
 
   b, n = index.shape[1:]
-  start = jnp.zeros((b, n, kernel.shape[-1]), jnp.float32)
-  return jax.lax.scan(tap, start, (index, weight, kernel))[0]
+  start = jnp.zeros((b, n, kernels.shape[-1]), jnp.float32)
+  return jax.lax.scan(tap, start, (index, weight, kernels))[0]
 
 
-def _scan_taps_forward(table, index, weight, kernel, pitch):
-  out = _scan_taps(table, index, weight, kernel, pitch)
-  return out, (table, index, weight, kernel)
+def _scan_taps_forward(table, index, pitch, weight, kernels, counts):
+  out = _scan_taps(table, index, pitch, weight, kernels, counts)
+  return out, (table, index, pitch, weight, kernels)
 
 
-def _scan_taps_backward(pitch, saved, gradient):
-  table, index, weight, kernel = saved
-  steps = (0, 1, pitch, pitch + 1)
+def _scan_taps_backward(counts, saved, gradient):
+  table, index, pitch, weight, kernels = saved
   gradient = gradient.astype(table.dtype)
+  gradients = _segments(gradient, counts)
+  product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
 
   def tap(d_table, inputs):
-    rows, weights, matrix = inputs
-    corners = [_read(table, rows + step) for step in steps]
+    rows, weights, matrices = inputs
+    corners = [_read(table, rows + step) for step in _steps(pitch)]
     sample = sum(v * weights[..., c, None] for c, v in enumerate(corners))
-    d_matrix = jnp.einsum(
-        'bnd,bne->de',
-        sample.astype(table.dtype),
-        gradient,
-        preferred_element_type=jnp.float32,
+    samples = _segments(sample.astype(table.dtype), counts)
+    d_matrices = jnp.stack(
+        [product('bnd,bne->de', s, g) for s, g in zip(samples, gradients)]
     )
-    d_sample = jnp.einsum(
-        'bne,de->bnd',
-        gradient,
-        matrix.astype(table.dtype),
-        preferred_element_type=jnp.float32,
+    d_sample = jnp.concatenate(
+        [
+            product('bne,de->bnd', g, matrix.astype(table.dtype))
+            for g, matrix in zip(gradients, matrices)
+        ],
+        axis=1,
     )
     d_weights = jnp.stack([jnp.sum(v * d_sample, -1) for v in corners], -1)
-    for c, step in enumerate(steps):
+    for c, step in enumerate(_steps(pitch)):
       d_table = _add(d_table, rows + step, d_sample * weights[..., c, None])
-    return d_table, (d_weights, d_matrix)
+    return d_table, (d_weights, d_matrices)
 
   start = jnp.zeros(table.shape, jnp.float32)
-  d_table, (d_weight, d_kernel) = jax.lax.scan(
-      tap, start, (index, weight, kernel)
+  d_table, (d_weight, d_kernels) = jax.lax.scan(
+      tap, start, (index, weight, kernels)
   )
   return (
       d_table.astype(table.dtype),
       None,
+      None,
       d_weight.astype(weight.dtype),
-      d_kernel.astype(kernel.dtype),
+      d_kernels.astype(kernels.dtype),
   )
 
 

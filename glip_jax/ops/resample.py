@@ -20,6 +20,8 @@ def upsample_bilinear(
   Returns:
     The resized map.
   """
+  if x.shape[1:3] == tuple(size):
+    return x
   rows = jnp.asarray(_interpolation(x.shape[1], size[0]), x.dtype)
   columns = jnp.asarray(_interpolation(x.shape[2], size[1]), x.dtype)
   return jnp.einsum('ph,bhwd,qw->bpqd', rows, x, columns, optimize='optimal')

@@ -115,6 +115,10 @@ class Checkpointer:
     )
     return restored['state']
 
+  def metrics(self, step: int) -> dict[str, float]:
+    """What was measured at a step that was kept; empty if nothing was."""
+    return dict(self._manager.metrics(step) or {})
+
   def wait(self):
     """Waits until what was saved is on disk."""
     self._manager.wait_until_finished()

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from glip_jax import errors
@@ -76,6 +77,21 @@ def check_batch_size(batch_size: int, mesh: Mesh, what: str = 'batch_size'):
         f'{what}={batch_size} is not divisible by the {mesh.size} devices of'
         f' mesh axes {AXES}: choose {" or ".join(map(str, choices))}'
     )
+
+
+def check_eval_batches(evals: Mapping[str, Any], mesh: Mesh):
+  """Refuses an evaluation whose batch the mesh cannot split evenly.
+
+  Args:
+    evals: `config.evals`; `batch_size` counts the rows of one process.
+    mesh: the mesh.
+
+  Raises:
+    UserError: naming the evaluation.
+  """
+  for name, spec in evals.items():
+    total = spec['batch_size'] * jax.process_count()
+    check_batch_size(total, mesh, f'config.evals.{name}.batch_size')
 
 
 def param_shardings(
@@ -172,6 +188,14 @@ def put_batch(batch: Any, mesh: Mesh) -> Any:
     return jax.make_array_from_process_local_data(sharding, np.asarray(leaf))
 
   return jax.tree.map(put, batch)
+
+
+def local_rows(arrays: Any, mesh: Mesh) -> Any:
+  """The rows of this process of arrays that are sharded as `batch_sharding`."""
+  if jax.process_count() == 1:
+    return arrays
+  spec = PartitionSpec(AXES)
+  return multihost_utils.global_array_to_host_local_array(arrays, mesh, spec)
 
 
 _DEFAULT = object()

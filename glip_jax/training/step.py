@@ -9,12 +9,14 @@ import optax
 
 from glip_jax import types
 from glip_jax.training import optimizer as optimizer_lib
+from glip_jax.training import sharding
 from glip_jax.training import state as state_lib
 
 Metrics = dict[str, jax.Array]
 Step = Callable[
     [state_lib.TrainState, types.Batch], tuple[state_lib.TrainState, Metrics]
 ]
+Predict = Callable[[Any, types.Batch], types.Detections]
 
 
 def make_train_step(
@@ -70,13 +72,58 @@ def make_train_step(
   return step
 
 
-def make_predict_step(
-    recipe: Any,
-) -> Callable[[Any, types.Batch], types.Detections]:
+def compile_step(
+    step: Step, state: state_lib.TrainState, batch: types.Batch
+) -> Step:
+  """Compiles a step for a mesh; it then takes the state's memory over.
+
+  Args:
+    step: from `make_train_step`.
+    state: abstract state with shardings, which the result has too.
+    batch: a batch on the mesh; only its shapes and shardings matter.
+
+  Returns:
+    The compiled step; a state that was given to it must not be used again.
+  """
+  where = jax.tree.map(lambda leaf: leaf.sharding, state)
+  everywhere = sharding.replicated(where.step.mesh)
+  jitted = jax.jit(step, out_shardings=(where, everywhere), donate_argnums=0)
+  return jitted.lower(state, batch).compile()
+
+
+def make_predict_step(recipe: Any) -> Predict:
   """Builds `predict(params, batch) -> Detections`, to be jitted."""
 
   def predict(params, batch):
     return recipe.decode(recipe.forward(params, batch), batch)
+
+  return predict
+
+
+def make_host_predict(
+    recipe: Any, mesh: jax.sharding.Mesh, param_shardings: Any
+) -> Predict:
+  """A compiled prediction of host batches, the same for every mesh.
+
+  Args:
+    recipe: from `glip_jax.models.build.build`.
+    mesh: divides the batches.
+    param_shardings: where the parameters live.
+
+  Returns:
+    `predict(params, batch)`: takes numpy batches, the rows of this process, and
+    returns their detections without waiting for them.
+  """
+  rows = sharding.batch_sharding(mesh)
+  predict_step = jax.jit(
+      make_predict_step(recipe),
+      in_shardings=(param_shardings, rows),
+      out_shardings=rows,
+  )
+
+  def predict(params, batch):
+    batch = sharding.put_batch(batch.replace(targets=None), mesh)
+    return sharding.local_rows(predict_step(params, batch), mesh)
 
   return predict
 

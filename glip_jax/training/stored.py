@@ -3,6 +3,8 @@
 Reading needs no model: Orbax keeps the shape of every array beside it.
 """
 
+import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,17 +36,13 @@ def find(path: str | os.PathLike, step: str | int = 'latest') -> epath.Path:
   if (path / 'state').exists():
     return path
   folder = path / FOLDER if (path / FOLDER).exists() else path
-  if not folder.exists():
-    raise no_checkpoint(folder)
-  manager = open_manager(folder, read_only=True)
-  steps, best = manager.all_steps(), best_step(manager)
-  manager.close()
+  steps = _steps(folder)
   if not steps:
     raise no_checkpoint(folder)
-  if step == 'latest' or (step == 'best' and best is None):
+  if step == 'latest':
     step = max(steps)
   elif step == 'best':
-    step = best
+    step = max(steps, key=lambda n: (_measured(folder / str(n)), n))
   if str(step) not in map(str, steps):
     raise errors.UserError(
         f'{folder} has no checkpoint {step!r}: choose latest, best or one of'
@@ -59,23 +57,19 @@ def absolute(path: str | os.PathLike) -> epath.Path:
 
 
 def open_manager(
-    folder: epath.Path,
-    *,
-    keep: int = 1,
-    metric: str = 'AP',
-    read_only: bool = False,
+    folder: epath.Path, *, keep: int, metric: str
 ) -> ocp.CheckpointManager:
   """The manager that keeps the last checkpoints and the best one.
 
   Args:
-    folder: where the steps lie.
+    folder: where the steps lie; made when missing, and freed of what a kill
+      left unfinished.
     keep: number of latest checkpoints to keep.
     metric: key of the metrics that the best one maximises.
-    read_only: True neither creates nor cleans anything.
   """
 
   def measured(metrics: Mapping[str, float]) -> float:
-    return metrics.get(metric, -float('inf'))
+    return metrics.get(metric, -math.inf)
 
   best = checkpoint_managers.BestN(
       get_metric_fn=measured, n=1, keep_checkpoints_without_metrics=False
@@ -86,8 +80,7 @@ def open_manager(
           [latest, best]
       ),
       best_fn=measured,
-      cleanup_tmp_directories=not read_only,
-      read_only=read_only,
+      cleanup_tmp_directories=True,
   )
   return ocp.CheckpointManager(folder, options=options)
 
@@ -100,8 +93,7 @@ def best_step(manager: ocp.CheckpointManager) -> int | None:
 
 def shapes(folder: epath.Path) -> dict[str, Any]:
   """Shapes of everything in a checkpoint, by path name."""
-  with ocp.StandardCheckpointer() as checkpointer:
-    metadata = checkpointer.metadata(folder / 'state').item_metadata
+  metadata = ocp.PyTreeCheckpointHandler().metadata(folder / 'state')
   return tables.named_leaves(metadata.tree)
 
 
@@ -174,3 +166,21 @@ def no_checkpoint(folder: epath.Path) -> errors.UserError:
       f'no checkpoint in {folder}: give the --workdir of a training run, or the'
       ' folder of one checkpoint'
   )
+
+
+def _steps(folder: epath.Path) -> list[int]:
+  """The whole checkpoints of a folder."""
+  if not folder.exists():
+    return []
+  return [
+      int(path.name)
+      for path in folder.iterdir()
+      if path.name.isdigit() and ocp.utils.is_checkpoint_finalized(path)
+  ]
+
+
+def _measured(checkpoint: epath.Path, metric: str = 'AP') -> float:
+  """What a checkpoint reached, -inf if it was not measured."""
+  file = checkpoint / 'metrics' / 'metrics'
+  metrics = json.loads(file.read_text()) if file.exists() else {}
+  return metrics.get(metric, -math.inf)

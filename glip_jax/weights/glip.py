@@ -153,12 +153,12 @@ def _dyconv(pattern: str, place: int) -> list[Rule]:
     table += [
         Rule(
             key + r'conv\.weight',
-            to(f'{name}/kernel'),
+            to(f'convs/{name}_kernel'),
             lambda x: x.transpose(2, 3, 1, 0).reshape(9, x.shape[1], -1),
             lambda x: x.reshape(3, 3, *x.shape[1:]).transpose(3, 2, 0, 1),
         ),
-        Rule(key + r'conv\.bias', to(f'{name}/bias')),
-        *_norm(key + 'bn', to(f'{name}/norm')),
+        Rule(key + r'conv\.bias', to(f'convs/{name}_bias')),
+        *_norm(key + 'bn', to(f'convs/{name}_norm')),
     ]
   return table
 

@@ -85,7 +85,7 @@ def test_tfds_sets_are_written_and_read_without_tensorflow(tmp_path):
       boxes = np.array(objects['bbox'])[:, [1, 0, 3, 2]]
       np.testing.assert_allclose(boxes, scene.boxes(1), atol=1e-6)
       assert [names[label] for label in objects['label']] == [
-          item.kind.name for item in scene.items
+          item.kind.composition for item in scene.items
       ]
       assert not any(objects['is_crowd'])
 

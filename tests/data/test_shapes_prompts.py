@@ -39,31 +39,41 @@ def test_spans_point_at_the_words_of_their_phrase(kind):
 def test_evaluation_lists_are_the_whole_vocabulary_in_order(split, names):
   for scene, truth in _truths(split, 40, prompts={'all': 1}):
     assert truth.text.phrases == names
-    own = [item.kind.name for item in scene.items if item.kind.name in names]
+    own = [item.kind.composition for item in scene.items]
+    own = [name for name in own if name in names]
     assert sorted(names[label] for label in truth.phrase) == sorted(own)
 
 
 def test_training_lists_hold_all_that_is_there_and_vary_in_length():
-  lengths, positions = [], []
+  lengths, positions, striped = [], [], 0
   for scene, truth in _truths('train', prompts={'list': 1}):
     phrases = truth.text.phrases
-    assert len(set(phrases)) == len(phrases) <= 40
-    assert set(phrases) <= set(SEEN)
-    assert len(truth.boxes) == len(scene.items)
+    bare = [name.removeprefix('striped ') for name in phrases]
+    assert len(set(bare)) == len(bare) <= 20
+    assert set(bare) <= set(SEEN)
+    striped += sum(map(str.__ne__, bare, phrases))
+    named = 0
     for label, name in enumerate(phrases):
-      for kind in _kinds(scene, truth, label):
-        assert kind.name == name
+      kinds = _kinds(scene, truth, label)
+      assert all(name in (kind.name, kind.composition) for kind in kinds)
+      of_name = [item.kind for item in scene.items]
+      of_name = [k for k in of_name if name in (k.name, k.composition)]
+      assert len(kinds) == len(of_name)
+      named += len(kinds)
+    assert named == len(truth.boxes)
     lengths.append(len(phrases))
     positions.append(np.mean(truth.phrase) / max(len(phrases) - 1, 1))
-  assert max(lengths) == 40 and min(lengths) < 12
-  assert 0.2 < np.mean(np.array(lengths) == 40) < 0.5
+  assert max(lengths) == 20 and min(lengths) < 9
+  assert 0.2 < np.mean(np.array(lengths) == 20) < 0.5
+  assert 0.04 < striped / sum(lengths) < 0.2
   assert abs(np.mean(positions) - 0.5) < 0.05
 
 
 def test_a_short_list_still_names_all_that_is_there():
   for scene, truth in _truths('train', 50, prompts={'list': 1}, max_names=2):
-    present = {item.kind.name for item in scene.items}
-    assert set(truth.text.phrases) >= present
+    present = {item.kind.composition for item in scene.items}
+    phrases = truth.text.phrases
+    assert {name.removeprefix('striped ') for name in phrases} >= present
     assert len(truth.text.phrases) <= max(2, len(present))
 
 

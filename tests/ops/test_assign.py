@@ -20,9 +20,10 @@ _NUM_BOXES = 6
 @functools.partial(jax.jit, static_argnames='sizes')
 def _run(boxes, box_valid, extent, sizes):
   """Assignment on a canvas: (matched, anchors, valid anchors)."""
-  anchors = anchor_ops.pyramid_anchors(sizes)
+  strides = anchor_ops.STRIDES[: len(sizes)]
+  anchors = anchor_ops.pyramid_anchors(sizes, strides=strides)
   anchors = jnp.broadcast_to(anchors, (2, *anchors.shape))
-  valid = anchor_ops.anchors_inside(extent, sizes)
+  valid = anchor_ops.anchors_inside(extent, sizes, strides=strides)
   matched = assign.assign_atss(
       anchors, valid, boxes, box_valid, level_sizes=sizes
   )
@@ -51,9 +52,8 @@ def test_positives_equal_the_reference(golden, model):
     np.testing.assert_array_equal(positive, stored[f'{key}_anchor_idx'])
     matched_box = matched[image][positive]
     np.testing.assert_array_equal(matched_box, stored[f'{key}_matched_gt'])
-    deltas = box_ops.encode_boxes(
-        jnp.asarray(boxes[image][np.maximum(matched[image], 0)]),
-        jnp.asarray(anchors[image]),
+    deltas = jax.jit(box_ops.encode_boxes)(
+        boxes[image][np.maximum(matched[image], 0)], anchors[image]
     )
     deltas = np.asarray(deltas)[positive]
     np.testing.assert_allclose(deltas, stored[f'{key}_reg_targets'], atol=1e-5)
@@ -107,3 +107,14 @@ def test_padding_boxes_change_nothing_wherever_they_stand():
   np.testing.assert_array_equal(
       matched, np.where(flipped >= 0, _NUM_BOXES - 1 - flipped, -1)
   )
+
+
+def test_the_better_of_two_candidates_is_below_their_unbiased_threshold():
+  # mean + |a - b| / sqrt(2) exceeds both; a biased deviation would reach one.
+  boxes = np.zeros((2, 1, 4), np.float32) + [0, 0, 40, 8]
+  matched, anchors, _ = _matches(
+      boxes, np.ones((2, 1), bool), ((8, 16),) * 2, sizes=((1, 2),)
+  )
+  first, second = (naive_boxes.iou(a, boxes[0, 0], 1.0) for a in anchors[0])
+  assert first != second
+  assert (matched == -1).all()

@@ -9,6 +9,11 @@ import pytest
 
 from glip_jax.ops import losses
 
+# Compiled, because op by op is slower still.
+_focal = jax.jit(
+    losses.region_word_focal_loss, static_argnames=('alpha', 'gamma')
+)
+
 
 def _naive_focal(logit, target, alpha, gamma):
   probability = 1 / (1 + math.exp(-logit))
@@ -29,7 +34,7 @@ def test_focal_loss_equals_a_loop(gamma):
       expected[b, r, t] = _naive_focal(
           logits[b, r, t], targets[b, r, t], 0.3, gamma
       )
-  actual = losses.region_word_focal_loss(
+  actual = _focal(
       jnp.asarray(logits, jnp.float32),
       jnp.asarray(targets),
       word_mask=jnp.asarray(mask),
@@ -41,7 +46,7 @@ def test_focal_loss_equals_a_loop(gamma):
 
 def test_focal_loss_equals_the_reference(golden):
   stored = np.load(golden / 'parts' / 'boxes_ops.npz')
-  loss = losses.region_word_focal_loss(
+  loss = _focal(
       jnp.asarray(stored['focal_logits']),
       jnp.asarray(stored['focal_targets'] > 0),
       word_mask=jnp.asarray(stored['focal_mask'] > 0),
@@ -55,36 +60,32 @@ def test_padding_tokens_carry_no_loss_and_no_gradient():
 
   def total(x):
     targets = jnp.ones(x.shape, bool)
-    return losses.region_word_focal_loss(x, targets, word_mask=mask).sum()
+    return _focal(x, targets, word_mask=mask).sum()
 
-  value, gradient = jax.value_and_grad(total)(logits)
+  value, gradient = jax.jit(jax.value_and_grad(total))(logits)
   assert jnp.isfinite(value)
   np.testing.assert_array_equal(gradient[..., 0], 0.0)
   assert (gradient[..., 1] < 0).all()
 
 
-@pytest.mark.parametrize('gamma', [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize('gamma', [0.0, 0.5, 2.0])
 def test_focal_loss_is_finite_for_the_largest_logits(gamma):
-  logits = jnp.array([[[-50000.0, -100.0, 0.0, 100.0, 50000.0]]])
-  mask = jnp.ones((1, 5), bool)
-  for targets in (jnp.zeros((1, 1, 5), bool), jnp.ones((1, 1, 5), bool)):
+  logits = jnp.array([-50000.0, -100.0, 0.0, 100.0, 50000.0] * 2)[None, None]
+  targets = jnp.arange(10)[None, None] < 5
+  mask = jnp.ones((1, 10), bool)
 
-    def total(x, targets=targets):
-      return losses.region_word_focal_loss(
-          x, targets, word_mask=mask, gamma=gamma
-      ).sum()
+  def total(x):
+    return _focal(x, targets, word_mask=mask, gamma=gamma).sum()
 
-    value, gradient = jax.value_and_grad(total)(logits)
-    assert jnp.isfinite(value) and jnp.isfinite(gradient).all()
+  value, gradient = jax.jit(jax.value_and_grad(total))(logits)
+  assert jnp.isfinite(value) and jnp.isfinite(gradient).all()
 
 
 def test_focal_loss_is_computed_in_float32():
   logits = jnp.array([[[1.0, -2.0]]], jnp.bfloat16)
   targets, mask = jnp.array([[[True, False]]]), jnp.ones((1, 2), bool)
-  half = losses.region_word_focal_loss(logits, targets, word_mask=mask)
-  full = losses.region_word_focal_loss(
-      logits.astype(jnp.float32), targets, word_mask=mask
-  )
+  half = _focal(logits, targets, word_mask=mask)
+  full = _focal(logits.astype(jnp.float32), targets, word_mask=mask)
   assert half.dtype == jnp.float32
   np.testing.assert_array_equal(half, full)
 
@@ -92,7 +93,7 @@ def test_focal_loss_is_computed_in_float32():
 def test_giou_loss_is_zero_for_the_box_itself_and_above_one_for_one_far_off():
   boxes = jnp.array([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 10.0]])
   others = jnp.array([[0.0, 0.0, 10.0, 10.0], [90.0, 90.0, 100.0, 100.0]])
-  loss = losses.giou_loss(boxes, others)
+  loss = jax.jit(losses.giou_loss)(boxes, others)
   np.testing.assert_allclose(loss, [0.0, 1 + (1 - 0.02)], atol=1e-6)
 
 
@@ -100,7 +101,7 @@ def test_cross_entropy_equals_its_definition():
   logits, targets = jnp.array([-3.0, 0.0, 2.0]), jnp.array([0.0, 0.3, 0.9])
   p = 1 / (1 + np.exp(-np.asarray(logits)))
   expected = -targets * np.log(p) - (1 - targets) * np.log(1 - p)
-  actual = losses.sigmoid_cross_entropy(logits, targets)
+  actual = jax.jit(losses.sigmoid_cross_entropy)(logits, targets)
   np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
@@ -114,4 +115,6 @@ def test_centerness_falls_from_the_middle_to_the_border():
   ])
   boxes = jnp.array([[0.0, 0.0, 10.0, 10.0]] * 4 + [[9.0, 9.0, 9.0, 9.0]])
   expected = [1.0, math.sqrt(2 / 8), 0.0, 0.0, 0.0]
-  np.testing.assert_allclose(losses.centerness(anchors, boxes), expected)
+  np.testing.assert_allclose(
+      jax.jit(losses.centerness)(anchors, boxes), expected
+  )

@@ -123,7 +123,7 @@ class Run:
 
 
 def prepare(recipe=None, devices=None, config=None, min_size=64):
-  """Mesh, shardings, initial state and compiled step, as train.py makes them."""
+  """Mesh, shardings, initial state and compiled step, as in train.py."""
   recipe = recipe or ToyRecipe()
   example = element_of(np.random.default_rng(0))
   batch = jax.tree.map(lambda x: np.stack([x] * BATCH_SIZE), example)

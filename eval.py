@@ -1,0 +1,77 @@
+"""Evaluates a checkpoint: restore, run config.evals, print, write.
+
+  python eval.py --workdir=runs/shapes
+  python eval.py --workdir=runs/shapes --step=best --per_class
+  python eval.py --config=configs/shapes.py --workdir=runs/shapes \
+      --config.evals.val.batch_size=8
+
+Any number of devices will do, whatever the checkpoint was written on. Writes
+`metrics.json` and, for each evaluation, `<name>/predictions.json` (COCO's
+result format) and `<name>/pictures.png` (truth beside predictions).
+"""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+from absl import flags
+from etils import epath
+from ml_collections import config_flags
+
+from glip_jax import configuring, errors
+from glip_jax.evaluators import evaluation
+from glip_jax.models import build
+from glip_jax.training import (
+    checkpoint,
+    processes,
+    runtime,
+    sharding,
+    state,
+    step,
+    stored,
+)
+
+CONFIG = config_flags.DEFINE_config_file(
+    'config', None, 'Config file; by default what the workdir was trained with.'
+)
+WORKDIR = flags.DEFINE_string(
+    'workdir', None, 'Folder of a training run, or of one checkpoint.'
+)
+STEP = flags.DEFINE_string('step', 'latest', 'latest, best, or a number.')
+OUT = flags.DEFINE_string('out', '', 'Where to write; <workdir>/eval if empty.')
+PER_CLASS = flags.DEFINE_bool('per_class', False, 'Print a line per class.')
+
+
+def main(_: Sequence[str]):
+  if not WORKDIR.value:
+    raise errors.UserError('--workdir is missing: give that of a training run')
+  folder = stored.find(WORKDIR.value, STEP.value)
+  config = CONFIG.value or configuring.load(WORKDIR.value)
+  runtime.start(config)
+  recipe = build.build(config.model)
+  mesh = sharding.make_mesh(config.mesh)
+  sharding.check_eval_batches(config.evals, mesh)
+  params = state.abstract_params(
+      state.make_init_params(recipe, state.blank_batch(config.data), seed=0)
+  )
+  shardings = sharding.param_shardings(params, mesh, config.sharding)
+  params = checkpoint.restore_params(
+      folder, state.with_shardings(params, shardings)
+  )
+  predict = step.make_host_predict(recipe, mesh, shardings)
+  out = epath.Path(OUT.value or epath.Path(WORKDIR.value) / 'eval')
+  results = evaluation.evaluate(
+      config,
+      functools.partial(predict, params),
+      out=out,
+      gather=processes.gather,
+      **runtime.share(),
+  )
+  if jax.process_index() == 0:
+    print(f'checkpoint {folder}\n')
+    print(evaluation.tables(results, per_class=PER_CLASS.value))
+    print(f'\nmetrics, predictions and pictures are in {out}')
+
+
+if __name__ == '__main__':
+  configuring.run(main)

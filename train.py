@@ -1,0 +1,220 @@
+"""Trains a model: config, data, state, mesh, restore, compile, loop, evaluate.
+
+  python train.py --config=configs/shapes.py --workdir=runs/shapes
+  python train.py --config=configs/shapes.py --workdir=runs/shapes \
+      --config.steps=20000 --config.optimizer.lr=2e-4
+
+The same command continues a run that was killed, to the same parameters; a
+finished run is left alone unless `--config.steps` asks for more. The workdir
+holds `config.json`, `metrics.jsonl`, `tensorboard/`, `checkpoints/`, what the
+model saw (`inputs.png`) and is made of (`parameters.txt`), and `eval/`.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import ml_collections
+from absl import flags
+from etils import epath
+from ml_collections import config_flags
+
+from glip_jax import configuring, draw, errors, types
+from glip_jax.data import pipeline
+from glip_jax.evaluators import evaluation
+from glip_jax.models import build
+from glip_jax.text import tokenizer
+from glip_jax.training import (
+    checkpoint,
+    metrics,
+    optimizer,
+    parameters,
+    processes,
+    runtime,
+    sharding,
+    state,
+    step,
+)
+
+CONFIG = config_flags.DEFINE_config_file('config', None, 'Config file.')
+WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.')
+
+
+def train(config: ml_collections.ConfigDict, workdir: str) -> None:
+  """Trains until `config.steps`, from wherever the workdir stands.
+
+  Raises:
+    UserError: for anything in the config that cannot work, before it is tried.
+  """
+  # Config: refuse what cannot work; a finished run has nothing to do.
+  runtime.start(config)
+  recipe = build.build(config.model)
+  mesh = sharding.make_mesh(config.mesh)
+  sharding.check_batch_size(config.batch_size, mesh)
+  sharding.check_eval_batches(config.evals, mesh)
+  checkpointer = checkpoint.Checkpointer(workdir, keep=config.keep_checkpoints)
+  start = checkpointer.latest_step or 0
+  if start >= config.steps:
+    _say(_finished(workdir, checkpointer))
+    return checkpointer.close()
+  evaluation.check(config)
+
+  # Data: an endless stream of batches whose position can be saved.
+  make_data = functools.partial(
+      pipeline.train_dataset,
+      batch_size=config.batch_size // jax.process_count(),
+      seed=config.seed,
+      **runtime.share(),
+  )
+  example = next(iter(make_data(_without_workers(config.data))))
+  iterator = iter(make_data(config.data))
+
+  # Abstract state: shapes of everything, nothing computed.
+  blank = state.blank_batch(config.data)
+  init_params = state.make_init_params(recipe, blank, config.seed)
+  params = state.abstract_params(init_params)
+  tx = optimizer.make_optimizer(config.optimizer, params, config.steps)
+  ema_decay = config.optimizer.get('ema_decay', 0.0)
+  abstract = state.abstract_state(params, tx, ema=bool(ema_decay))
+
+  # Shardings: where each parameter, and all that follows it, lives.
+  param_shardings = sharding.param_shardings(params, mesh, config.sharding)
+  shardings = sharding.state_shardings(abstract, param_shardings, mesh)
+  abstract = state.with_shardings(abstract, shardings)
+
+  # Restore the run, or initialise it.
+  if start:
+    now = checkpointer.restore_latest(abstract, iterator)
+    _say(f'continuing {workdir} at step {start} of {config.steps}')
+  else:
+    params = state.materialise(init_params, param_shardings)
+    if config.init:
+      params, loaded = checkpoint.load_for_init(config.init, params)
+      _say(str(loaded))
+    now = state.materialise(
+        lambda p: state.make_state(p, tx, ema=bool(ema_decay)),
+        shardings,
+        params,
+    )
+    _write_first_look(workdir, config.data.tokenizer, example, params)
+  del params
+  configuring.save(config, workdir)
+
+  # Compile: the step and, when first used, the prediction.
+  train_step = step.make_train_step(
+      recipe, tx, ema_decay=ema_decay, seed=config.seed
+  )
+  train_step = step.compile_step(
+      train_step, abstract, sharding.put_batch(example, mesh)
+  )
+  predict = step.make_host_predict(recipe, mesh, param_shardings)
+
+  # Loop: numbers of a step are read when the next one is on its way.
+  writer = metrics.MetricWriter(workdir, step=start)
+  progress = metrics.Progress(
+      config.steps, batch_size=config.batch_size, start=start
+  )
+  unread = None
+  for done in range(start + 1, config.steps + 1):
+    batch = sharding.put_batch(next(iterator), mesh)
+    now, numbers = train_step(now, batch)
+    unread = _read(unread, writer, progress)
+    if _is_due(done, config.log_every, config.steps):
+      unread = done, numbers
+    measured = None
+    if _is_due(done, config.eval_every, config.steps):
+      unread = _read(unread, writer, progress)
+      with progress.pause():
+        results = evaluation.evaluate(
+            config,
+            functools.partial(predict, now.best_params),
+            out=epath.Path(workdir) / 'eval' if done == config.steps else None,
+            gather=processes.gather,
+            **runtime.share(),
+        )
+      measured = evaluation.headline(results)
+      writer.write(done, evaluation.scalars(results))
+      progress.update(done, ap=measured.get('AP'))
+    if measured or _is_due(done, config.checkpoint_every, config.steps):
+      unread = _read(unread, writer, progress)
+      with progress.pause():
+        meta = {'config': config.to_dict()}
+        checkpointer.save(done, now, iterator, meta=meta, metrics=measured)
+
+  # Evaluate: the last round was complete; say what came out.
+  progress.close()
+  _say(evaluation.tables(results, per_class=True))
+  _say(f'pictures, predictions and metrics are in {workdir}/eval')
+
+  # Close: wait for the last checkpoint and the workers.
+  checkpointer.close()
+  writer.close()
+  iterator.close()
+
+
+def _say(text: str):
+  if jax.process_index() == 0:
+    print(text, flush=True)
+
+
+def _is_due(done: int, every: int, last: int) -> bool:
+  """True every so many steps (0 for never) and at the last one."""
+  return done == last or (every > 0 and done % every == 0)
+
+
+def _read(
+    unread: tuple[int, dict[str, jax.Array]] | None,
+    writer: metrics.MetricWriter,
+    progress: metrics.Progress,
+) -> None:
+  """Waits for the numbers of a step, if any are unread, and tells them."""
+  if unread is None:
+    return
+  done, numbers = unread
+  numbers = {name: float(x) for name, x in jax.device_get(numbers).items()}
+  progress.update(done, loss=numbers['loss'])
+  if progress.images_per_second:
+    numbers['images_per_second'] = progress.images_per_second
+  writer.write(done, numbers)
+
+
+def _without_workers(data: ml_collections.ConfigDict) -> dict[str, Any]:
+  return data.to_dict() | {'num_workers': 0}
+
+
+def _write_first_look(
+    workdir: str, tokenizer_name: str, example: types.Batch, params: Any
+):
+  """Writes what the model sees and what it is made of, before step 0."""
+  table = parameters.parameter_table(params)
+  words = tokenizer.load_tokenizer(tokenizer_name)
+  sheet = draw.input_sheet(example, words)
+  if jax.process_index() == 0:
+    folder = epath.Path(workdir)
+    (folder / 'parameters.txt').write_text(table + '\n')
+    with (folder / 'inputs.png').open('wb') as file:
+      sheet.save(file, format='PNG')
+    _say(table.split('\n\n')[-1])
+    _say(f'inputs.png and parameters.txt are in {workdir}')
+
+
+def _finished(workdir: str, checkpointer: checkpoint.Checkpointer) -> str:
+  text = f'{workdir} is finished at step {checkpointer.latest_step}'
+  best = checkpointer.best_step
+  if best is not None:
+    text += f', best AP {100 * checkpointer.metrics(best)["AP"]:.1f} at {best}'
+  return text + '; raise --config.steps to go on, or take another --workdir'
+
+
+def main(_: Sequence[str]):
+  if not WORKDIR.value or CONFIG.value is None:
+    raise errors.UserError(
+        '--config and --workdir are needed, for example'
+        ' --config=configs/shapes.py --workdir=runs/shapes'
+    )
+  train(CONFIG.value, WORKDIR.value)
+
+
+if __name__ == '__main__':
+  configuring.run(main)
