@@ -11,9 +11,11 @@ result format) and `<name>/pictures.png` (truth beside predictions).
 """
 
 import functools
+import math
 from collections.abc import Sequence
 
 import jax
+import ml_collections
 from absl import flags
 from etils import epath
 from ml_collections import config_flags
@@ -42,6 +44,17 @@ OUT = flags.DEFINE_string('out', '', 'Where to write; <workdir>/eval if empty.')
 PER_CLASS = flags.DEFINE_bool('per_class', False, 'Print a line per class.')
 
 
+def _mesh(config: ml_collections.ConfigDict) -> jax.sharding.Mesh:
+  """The mesh of a given --config, else as many devices as batches divide by."""
+  if CONFIG.value is not None:
+    return sharding.make_mesh(config.mesh)
+  devices = jax.devices()
+  if jax.process_count() == 1:
+    sizes = [spec.batch_size for spec in config.evals.values()]
+    devices = devices[: math.gcd(len(devices), *sizes)]
+  return sharding.make_mesh({'data': -1}, devices)
+
+
 def main(_: Sequence[str]):
   if not WORKDIR.value:
     raise errors.UserError('--workdir is missing: give that of a training run')
@@ -49,8 +62,9 @@ def main(_: Sequence[str]):
   config = CONFIG.value or configuring.load(WORKDIR.value)
   runtime.start(config)
   recipe = build.build(config.model)
-  mesh = sharding.make_mesh(config.mesh)
+  mesh = _mesh(config)
   sharding.check_eval_batches(config.evals, mesh)
+  evaluation.check(config)
   params = state.abstract_params(
       state.make_init_params(recipe, state.blank_batch(config.data), seed=0)
   )

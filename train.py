@@ -76,7 +76,8 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> None:
   params = state.abstract_params(init_params)
   tx = optimizer.make_optimizer(config.optimizer, params, config.steps)
   ema_decay = config.optimizer.get('ema_decay', 0.0)
-  abstract = state.abstract_state(params, tx, ema=bool(ema_decay))
+  has_ema = ema_decay > 0
+  abstract = state.abstract_state(params, tx, ema=has_ema)
 
   # Shardings: where each parameter, and all that follows it, lives.
   param_shardings = sharding.param_shardings(params, mesh, config.sharding)
@@ -102,11 +103,10 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> None:
   configuring.save(config, workdir)
 
   # Compile: the step and, when first used, the prediction.
-  train_step = step.make_train_step(
-      recipe, tx, ema_decay=ema_decay, seed=config.seed
-  )
   train_step = step.compile_step(
-      train_step, abstract, sharding.put_batch(example, mesh)
+      step.make_train_step(recipe, tx, ema_decay=ema_decay, seed=config.seed),
+      abstract,
+      sharding.put_batch(example, mesh),
   )
   predict = step.make_host_predict(recipe, mesh, param_shardings)
 

@@ -160,7 +160,7 @@ def _mistyped_override(argv: Sequence[str]) -> str | None:
   config = get_config(text) if text else get_config()
   for argument in argv[1:]:
     name = argument.lstrip('-').split('=')[0]
-    if not name.startswith('config.'):
+    if argument[:1] != '-' or not name.startswith('config.'):
       continue
     value, seen = config, 'config'
     for key in name.split('.')[1:]:

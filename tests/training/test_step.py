@@ -34,9 +34,9 @@ def _take(run, batch, num_steps, start=None):
 
 
 def test_training_lowers_the_loss_and_counts_steps(run, batch):
-  states, reports = _take(run, batch, 30)
-  assert states[-1].step == 30
-  assert reports[-1]['loss'] < 0.5 * reports[0]['loss']
+  states, reports = _take(run, batch, toy_training.STEPS)
+  assert states[-1].step == toy_training.STEPS
+  assert reports[-1]['loss'] < 0.8 * reports[0]['loss']
 
 
 def test_metrics_are_scalars_of_the_step_they_are_reported_for(run, batch):
@@ -44,7 +44,9 @@ def test_metrics_are_scalars_of_the_step_they_are_reported_for(run, batch):
   expected = {'loss', 'error', 'grad_norm', 'param_norm', 'lr'}
   for numbers in reports:
     assert set(numbers) == expected
-    assert all(x.shape == () and x.dtype == np.float32 for x in numbers.values())
+    assert all(
+        x.shape == () and x.dtype == np.float32 for x in numbers.values()
+    )
   squares = sum(np.sum(x**2) for x in jax.tree.leaves(states[2].params))
   np.testing.assert_allclose(reports[1]['param_norm'], squares**0.5, rtol=1e-6)
   # The first of two warm-up steps has rate 0, so parameters stay.
