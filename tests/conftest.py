@@ -14,7 +14,7 @@ def golden() -> pathlib.Path:
 
 @pytest.fixture(scope='session')
 def shared() -> pathlib.Path:
-  """Folder with `reference/` and `data/`, or a skip that says what is missing."""
+  """Folder with `reference/` and `data/`, or a skip that says so."""
   folder = os.environ.get('GLIP_JAX_SHARED')
   if not folder:
     pytest.skip('GLIP_JAX_SHARED is not set: no shared data on this machine')

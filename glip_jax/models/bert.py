@@ -7,7 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from glip_jax.models import linear
+
 _init = nn.initializers.normal(0.02)
+# At BERT's own width this is its 0.02; narrower models start as lively.
+_kernel_init = nn.initializers.variance_scaling(0.25, 'fan_in', 'normal')
 
 
 def _layer_norm(dtype: Any, name: str) -> nn.LayerNorm:
@@ -63,7 +67,9 @@ class Bert(nn.Module):
     x = nn.Embed(
         self.vocab_size, self.width, embedding_init=_init, name='words'
     )(ids)
-    positions = self.param('positions', _init, (self.max_positions, self.width))
+    positions = self.param(
+        'positions', _sinusoids, (self.max_positions, self.width)
+    )
     kinds = self.param('token_types', _init, (2, self.width))
     x = x + kinds[0] + positions[:t]
     x = _layer_norm(self.dtype, 'norm')(x)
@@ -138,11 +144,30 @@ class BertLayer(nn.Module):
     y = jnp.einsum('bhqk,bkhd->bqhd', weights, value).reshape(b, t, d)
     return self._dense(d, 'attention_out')(y)
 
-  def _dense(self, width: int, name: str) -> nn.Dense:
-    return nn.Dense(width, dtype=self.dtype, kernel_init=_init, name=name)
+  def _dense(self, width: int, name: str) -> linear.Dense:
+    return linear.Dense(
+        width, dtype=self.dtype, kernel_init=_kernel_init, name=name
+    )
 
   def _clip(self, x):
     return x if self.clamp is None else jnp.clip(x, -self.clamp, self.clamp)
+
+
+def _sinusoids(
+    key: Array, shape: tuple[int, int], dtype: Any = jnp.float32
+) -> Float[Array, 'p d']:
+  """Waves over the positions, in which neighbours are alike from the start.
+
+  Pre-trained weights replace them; a model that starts from nothing learns to
+  join an adjective to its noun several times sooner than from random rows.
+  """
+  del key
+  position = jnp.arange(shape[0])[:, None]
+  rate = 1e4 ** (-jnp.arange(0, shape[1], 2) / shape[1])
+  waves = jnp.stack(
+      [jnp.sin(position * rate), jnp.cos(position * rate)], axis=-1
+  )
+  return (0.02 * waves.reshape(shape[0], -1)[:, : shape[1]]).astype(dtype)
 
 
 class _Step(nn.Module):

@@ -8,12 +8,19 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from glip_jax import types
-from glip_jax.models import dyhead
+from glip_jax.models import dyhead, linear
 from glip_jax.ops import anchors as anchors_lib
 from glip_jax.ops import boxes as boxes_lib
 
 _CLAMP = 50_000.0
 _PRIOR = -float(np.log(99))  # logit of the prior probability 0.01
+
+
+# e / 2 has length 0.5: with a usual init the logits of a narrow model would all
+# start near the prior, and so would the gradients that reach its features.
+_projection_init = nn.initializers.variance_scaling(
+    16.0, 'fan_in', 'truncated_normal'
+)
 
 
 class DenseHead(nn.Module):
@@ -62,7 +69,7 @@ class DenseHead(nn.Module):
         sizes, strides=self.strides, anchor_scale=self.anchor_scale
     )
     deltas = self._deltas(x, sizes)
-    quality = nn.Dense(1, dtype=self.dtype, name='centerness')(x)[..., 0]
+    quality = linear.Dense(1, dtype=self.dtype, name='centerness')(x)[..., 0]
     valid = anchors_lib.anchors_inside(extent, sizes, strides=self.strides)
     return types.Outputs(
         logits=self._align(x, text),
@@ -78,7 +85,7 @@ class DenseHead(nn.Module):
     scales = self.param('scales', nn.initializers.ones, (len(sizes),))
     counts = np.array([h * w for h, w in sizes])
     scales = jnp.repeat(scales, counts, total_repeat_length=counts.sum())
-    deltas = nn.Dense(4, dtype=self.dtype, name='boxes')(x)
+    deltas = linear.Dense(4, dtype=self.dtype, name='boxes')(x)
     deltas = deltas.astype(jnp.float32) * scales[:, None]
     self.sow('intermediates', 'deltas', deltas)
     return deltas
@@ -91,9 +98,12 @@ class DenseHead(nn.Module):
     bias = self.param('bias_lang', nn.initializers.zeros, (text.shape[-1],))
     bias0 = self.param('bias0', nn.initializers.constant(_PRIOR), (1,))
     log_scale = self.param('log_scale', nn.initializers.zeros, (1,))
-    words = nn.Dense(x.shape[-1], dtype=self.dtype, name='text_projection')(
-        text / 2
-    )
+    words = linear.Dense(
+        x.shape[-1],
+        dtype=self.dtype,
+        kernel_init=_projection_init,
+        name='text_projection',
+    )(text / 2)
     self.sow('intermediates', 'projected_text', words)
     logits = jnp.einsum(
         'brd,btd->brt',

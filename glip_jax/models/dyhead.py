@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from glip_jax.models import bert
+from glip_jax.models import bert, linear
 from glip_jax.ops import deform_conv, resample
 
 # The convolutions of a DyConv, by what they read.
@@ -272,7 +272,7 @@ class ScaleAttention(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, 'b h w d']) -> Float[Array, 'b h w d']:
     pooled = x.mean(axis=(1, 2), dtype=jnp.float32)
-    score = nn.relu(nn.Dense(1, dtype=jnp.float32, name='score')(pooled))
+    score = nn.relu(linear.Dense(1, dtype=jnp.float32, name='score')(pooled))
     return x * _hard_sigmoid(score)[:, None, None, :].astype(x.dtype)
 
 
@@ -287,9 +287,9 @@ class DyReLU(nn.Module):
     d = x.shape[-1]
     y = x.mean(axis=(1, 2), dtype=jnp.float32)
     y = nn.relu(
-        nn.Dense(d // self.reduction, dtype=jnp.float32, name='squeeze')(y)
+        linear.Dense(d // self.reduction, dtype=jnp.float32, name='squeeze')(y)
     )
-    y = nn.Dense(4 * d, dtype=jnp.float32, name='expand')(y)
+    y = linear.Dense(4 * d, dtype=jnp.float32, name='expand')(y)
     y = _hard_sigmoid(y)[:, None, None, :].astype(x.dtype) - 0.5
     slope, intercept, slope2, intercept2 = jnp.split(y, 4, axis=-1)
     return jnp.maximum(

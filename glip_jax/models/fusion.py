@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from glip_jax.models import linear
+
 _CLAMP = 50_000.0
 
 
@@ -98,7 +100,7 @@ class BiAttention(nn.Module):
     return self.param(name, init, (width,)).astype(self.dtype)
 
   def _split(self, x, name: str):
-    x = nn.Dense(
+    x = linear.Dense(
         self.width,
         dtype=self.dtype,
         kernel_init=nn.initializers.xavier_uniform(),
@@ -107,7 +109,7 @@ class BiAttention(nn.Module):
     return x.reshape(*x.shape[:2], self.num_heads, self._head_width)
 
   def _join(self, x, width: int, name: str):
-    return nn.Dense(
+    return linear.Dense(
         width,
         dtype=self.dtype,
         kernel_init=nn.initializers.xavier_uniform(),

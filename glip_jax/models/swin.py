@@ -16,10 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from glip_jax.models import linear
+
 layer_norm = functools.partial(
     nn.LayerNorm, epsilon=1e-5, use_fast_variance=False
 )
-_kernel_init = nn.initializers.truncated_normal(0.02)
+_bias_init = nn.initializers.truncated_normal(0.02)
+# At Swin-T's last stage this is its 0.02; narrower models start as lively.
+_kernel_init = nn.initializers.variance_scaling(
+    0.25, 'fan_in', 'truncated_normal'
+)
 
 
 class Swin(nn.Module):
@@ -116,7 +122,7 @@ class PatchMerging(nn.Module):
     x = x.reshape(b, (h + 1) // 2, 2, (w + 1) // 2, 2, d)
     x = x.transpose(0, 1, 3, 4, 2, 5).reshape(b, x.shape[1], x.shape[3], 4 * d)
     x = layer_norm(dtype=self.dtype, name='norm')(x)
-    return nn.Dense(
+    return linear.Dense(
         2 * d,
         use_bias=False,
         dtype=self.dtype,
@@ -145,7 +151,7 @@ class SwinBlock(nn.Module):
     x = x + drop(self._attend(y))
     y = layer_norm(dtype=self.dtype, name='norm2')(x)
     dense = functools.partial(
-        nn.Dense, dtype=self.dtype, kernel_init=_kernel_init
+        linear.Dense, dtype=self.dtype, kernel_init=_kernel_init
     )
     y = dense(4 * x.shape[-1], name='mlp_in')(y)
     y = dense(x.shape[-1], name='mlp_out')(nn.gelu(y, approximate=False))
@@ -194,12 +200,12 @@ class WindowAttention(nn.Module):
     b, n, p, d = x.shape
     heads, m = self.num_heads, self.window
     dense = functools.partial(
-        nn.Dense, dtype=self.dtype, kernel_init=_kernel_init
+        linear.Dense, dtype=self.dtype, kernel_init=_kernel_init
     )
     qkv = dense(3 * d, name='qkv')(x).reshape(b, n, p, 3, heads, d // heads)
     query, key, value = (qkv[:, :, :, i] for i in range(3))
     table = self.param(
-        'relative_position_bias', _kernel_init, ((2 * m - 1) ** 2, heads)
+        'relative_position_bias', _bias_init, ((2 * m - 1) ** 2, heads)
     )
     bias = table[_relative_index(m)].transpose(2, 0, 1)
     logits = jnp.einsum(

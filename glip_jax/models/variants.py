@@ -10,6 +10,8 @@ import dataclasses
 
 import ml_collections
 
+from glip_jax import errors
+
 
 @dataclasses.dataclass(frozen=True)
 class Backbone:
@@ -188,10 +190,12 @@ def to_config(name: str) -> ml_collections.ConfigDict:
     A locked ConfigDict with the fields of `Variant`.
 
   Raises:
-    KeyError: there is no such variant; the message lists them all.
+    UserError: there is no such variant; the message lists them all.
   """
   if name not in VARIANTS:
-    raise KeyError(f'no variant {name!r}: choose one of {sorted(VARIANTS)}')
+    raise errors.UserError(
+        f'variant {name!r} is unknown: choose one of {sorted(VARIANTS)}'
+    )
   config = ml_collections.ConfigDict(dataclasses.asdict(VARIANTS[name]))
   # None has no type to check overrides against: keep the field open, so that
   # head.fusion can be switched off and on again.

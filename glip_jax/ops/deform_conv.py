@@ -216,6 +216,10 @@ def _segments(x: Float[Array, 'b n d'], counts: tuple[int, ...]):
   return jnp.split(x, ends, axis=1)
 
 
+def _flat(x: Float[Array, 'b n d']) -> Float[Array, 'm d']:
+  return x.reshape(-1, x.shape[-1])
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
 def _scan_taps(table, index, pitch, weight, kernels, counts):
   """Sum over taps of (interpolated row) @ (kernel of the tap and segment)."""
@@ -233,7 +237,9 @@ def _scan_taps(table, index, pitch, weight, kernels, counts):
             matrix.astype(table.dtype),
             preferred_element_type=jnp.float32,
         )
-        for rows, matrix in zip(_segments(sample, counts), matrices)
+        for rows, matrix in zip(
+            _segments(sample, counts), matrices, strict=True
+        )
     ]
     return total + jnp.concatenate(products, axis=1), None
 
@@ -258,13 +264,15 @@ def _scan_taps_backward(counts, saved, gradient):
     corners = [_read(table, rows + step) for step in _steps(pitch)]
     sample = sum(v * weights[..., c, None] for c, v in enumerate(corners))
     samples = _segments(sample.astype(table.dtype), counts)
-    d_matrices = jnp.stack(
-        [product('bnd,bne->de', s, g) for s, g in zip(samples, gradients)]
-    )
+    # Contracting one axis, not two: XLA's CPU loops are twice as quick then.
+    d_matrices = jnp.stack([
+        product('nd,ne->de', _flat(s), _flat(g))
+        for s, g in zip(samples, gradients, strict=True)
+    ])
     d_sample = jnp.concatenate(
         [
             product('bne,de->bnd', g, matrix.astype(table.dtype))
-            for g, matrix in zip(gradients, matrices)
+            for g, matrix in zip(gradients, matrices, strict=True)
         ],
         axis=1,
     )

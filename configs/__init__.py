@@ -1,0 +1,1 @@
+"""Configuration files: get_config(argument) -> ConfigDict."""

@@ -1,0 +1,262 @@
+"""Finds what a prompt names in one picture, with a trained model.
+
+  python -m glip_jax.predict --workdir=runs/shapes --image=photo.jpg \
+      --prompt='red circle. dog'
+  python -m glip_jax.predict --workdir=runs/shapes --image=photo.jpg \
+      --prompt='red circle' --prompt=dog --threshold=0.2 --out=found.png
+
+Prints a table of phrases, scores and boxes (pixels of the picture) and writes
+the picture with the boxes drawn on it.
+"""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Sequence
+
+import jax
+import ml_collections
+import numpy as np
+from absl import flags
+from etils import epath
+from jaxtyping import Float, UInt8
+
+from glip_jax import configuring, draw, errors, types
+from glip_jax.data import element, images, pipeline, records
+from glip_jax.evaluators import unpack
+from glip_jax.models import build
+from glip_jax.text import prompts
+from glip_jax.training import (
+    checkpoint,
+    runtime,
+    sharding,
+    state,
+    stored,
+)
+from glip_jax.training import step as step_lib
+
+THRESHOLD = 0.3
+_FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.webp': 'WEBP'}
+_EXAMPLE = "--workdir=runs/shapes --image=photo.jpg --prompt='red circle. dog'"
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+  """What was found in a picture, best first.
+
+  Attributes:
+    boxes: xyxy, pixels of the picture as it was given.
+    scores: in [0, 1].
+    phrases: the phrase of the prompt that each box answers.
+  """
+
+  boxes: Float[np.ndarray, 'k 4']
+  scores: Float[np.ndarray, 'k']
+  phrases: tuple[str, ...]
+
+  def table(self) -> str:
+    """Aligned lines for a terminal, boxes as x0 y0 x1 y1."""
+    if not self.phrases:
+      return 'nothing found'
+    width = max(len('phrase'), *map(len, self.phrases))
+    names = ''.join(f'{name:>9}' for name in ('x0', 'y0', 'x1', 'y1'))
+    lines = [f'{"phrase":<{width}}  score{names}']
+    for phrase, score, box in zip(
+        self.phrases, self.scores, self.boxes, strict=True
+    ):
+      corners = ''.join(f'{x:>9.1f}' for x in box)
+      lines.append(f'{phrase:<{width}}  {score:>5.3f}{corners}')
+    return '\n'.join(lines)
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+  """A trained model that takes a picture and a prompt.
+
+  Attributes:
+    data: `config.data` that the model was trained with: canvas and tokens.
+    predict: detections of a batch of one, boxes in input pixels.
+    threshold: detections with a lower score are left out.
+  """
+
+  data: ml_collections.ConfigDict
+  predict: Callable[[types.Batch], types.Detections]
+  threshold: float = THRESHOLD
+
+  def __call__(
+      self, image: UInt8[np.ndarray, 'h w 3'], text: prompts.TextPrompt
+  ) -> Found:
+    """Finds what the phrases of a prompt name.
+
+    The first call compiles, and so does the first one with any number of
+    phrases above `data.num_phrases`.
+
+    Args:
+      image: RGB, of any size.
+      text: from `prompts.from_caption` or `prompts.from_names`.
+
+    Raises:
+      UserError: the prompt has more tokens than the model reads.
+    """
+    batch = self._batch(image, text)
+    found = next(unpack.unpack(batch, self.predict(batch)))
+    keep = found.scores >= self.threshold
+    return Found(
+        boxes=found.boxes[keep],
+        scores=found.scores[keep],
+        phrases=tuple(text.phrases[label] for label in found.labels[keep]),
+    )
+
+  def _batch(self, image: np.ndarray, text: prompts.TextPrompt) -> types.Batch:
+    """A batch of one, made as evaluation makes its batches."""
+    record = records.Record(
+        image=image,
+        boxes=np.zeros((0, 4), np.float32),
+        phrase=np.zeros(0, np.int32),
+        crowd=np.zeros(0, bool),
+        text=text,
+        index=0,
+    )
+    one = _element(self.data, len(text.phrases)).map(
+        pipeline.resizing(self.data).map(record)
+    )
+    return jax.tree.map(lambda x: np.asarray(x)[None], one)
+
+
+def load(
+    workdir: str | os.PathLike,
+    *,
+    step: str | int = 'best',
+    threshold: float = THRESHOLD,
+) -> Predictor:
+  """A predictor from the workdir of a training run, on the first device.
+
+  Args:
+    workdir: holds `config.json` and checkpoints.
+    step: 'best', 'latest' or a number.
+    threshold: detections with a lower score are left out, in [0, 1].
+
+  Raises:
+    UserError: there is no config or no such checkpoint, or no score can reach
+      the threshold.
+  """
+  if not 0 <= threshold <= 1:
+    raise errors.UserError(
+        f'threshold={threshold} is not in [0, 1], where scores are: try'
+        f' {THRESHOLD}'
+    )
+  folder = stored.find(workdir, step)
+  config = configuring.load(workdir)
+  # A score is the root of phrase score times centerness, so a phrase score
+  # below the square cannot reach the threshold.
+  decode = config.model.decode
+  decode.score_threshold = min(decode.score_threshold, threshold**2)
+  runtime.start(config)
+  recipe = build.build(config.model)
+  mesh = sharding.make_mesh({'data': 1}, jax.devices()[:1])
+  params = state.abstract_params(
+      state.make_init_params(recipe, state.blank_batch(config.data), seed=0)
+  )
+  shardings = sharding.param_shardings(params, mesh)
+  params = checkpoint.restore_params(
+      folder, state.with_shardings(params, shardings)
+  )
+  predict = step_lib.make_host_predict(recipe, mesh, shardings)
+  return Predictor(config.data, functools.partial(predict, params), threshold)
+
+
+def write_picture(
+    predictor: Predictor,
+    image: str | os.PathLike,
+    prompt: str,
+    out: str | os.PathLike,
+) -> Found:
+  """Looks at a picture file and writes it again, what was found drawn on it.
+
+  Args:
+    predictor: from `load`.
+    image: path of the picture.
+    prompt: phrases, separated by full stops.
+    out: path of the picture to write; its folder is made.
+
+  Returns:
+    What was found.
+
+  Raises:
+    UserError: the picture cannot be read, the prompt holds no words or too
+      many, or `out` ends in no format of pictures.
+  """
+  path = epath.Path(out)
+  file_format = _FORMATS.get(path.suffix.lower())
+  if file_format is None:
+    raise errors.UserError(
+        f'out={os.fspath(out)!r} is no picture: let it end in one of'
+        f' {", ".join(_FORMATS)}'
+    )
+  text = prompts.from_caption(prompt)
+  picture = images.read_image(image)
+  found = predictor(picture, text)
+  scores = found.scores.tolist()
+  drawn = draw.draw_boxes(picture, found.boxes, found.phrases, scores=scores)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with path.open('wb') as file:
+    drawn.save(file, format=file_format)
+  return found
+
+
+def _element(
+    data: ml_collections.ConfigDict, num_phrases: int
+) -> element.ToElement:
+  """The evaluation's transform, with room for all phrases of a prompt."""
+  own = pipeline.to_element(data)
+  return dataclasses.replace(own, num_phrases=max(own.num_phrases, num_phrases))
+
+
+def define_flags(values: flags.FlagValues = flags.FLAGS):
+  """Defines the flags of the command line.
+
+  Not at import: who imports this module may have flags of these names.
+
+  Args:
+    values: where to.
+  """
+  string = functools.partial(flags.DEFINE_string, flag_values=values)
+  string('workdir', None, 'Folder of a training run.')
+  string('image', None, 'Picture to look at.')
+  flags.DEFINE_multi_string(
+      'prompt',
+      None,
+      "What to look for: 'red circle. dog'; may be repeated.",
+      flag_values=values,
+  )
+  string(
+      'out', '', 'Picture to write; <workdir>/predictions/<image>.png if empty.'
+  )
+  flags.DEFINE_float(
+      'threshold', THRESHOLD, 'Lowest score to show.', flag_values=values
+  )
+  string('step', 'best', 'best, latest, or a number.')
+
+
+def main(_: Sequence[str]):
+  """Runs the command line."""
+  options = flags.FLAGS
+  for name in ('workdir', 'image', 'prompt'):
+    if not options[name].value:
+      raise errors.UserError(f'--{name} is missing; for example {_EXAMPLE}')
+  out = options.out or (
+      epath.Path(options.workdir)
+      / 'predictions'
+      / f'{epath.Path(options.image).stem}.png'
+  )
+  predictor = load(
+      options.workdir, step=options.step, threshold=options.threshold
+  )
+  prompt = '. '.join(options.prompt)
+  print(write_picture(predictor, options.image, prompt, out).table())
+  print(f'\n{out}')
+
+
+if __name__ == '__main__':
+  define_flags()
+  configuring.run(main)

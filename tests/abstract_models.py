@@ -1,0 +1,38 @@
+"""Full-size models by shape alone: nothing is computed or allocated."""
+
+import functools
+
+import jax
+import numpy as np
+
+from glip_jax import types
+from glip_jax.models import build, variants
+
+
+@functools.cache
+def recipe(name):
+  """The recipe of a variant."""
+  return build.build(variants.to_config(name))
+
+
+@functools.cache
+def params(name):
+  """Shapes of the parameters of a variant."""
+  return jax.eval_shape(recipe(name).init, jax.random.key(0), blank_batch())
+
+
+def blank_batch(size=(64, 64), *, num_tokens=8, num_phrases=2, rows=1):
+  """A batch of black pictures that fill the canvas, with an empty prompt."""
+  prompt = types.Prompt(
+      ids=np.zeros((rows, num_tokens), np.int32),
+      mask=np.zeros((rows, num_tokens), bool),
+      spans=np.zeros((rows, num_phrases, num_tokens), bool),
+  )
+  return types.Batch(
+      image=np.zeros((rows, *size, 3), np.uint8),
+      size=np.array([size] * rows, np.int32),
+      extent=np.array([size] * rows, np.int32),
+      scale=np.ones((rows, 2), np.float32),
+      id=np.arange(rows, dtype=np.int32),
+      prompt=prompt,
+  )

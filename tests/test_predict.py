@@ -1,0 +1,299 @@
+"""Predicting for one picture: pixels, phrases, files, and refusals."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import grain
+import jax
+import numpy as np
+import pytest
+import tiny_config
+from absl import flags
+from PIL import Image
+
+from glip_jax import configuring, predict, types
+from glip_jax.data import images, pipeline, records
+from glip_jax.errors import UserError
+from glip_jax.evaluators import unpack
+from glip_jax.models import build
+from glip_jax.text import prompts
+from glip_jax.training import checkpoint, state
+
+ROOT = pathlib.Path(__file__).parents[1]
+NAMES = ('red circle', 'blue square')
+HEIGHT, WIDTH = 96, 160  # Of the picture; the canvas is 64 x 64.
+
+
+def _config():
+  config = tiny_config.get_config()
+  config.model.decode.score_threshold = 0.99
+  config.data.update(num_tokens=16, num_phrases=3)
+  config.compilation_cache = None
+  return config
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+  """A run with random weights, in which every word scores about 0.9."""
+  folder = tmp_path_factory.mktemp('run')
+  config = _config()
+  blank = state.blank_batch(config.data)
+  recipe = build.build(config.model)
+  shapes = state.abstract_params(state.make_init_params(recipe, blank, seed=0))
+  rng = np.random.default_rng(0)
+  params = jax.tree.map(
+      lambda x: 0.1 * rng.standard_normal(x.shape, np.float32), shapes
+  )
+  params['head']['bias0'][:] = 2.0
+  now = state.TrainState(np.zeros((), np.int32), params, {})
+  checkpointer = checkpoint.Checkpointer(folder)
+  iterator = iter(grain.MapDataset.range(1).to_iter_dataset())
+  checkpointer.save(1, now, iterator, meta={})
+  checkpointer.close()
+  configuring.save(config, folder)
+  return folder
+
+
+@pytest.fixture(scope='module')
+def photo(tmp_path_factory):
+  rng = np.random.default_rng(0)
+  pixels = rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+  path = tmp_path_factory.mktemp('photos') / 'photo.png'
+  Image.fromarray(pixels).save(path)
+  return path
+
+
+@pytest.fixture(scope='module')
+def predictor(workdir):
+  return predict.load(workdir)
+
+
+def _answering(detections, num_phrases=3):
+  """A predictor whose model always gives the same detections."""
+  data = _config().data
+  data.num_phrases = num_phrases
+  return predict.Predictor(data, lambda batch: detections)
+
+
+def _detections(boxes, scores, labels):
+  return types.Detections(
+      boxes=np.array([boxes], np.float32),
+      scores=np.array([scores], np.float32),
+      labels=np.array([labels], np.int32),
+      valid=np.ones((1, len(scores)), bool),
+  )
+
+
+class _OnePicture:
+  """A source of one picture, for the evaluation's pipeline."""
+
+  names = NAMES
+
+  def __init__(self, image):
+    self._image = image
+
+  def __len__(self):
+    return 1
+
+  def __getitem__(self, index):
+    return records.Record(
+        image=self._image,
+        boxes=np.zeros((0, 4), np.float32),
+        phrase=np.zeros(0, np.int32),
+        crowd=np.zeros(0, bool),
+        text=prompts.from_names(NAMES),
+        index=index,
+    )
+
+
+def test_a_picture_gets_the_detections_that_evaluation_gives_it(
+    predictor, photo
+):
+  image = images.read_image(photo)
+  found = predictor(image, prompts.from_names(NAMES))
+  batches = pipeline.eval_batches(
+      _OnePicture(image), predictor.data, batch_size=1
+  )
+  batch = next(iter(batches))
+  want = next(unpack.unpack(batch, predictor.predict(batch)))
+  keep = want.scores >= predict.THRESHOLD
+  assert keep.any()
+  np.testing.assert_array_equal(found.boxes, want.boxes[keep])
+  np.testing.assert_array_equal(found.scores, want.scores[keep])
+  assert found.phrases == tuple(NAMES[i] for i in want.labels[keep])
+  assert found.boxes[:, 2].max() > 64
+
+
+def test_the_picture_is_written_with_boxes_drawn_on_it(
+    predictor, photo, tmp_path
+):
+  out = tmp_path / 'new' / 'found.jpg'
+  found = predict.write_picture(predictor, photo, 'red circle. dog', out)
+  assert set(found.phrases) <= {'red circle', 'dog'}
+  assert np.all(np.diff(found.scores) <= 0)
+  with Image.open(out) as drawn:
+    assert drawn.format == 'JPEG'
+    assert drawn.width / drawn.height == pytest.approx(WIDTH / HEIGHT, rel=0.01)
+
+
+def test_boxes_are_pixels_of_the_picture_as_it_was_given():
+  # 160 x 96 goes into 64 x 64 by a factor of 0.4 (38.4 rows become 38).
+  predictor = _answering(_detections([[8, 19, 16, 38]], [0.9], [1]))
+  image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+  found = predictor(image, prompts.from_names(NAMES))
+  np.testing.assert_allclose(found.boxes, [[20, 48, 40, 96]], rtol=1e-5)
+  assert found.phrases == ('blue square',)
+
+
+def test_scores_below_the_threshold_are_left_out():
+  boxes = [[0, 0, 9, 9], [1, 1, 8, 8], [2, 2, 7, 7]]
+  predictor = _answering(_detections(boxes, [0.9, 0.31, 0.29], [0, 0, 0]))
+  image = np.zeros((64, 64, 3), np.uint8)
+  found = predictor(image, prompts.from_names(NAMES))
+  np.testing.assert_allclose(found.scores, [0.9, 0.31])
+  assert len(found.boxes) == len(found.phrases) == 2
+
+
+def test_a_prompt_may_have_more_phrases_than_training_had():
+  answer = _detections([[0, 0, 9, 9]], [0.9], [3])
+  image = np.zeros((64, 64, 3), np.uint8)
+  found = _answering(answer)(image, prompts.from_caption('a. b. c. d'))
+  assert found.phrases == ('d',)
+
+
+def test_a_prompt_that_is_too_long_is_refused_by_name():
+  predictor = _answering(None)
+  image = np.zeros((64, 64, 3), np.uint8)
+  caption = '. '.join(['red circle'] * 9)
+  with pytest.raises(prompts.PromptTooLong, match="'red circle' does not fit"):
+    predictor(image, prompts.from_caption(caption))
+
+
+@pytest.mark.parametrize(
+    'image, prompt, out, message',
+    [
+        ('nowhere.png', 'dog', 'a.png', 'nowhere.png'),
+        (None, ' . ', 'a.png', 'holds no words'),
+        (None, 'dog', 'a.txt', "a.txt' is no picture: let it end in one of"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_is_written(
+    photo, tmp_path, image, prompt, out, message
+):
+  with pytest.raises(UserError, match=message):
+    predict.write_picture(
+        _answering(None), image or photo, prompt, tmp_path / out
+    )
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
+  with pytest.raises(UserError, match='no checkpoint in .*--workdir'):
+    predict.load(tmp_path)
+
+
+def test_a_threshold_that_no_score_can_have_is_refused(workdir):
+  with pytest.raises(UserError, match=r'threshold=30.* is not in \[0, 1\]'):
+    predict.load(workdir, threshold=30.0)
+
+
+def test_a_threshold_below_that_of_the_config_counts(predictor, photo):
+  found = predictor(images.read_image(photo), prompts.from_names(NAMES))
+  assert found.scores.min() < _config().model.decode.score_threshold
+
+
+def test_nothing_found_is_said():
+  found = predict.Found(np.zeros((0, 4)), np.zeros(0), ())
+  assert found.table() == 'nothing found'
+
+
+def test_the_table_has_a_line_for_each_detection():
+  found = predict.Found(
+      boxes=np.array([[1.0, 2.25, 30.0, 400.0]]),
+      scores=np.array([0.5]),
+      phrases=('red circle',),
+  )
+  heading, line = found.table().split('\n')
+  assert heading.split() == ['phrase', 'score', 'x0', 'y0', 'x1', 'y1']
+  assert line.split() == [
+      'red',
+      'circle',
+      '0.500',
+      '1.0',
+      '2.2',
+      '30.0',
+      '400.0',
+  ]
+
+
+def test_prompts_given_apart_are_joined_and_the_picture_has_a_place(
+    workdir, photo, predictor, monkeypatch, capsys
+):
+  values = flags.FlagValues()
+  predict.define_flags(values)
+  values([
+      'predict',
+      f'--workdir={workdir}',
+      f'--image={photo}',
+      '--prompt=red circle',
+      '--prompt=dog',
+  ])
+  asked = []
+  monkeypatch.setattr(flags, 'FLAGS', values)
+  monkeypatch.setattr(
+      predict, 'load', lambda *args, **options: _Listening(predictor, asked)
+  )
+  predict.main([])
+  assert [text.phrases for text in asked] == [('red circle', 'dog')]
+  out = workdir / 'predictions' / 'photo.png'
+  printed = capsys.readouterr().out
+  assert printed.startswith('phrase')
+  assert printed.endswith(f'\n{out}\n')
+  assert out.exists()
+
+
+class _Listening:
+  """A predictor that keeps the prompts it is asked."""
+
+  def __init__(self, predictor, asked):
+    self._predictor, self._asked = predictor, asked
+
+  def __call__(self, image, text):
+    self._asked.append(text)
+    return self._predictor(image, text)
+
+
+def _run(*arguments):
+  return subprocess.run(
+      [sys.executable, '-m', 'glip_jax.predict', *arguments],
+      cwd=ROOT,
+      env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+      capture_output=True,
+      text=True,
+      timeout=300,
+  )
+
+
+@pytest.mark.slow
+def test_the_command_runs_from_end_to_end(workdir, photo, tmp_path):
+  out = tmp_path / 'found.webp'
+  done = _run(
+      f'--workdir={workdir}',
+      f'--image={photo}',
+      '--prompt=red circle. dog',
+      f'--out={out}',
+  )
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.startswith('phrase')
+  assert done.stdout.endswith(f'\n{out}\n')
+  assert out.exists()
+
+
+def test_the_command_says_what_is_missing_in_one_line():
+  done = _run('--workdir=runs/x', '--image=photo.jpg')
+  assert done.returncode == 1
+  assert done.stdout == ''
+  assert done.stderr.startswith('error: --prompt is missing; for example')
+  assert done.stderr.count('\n') == 1
