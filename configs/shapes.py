@@ -14,7 +14,7 @@ import ml_collections
 from glip_jax import errors
 from glip_jax.models import variants
 
-STEPS = {'default': 1500, 'long': 8000}
+STEPS = {'default': 900, 'long': 6500}
 
 
 def get_config(options: str = '') -> ml_collections.ConfigDict:
@@ -25,7 +25,7 @@ def get_config(options: str = '') -> ml_collections.ConfigDict:
         f'configs/shapes.py has no option {sorted(unknown)[0]!r}: use long,'
         ' late, or both joined by a comma'
     )
-  size = 96
+  size = 128
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.init = ''
@@ -53,7 +53,7 @@ def get_config(options: str = '') -> ml_collections.ConfigDict:
   config.batch_size = 16
   config.steps = STEPS['long' if 'long' in chosen else 'default']
   config.optimizer = dict(
-      lr=2e-3,
+      lr=1.5e-3,
       betas=(0.9, 0.98),
       weight_decay=0.01,
       clip_norm=1.0,
@@ -66,8 +66,8 @@ def get_config(options: str = '') -> ml_collections.ConfigDict:
   config.mesh = dict(data=-1, fsdp=1)
   config.sharding = ()
   config.log_every = 20
-  config.eval_every = config.steps // 3
-  config.checkpoint_every = 500
+  config.eval_every = config.steps // 3 if config.steps < 1000 else 1000
+  config.checkpoint_every = 300
   config.keep_checkpoints = 2
   world = dict(source='shapes', image_size=size, num_images=400)
   relational = dict(world, split='val', num_images=1000)

@@ -117,7 +117,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
     _check_config_file(argv)
     rest = flags.FLAGS(list(argv))
   except (errors.UserError, flags.Error) as error:
-    _fail(error)
+    _fail(_innermost(error))
   except (AttributeError, KeyError):
     # ml_collections raises these for an override of a key that is not there.
     message = _mistyped_override(argv)
@@ -127,6 +127,14 @@ def _parse(argv: Sequence[str]) -> list[str]:
   if flags.FLAGS['verbosity'].using_default_value:
     logging.set_verbosity(logging.WARNING)
   return rest
+
+
+def _innermost(error: BaseException) -> BaseException:
+  """The UserError of a config file, which a flag's error wraps, or `error`."""
+  inner = error
+  while inner is not None and not isinstance(inner, errors.UserError):
+    inner = inner.__cause__ or inner.__context__
+  return inner or error
 
 
 def _config_file(argv: Sequence[str]) -> tuple[str, str] | None:

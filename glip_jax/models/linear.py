@@ -1,18 +1,40 @@
 """A dense layer whose gradient is quick on every backend."""
 
+from collections.abc import Callable
+from typing import Any
+
 import flax.linen as nn
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-class Dense(nn.Dense):
+class Dense(nn.Module):
   """`nn.Dense` on one flattened leading axis.
 
   The same numbers and parameters. The kernel's gradient then contracts one
   axis instead of several, which XLA's CPU backend does 1.4 times as quickly
-  (measured on Swin's backward pass); elsewhere it makes no difference.
+  (measured on Swin's backward pass); elsewhere it makes no difference. It does
+  not inherit from `nn.Dense`, whose annotations cannot be checked at run time.
+
+  Attributes:
+    features: width of the output.
+    use_bias: True adds a bias.
+    dtype: of the matrix product and the output.
+    kernel_init: initialiser of the kernel.
   """
 
+  features: int
+  use_bias: bool = True
+  dtype: Any = jnp.float32
+  kernel_init: Callable[..., Any] = nn.initializers.lecun_normal()
+
+  @nn.compact
   def __call__(self, inputs: Float[Array, '*b d']) -> Float[Array, '*b e']:
     """Applies the layer to the last axis."""
-    flat = super().__call__(inputs.reshape(-1, inputs.shape[-1]))
-    return flat.reshape(*inputs.shape[:-1], self.features)
+    width = inputs.shape[-1]
+    kernel = self.param('kernel', self.kernel_init, (width, self.features))
+    y = inputs.reshape(-1, width).astype(self.dtype) @ kernel.astype(self.dtype)
+    if self.use_bias:
+      bias = self.param('bias', nn.initializers.zeros, (self.features,))
+      y += bias.astype(self.dtype)
+    return y.reshape(*inputs.shape[:-1], self.features)

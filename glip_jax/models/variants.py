@@ -172,7 +172,7 @@ VARIANTS: dict[str, Variant] = {
         head=Head(
             depth=2,
             fusion=Fusion(width=128, num_heads=4, dropout_rate=0.0),
-            anchor_scale=4.0,
+            anchor_scale=2.5,
             remat=False,
             unroll=2,
         ),

@@ -15,39 +15,35 @@ from glip_jax.weights import rules as rules_lib
 Rule = rules_lib.Rule
 
 
-def _linear(pattern: str, target: str) -> list[Rule]:
-  transpose = lambda x: x.T
+def _layer(pattern: str, target: str, transform, inverse) -> list[Rule]:
+  """A weight that changes its layout, and its bias."""
   return [
-      Rule(
-          pattern + r'\.weight', _leaf(target, 'kernel'), transpose, transpose
-      ),
+      Rule(pattern + r'\.weight', _leaf(target, 'kernel'), transform, inverse),
       Rule(pattern + r'\.bias', _leaf(target, 'bias')),
   ]
+
+
+def _linear(pattern: str, target: str) -> list[Rule]:
+  return _layer(pattern, target, np.transpose, np.transpose)
 
 
 def _conv(pattern: str, target: str) -> list[Rule]:
-  return [
-      Rule(
-          pattern + r'\.weight',
-          _leaf(target, 'kernel'),
-          lambda x: x.transpose(2, 3, 1, 0),
-          lambda x: x.transpose(3, 2, 0, 1),
-      ),
-      Rule(pattern + r'\.bias', _leaf(target, 'bias')),
-  ]
+  return _layer(
+      pattern,
+      target,
+      lambda x: x.transpose(2, 3, 1, 0),
+      lambda x: x.transpose(3, 2, 0, 1),
+  )
 
 
 def _pointwise(pattern: str, target: str) -> list[Rule]:
   """A 1x1 convolution that is a Dense here."""
-  return [
-      Rule(
-          pattern + r'\.weight',
-          _leaf(target, 'kernel'),
-          lambda x: x[:, :, 0, 0].T,
-          lambda x: x.T[:, :, None, None],
-      ),
-      Rule(pattern + r'\.bias', _leaf(target, 'bias')),
-  ]
+  return _layer(
+      pattern,
+      target,
+      lambda x: x[:, :, 0, 0].T,
+      lambda x: x.T[:, :, None, None],
+  )
 
 
 def _norm(pattern: str, target: str) -> list[Rule]:

@@ -57,11 +57,15 @@ def convert(
       or would be filled twice, shapes that differ.
   """
   wanted = flatten(target)
+  # A table outgrows the cache of the re module.
+  table = [(re.compile(rule.pattern), rule) for rule in rules]
   placed: dict[str, dict[int | None, np.ndarray]] = {}
   faults = []
   for key, value in source.items():
     matches = [
-        (rule, m) for rule in rules if (m := re.fullmatch(rule.pattern, key))
+        (rule, match)
+        for pattern, rule in table
+        if (match := pattern.fullmatch(key))
     ]
     if len(matches) != 1:
       faults.append(f'{key}: {len(matches)} rules match')
