@@ -130,11 +130,12 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 def _innermost(error: BaseException) -> BaseException:
-  """The UserError of a config file, which a flag's error wraps, or `error`."""
-  inner = error
-  while inner is not None and not isinstance(inner, errors.UserError):
+  """The UserError of a config file, which others wrap, or `error` itself."""
+  found, inner = error, error
+  while inner is not None:
+    found = inner if isinstance(inner, errors.UserError) else found
     inner = inner.__cause__ or inner.__context__
-  return inner or error
+  return found
 
 
 def _config_file(argv: Sequence[str]) -> tuple[str, str] | None:

@@ -114,7 +114,7 @@ def eval_batches(
       bad records are to be refused, or none is usable.
   """
   element = to_element(data)
-  _check_prompt(source, element)
+  check_prompt(source, element)
   resize = resizing(data)
   guard = Guard(source, data.get('bad_records', 'skip'))
   reader = _EvalReader(
@@ -131,7 +131,7 @@ def eval_batches(
 
 def resizing(data: Config) -> transforms.Resize | transforms.FitInside:
   """The transform that brings pictures to the size of the canvas."""
-  canvas = tuple(data['image_size'])
+  canvas = _canvas(data)
   if data.get('resize'):
     short, long = data['resize']
     return transforms.Resize(short, long, canvas)
@@ -145,8 +145,40 @@ def to_element(data: Config) -> ToElement:
       num_tokens=data['num_tokens'],
       num_phrases=data['num_phrases'],
       num_boxes=data['num_boxes'],
-      canvas=tuple(data['image_size']),
+      canvas=_canvas(data),
   )
+
+
+def check_prompt(source: Source, element: ToElement) -> None:
+  """Refuses a vocabulary whose prompt no record could be given.
+
+  Args:
+    source: any; one without a vocabulary passes.
+    element: from `to_element`.
+
+  Raises:
+    UserError: the prompt of all classes does not fit.
+  """
+  if not source.names:
+    return
+  try:
+    element.encode(prompts.from_names(source.names))
+  except UserError as error:
+    raise UserError(
+        f'the prompt of all {len(source.names)} classes cannot be used'
+        f' ({error}); keep fewer by names= or exclude='
+    ) from error
+
+
+def _canvas(data: Config) -> tuple[int, int]:
+  """`data.image_size`, refused where no model could take it."""
+  canvas = tuple(data['image_size'])
+  if len(canvas) != 2 or any(side < 32 or side % 32 for side in canvas):
+    raise UserError(
+        f'data.image_size={canvas} must be (height, width) in multiples of 32,'
+        ' for example (128, 128)'
+    )
+  return canvas
 
 
 def training_steps(
@@ -193,26 +225,13 @@ def _training_stream(
   bad_records = check_bad_records(data.get('bad_records', 'skip'))
   source = build_source(spec, bad_records=bad_records)
   element = to_element(data)
-  _check_prompt(source, element)
+  check_prompt(source, element)
   guard = Guard(source, bad_records)
   stream = grain.MapDataset.source(guard).seed(seed).shuffle().repeat()
   for step in training_steps(data):
     is_random = isinstance(step, grain.transforms.RandomMap)
     stream = stream.random_map(step) if is_random else stream.map(step)
   return stream.map(GuardedElement(element, guard))
-
-
-def _check_prompt(source: Source, element: ToElement) -> None:
-  """Refuses a vocabulary whose prompt no record could be given."""
-  if not source.names:
-    return
-  try:
-    element.encode(prompts.from_names(source.names))
-  except UserError as error:
-    raise UserError(
-        f'the prompt of all {len(source.names)} classes cannot be used'
-        f' ({error}); keep fewer by names= or exclude='
-    ) from error
 
 
 def _batched(

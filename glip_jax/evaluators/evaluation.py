@@ -8,6 +8,7 @@ import ml_collections
 from etils import epath
 
 from glip_jax import errors
+from glip_jax.data import pipeline
 from glip_jax.evaluators import detection, pictures, runner
 
 
@@ -18,8 +19,8 @@ def check(config: ml_collections.ConfigDict):
     config: `evals` and `data` are read.
 
   Raises:
-    UserError: a `type` or a field is unknown, or a source cannot be opened or
-      is empty.
+    UserError: a `type` or a field is unknown, a source cannot be opened or is
+      empty, or the prompt of its classes does not fit.
   """
   for name, spec in config.evals.items():
     source, _ = runner.build(name, spec, config.data.get('bad_records', 'skip'))
@@ -28,6 +29,7 @@ def check(config: ml_collections.ConfigDict):
           f'evals.{name}.data has no records: give a source that has, or remove'
           ' the evaluation'
       )
+    pipeline.check_prompt(source, pipeline.to_element(config.data))
 
 
 def evaluate(

@@ -80,8 +80,8 @@ def open_manager(
           [latest, best]
       ),
       best_fn=measured,
-      cleanup_tmp_directories=True,
   )
+  _remove_unfinished(folder)
   return ocp.CheckpointManager(folder, options=options)
 
 
@@ -166,6 +166,17 @@ def no_checkpoint(folder: epath.Path) -> errors.UserError:
       f'no checkpoint in {folder}: give the --workdir of a training run, or the'
       ' folder of one checkpoint'
   )
+
+
+def _remove_unfinished(folder: epath.Path):
+  """Removes checkpoints that a killed run was writing.
+
+  Orbax would do so in a thread, which fails loudly if the program ends at once.
+  """
+  if jax.process_index() == 0 and folder.exists():
+    for path in folder.iterdir():
+      if ocp.utils.is_tmp_checkpoint(path):
+        path.rmtree()
 
 
 def _steps(folder: epath.Path) -> list[int]:

@@ -222,6 +222,8 @@ def test_a_vocabulary_that_does_not_fit_is_refused_at_once(world):
     [
         ({'bad_records': 'ignore'}, "bad_records='ignore' is not known"),
         ({'tokenizer': 'gone.txt'}, "tokenizer='gone.txt' does not exist"),
+        ({'image_size': (128,)}, r'image_size=\(128,\) must be'),
+        ({'image_size': (48, 64)}, r'image_size=\(48, 64\) must be'),
     ],
 )  # pyformat: disable
 def test_a_wrong_setting_is_refused_at_once(world, fields, message):
