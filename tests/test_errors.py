@@ -1,0 +1,187 @@
+"""What a user can get wrong ends in one line: the thing, its value, a remedy.
+
+All programs run on eight simulated devices.
+"""
+
+import json
+import re
+
+import grain
+import jax.numpy as jnp
+import programs
+import pytest
+from PIL import Image
+
+from glip_jax.training import checkpoint, state
+
+TINY = '--config=tests/tiny_config.py'
+COCO = '--config=configs/finetune.py'
+# By name: program, arguments, and the start and the end of the message. @ is a
+# folder with a workdir, an image folder and annotation files.
+MISTAKES = {
+    'a mistyped key': (
+        'train.py',
+        [TINY, '--workdir=@/w', '--config.optimizer.lrr=1'],
+        "--config.optimizer.lrr=1: config.optimizer has no key 'lrr'",
+        "did you mean 'lr'?",
+    ),
+    'an unknown variant': (
+        'train.py',
+        ['--config=configs/glip.py:X', '--workdir=@/w'],
+        "variant 'X' is unknown",
+        r"choose one of \['A', 'B', .*\]",
+    ),
+    'an unknown option of a config': (
+        'train.py',
+        ['--config=configs/shapes.py:lang', '--workdir=@/w'],
+        "configs/shapes.py has no option 'lang'",
+        'use long, late, or both joined by a comma',
+    ),
+    'no config': (
+        'train.py',
+        ['--workdir=@/w'],
+        '--config and --workdir are needed',
+        'for example --config=configs/shapes.py --workdir=runs/shapes',
+    ),
+    'no workdir': (
+        'eval.py',
+        [],
+        '--workdir is missing',
+        'give that of a training run',
+    ),
+    'a workdir without a checkpoint': (
+        'eval.py',
+        ['--workdir=@/images'],
+        'no checkpoint in @/images',
+        'give the --workdir of a training run, or the folder of one checkpoint',
+    ),
+    'a batch that the devices do not divide': (
+        'train.py',
+        [TINY, '--workdir=@/w', '--config.batch_size=12'],
+        'batch_size=12 is not divisible by the 8 devices of mesh axes',
+        'choose 8 or 16',
+    ),
+    'an evaluation that the devices do not divide': (
+        'train.py',
+        [TINY, '--workdir=@/w', '--config.evals.val.batch_size=3'],
+        'config.evals.val.batch_size=3 is not divisible by the 8 devices',
+        'choose 8',
+    ),
+    'a mesh of another size': (
+        'train.py',
+        [TINY, '--workdir=@/w', '--config.mesh.fsdp=3'],
+        'config.mesh data=-1, fsdp=3 does not fit 8 devices',
+        'leave one axis at -1',
+    ),
+    'a prompt that is too long': (
+        'train.py',
+        [TINY, '--workdir=@/w', '--config.data.num_tokens=8'],
+        'the prompt of all 20 classes cannot be used',
+        'num_tokens=8.* keep fewer by names= or exclude=',
+    ),
+    'no annotations file': (
+        'train.py',
+        [COCO, '--workdir=@/w', '@/nowhere.json', '@/images'],
+        "annotations='@/nowhere.json' cannot be read",
+        'give the path of a JSON file',
+    ),
+    'no image folder': (
+        'train.py',
+        [COCO, '--workdir=@/w', '@/good.json', '@/nowhere'],
+        "images='@/nowhere' is not a folder",
+        "give the folder that the 'file_name' of each image is relative to",
+    ),
+    'an empty data set': (
+        'train.py',
+        [COCO, '--workdir=@/w', '@/empty.json', '@/images'],
+        "@/empty.json has an empty list 'images'",
+        'fill it in',
+    ),
+    'names without words': (
+        'train.py',
+        [COCO, '--workdir=@/w', '@/wordless.json', '@/images'],
+        '@/wordless.json names no class',
+        "fill in 'categories' with id and name",
+    ),
+    'a checkpoint of another model': (
+        'train.py',
+        [TINY, '--workdir=@/other', '--config.data.num_workers=0'],
+        '@/other/checkpoints/2 is a checkpoint of another model or optimizer',
+        'or start from it by --config.init',
+    ),
+}
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('mistakes')
+  (folder / 'images').mkdir()
+  Image.new('RGB', (64, 64)).save(folder / 'images' / '1.png')
+  _write_annotations(folder / 'good.json', images=[_IMAGE])
+  _write_annotations(folder / 'empty.json', images=[])
+  _write_annotations(folder / 'wordless.json', images=[_IMAGE], name='?!')
+  _write_checkpoint(folder / 'other')
+  return folder
+
+
+_IMAGE = dict(id=1, file_name='1.png', width=64, height=64)
+
+
+def _write_annotations(path, *, images, name='dog'):
+  categories = [dict(id=1, name=name)]
+  values = dict(images=images, annotations=[], categories=categories)
+  path.write_text(json.dumps(values))
+
+
+def _write_checkpoint(workdir):
+  checkpointer = checkpoint.Checkpointer(workdir)
+  now = state.TrainState(
+      step=jnp.int32(2), params={'kernel': jnp.ones(3)}, opt_state=()
+  )
+  iterator = iter(grain.MapDataset.range(3).to_iter_dataset())
+  checkpointer.save(2, now, iterator, meta={})
+  checkpointer.close()
+
+
+@pytest.fixture(scope='module')
+def outcomes(folder):
+  """Status and standard error by the name of the mistake."""
+  commands = [_command(*row[:2], folder) for row in MISTAKES.values()]
+  (folder / 'commands.json').write_text(json.dumps(commands))
+  programs.finish(
+      programs.start(
+          'tests/many_programs.py',
+          folder / 'commands.json',
+          folder / 'outcomes.json',
+          cache=folder / 'xla',
+          devices=8,
+      )
+  )
+  results = json.loads((folder / 'outcomes.json').read_text())
+  return dict(zip(MISTAKES, results, strict=True))
+
+
+def _command(program, arguments, folder):
+  arguments = [argument.replace('@', str(folder)) for argument in arguments]
+  if COCO in arguments:
+    *arguments, annotations, images = arguments
+    for place in ('data.train', 'evals.val.data'):
+      arguments.append(f'--config.{place}.annotations={annotations}')
+      arguments.append(f'--config.{place}.images={images}')
+  return [program, *arguments]
+
+
+@pytest.mark.parametrize('mistake', MISTAKES)
+def test_a_mistake_is_one_line_and_a_status(mistake, outcomes, folder):
+  status, message = outcomes[mistake]
+  *_, start, end = MISTAKES[mistake]
+  assert status == 1, message
+  assert message.startswith('error: ')
+  assert message.endswith('\n') and message.count('\n') == 1
+  assert start.replace('@', str(folder)) in message
+  assert re.search(end, message)
+
+
+def test_a_mistake_leaves_no_workdir(outcomes, folder):
+  assert outcomes
+  assert not (folder / 'w' / 'config.json').exists()
