@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from PIL import Image
 
 from glip_jax import draw, types
@@ -29,7 +30,8 @@ def prediction_sheet(
     predict: detections of a batch, boxes in input pixels.
     data: `config.data`: canvas and tokens of the pipeline.
     num_pictures: how many; fewer if there are not so many.
-    min_score: detections below it are not drawn.
+    min_score: detections below it are not drawn, nor is any that a better one
+      of whatever label overlaps.
   """
   pictures = []
   for picture in _pictures(spec, predict, data, min_score):
@@ -37,6 +39,36 @@ def prediction_sheet(
     if len(pictures) == num_pictures:
       break
   return draw.sheet(pictures, columns=2)
+
+
+def best_per_place(
+    boxes: Float[np.ndarray, 'k 4'],
+    scores: Float[np.ndarray, 'k'],
+    *,
+    max_iou: float = 0.5,
+) -> list[int]:
+  """Indices of the detections that no better one of any label overlaps.
+
+  AP wants every label of an object with its score; a picture with all of them
+  cannot be read.
+
+  Args:
+    boxes: xyxy.
+    scores: of each box.
+    max_iou: overlap above which only the better of two boxes stays.
+
+  Returns:
+    Indices, best first.
+  """
+  area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+  kept: list[int] = []
+  for i in np.argsort(-scores, kind='stable'):
+    low = np.maximum(boxes[i, :2], boxes[kept, :2])
+    high = np.minimum(boxes[i, 2:], boxes[kept, 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=-1)
+    if not (shared > max_iou * (area[i] + area[kept] - shared)).any():
+      kept.append(int(i))
+  return kept
 
 
 def _pictures(
@@ -52,8 +84,11 @@ def _pictures(
     for found in unpack.unpack(batch, predict(batch)):
       record = source[found.index]
       names = record.text.phrases
-      order = np.argsort(-found.scores, kind='stable')[:_MOST_BOXES]
-      chosen = [i for i in order if found.scores[i] >= min_score]
+      chosen = [
+          i
+          for i in best_per_place(found.boxes, found.scores)[:_MOST_BOXES]
+          if found.scores[i] >= min_score
+      ]
       yield draw.truth_beside_predictions(
           record.image,
           (record.boxes, [names[i] for i in record.phrase]),

@@ -11,20 +11,6 @@ from absl import app, flags
 from glip_jax import errors
 from glip_jax.data import shapes, shapes_export
 
-_OUT = flags.DEFINE_string('out', None, 'Folder to write to.', required=True)
-_FORMAT = flags.DEFINE_enum(
-    'format', 'coco', ['coco', 'mdetr', 'tfds'], 'What to write.'
-)
-_SPLIT = flags.DEFINE_enum(
-    'split', 'train', shapes.SPLITS, 'Split to write; tfds has all of them.'
-)
-_NUM_IMAGES = flags.DEFINE_integer('num_images', 1000, 'Pictures per split.')
-_IMAGE_SIZE = flags.DEFINE_integer('image_size', 256, 'Side in pixels.')
-_SEED = flags.DEFINE_integer('seed', 0, 'Seed of the world.')
-_PROMPT = flags.DEFINE_enum(
-    'prompt', 'caption', shapes.PROMPTS, 'Kind of prompt in format mdetr.'
-)
-
 
 def main(_) -> None:
   try:
@@ -36,29 +22,46 @@ def main(_) -> None:
 def _write() -> str:
   """Writes what the flags say; returns where it is."""
   settings = dict(
-      seed=_SEED.value,
-      num_images=_NUM_IMAGES.value,
-      image_size=_IMAGE_SIZE.value,
+      seed=flags.FLAGS.seed,
+      num_images=flags.FLAGS.num_images,
+      image_size=flags.FLAGS.image_size,
   )
-  if _FORMAT.value == 'tfds':
+  if flags.FLAGS.format == 'tfds':
     return _write_tfds(settings)
-  kind = 'all' if _FORMAT.value == 'coco' else _PROMPT.value
-  source = shapes.ShapesSource(_SPLIT.value, prompts={kind: 1}, **settings)
+  kind = 'all' if flags.FLAGS.format == 'coco' else flags.FLAGS.prompt
+  source = shapes.ShapesSource(flags.FLAGS.split, prompts={kind: 1}, **settings)
   write = {
       'coco': shapes_export.write_coco,
       'mdetr': shapes_export.write_mdetr,
-  }[_FORMAT.value]
-  return str(write(_OUT.value, source))
+  }[flags.FLAGS.format]
+  return str(write(flags.FLAGS.out, source))
 
 
 def _write_tfds(settings: dict[str, int]) -> str:
   # tensorflow_datasets takes seconds to import: only where it is asked for.
   from glip_jax.data.shapes_tfds import Shapes
 
-  builder = Shapes(data_dir=_OUT.value, **settings)
+  builder = Shapes(data_dir=flags.FLAGS.out, **settings)
   builder.download_and_prepare()
   return str(builder.data_dir)
 
 
+def _define_flags() -> None:
+  flags.DEFINE_string('out', None, 'Folder to write to.', required=True)
+  flags.DEFINE_enum(
+      'format', 'coco', ['coco', 'mdetr', 'tfds'], 'What to write.'
+  )
+  flags.DEFINE_enum(
+      'split', 'train', shapes.SPLITS, 'Split to write; tfds has all of them.'
+  )
+  flags.DEFINE_integer('num_images', 1000, 'Pictures per split.')
+  flags.DEFINE_integer('image_size', 256, 'Side in pixels.')
+  flags.DEFINE_integer('seed', 0, 'Seed of the world.')
+  flags.DEFINE_enum(
+      'prompt', 'caption', shapes.PROMPTS, 'Kind of prompt in format mdetr.'
+  )
+
+
 if __name__ == '__main__':
+  _define_flags()
   app.run(main)

@@ -19,8 +19,6 @@ from collections.abc import Iterable, Sequence
 
 from absl import app, flags
 
-_OUT = flags.DEFINE_string('out', None, 'File to write.', required=True)
-
 SPECIALS = ('[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]')
 
 # Nouns that captions count: shapes, people and their parts, animals.
@@ -255,7 +253,7 @@ un re pre dis mis non over under inter anti auto semi multi micro mini super ##s
 def main(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'{argv[1]!r} is not a flag: pass only --out=FILE')
-  pathlib.Path(_OUT.value).write_text(
+  pathlib.Path(flags.FLAGS.out).write_text(
       '\n'.join(make_vocab()) + '\n', encoding='utf-8'
   )
 
@@ -343,4 +341,5 @@ def _join(left: str, right: str) -> str:
 
 
 if __name__ == '__main__':
+  flags.DEFINE_string('out', None, 'File to write.', required=True)
   app.run(main)

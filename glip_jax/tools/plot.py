@@ -12,14 +12,6 @@ from glip_jax import draw_curves
 from glip_jax.errors import UserError
 from glip_jax.training import metrics
 
-RUNS = flags.DEFINE_list(
-    'runs', None, 'Work folders (or metrics.jsonl files), each a curve.'
-)
-OUT = flags.DEFINE_string('out', 'curves.png', 'Picture to write.')
-METRICS = flags.DEFINE_list(
-    'metrics', ['loss', 'AP'], 'A panel each; AP also finds val/AP.'
-)
-
 
 def plot(runs: Sequence[str], out: str, names: Sequence[str]) -> None:
   """Writes one picture of all runs.
@@ -50,15 +42,25 @@ def plot(runs: Sequence[str], out: str, names: Sequence[str]) -> None:
 
 def main(_: Sequence[str]) -> int:
   """Runs the command line; a user's error is one line and status 1."""
+  options = flags.FLAGS
   try:
-    plot(RUNS.value, OUT.value, METRICS.value)
+    plot(options.runs, options.out, options.metrics)
   except UserError as error:
     print(error)
     return 1
-  print(f'wrote {OUT.value}')
+  print(f'wrote {options.out}')
   return 0
 
 
 if __name__ == '__main__':
-  flags.mark_flag_as_required('runs')
+  flags.DEFINE_list(
+      'runs',
+      None,
+      'Work folders (or metrics.jsonl files), each a curve.',
+      required=True,
+  )
+  flags.DEFINE_string('out', 'curves.png', 'Picture to write.')
+  flags.DEFINE_list(
+      'metrics', ['loss', 'AP'], 'A panel each; AP also finds val/AP.'
+  )
   app.run(main)
