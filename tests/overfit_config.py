@@ -12,7 +12,7 @@ from configs import shapes
 
 
 def get_config() -> ml_collections.ConfigDict:
-  """Four hundred steps of the same eight pictures."""
+  """A hundred and fifty steps of the same eight pictures."""
   config = shapes.get_config()
   size = config.data.image_size[0]
   pictures = dict(
@@ -27,8 +27,8 @@ def get_config() -> ml_collections.ConfigDict:
       val=dict(type='detection', batch_size=8, data=dict(pictures))
   )
   config.batch_size = 8
-  config.steps = 400
-  config.eval_every = 100
+  config.steps = 150
+  config.eval_every = 0
   config.optimizer.ema_decay = 0.9
   config.optimizer.schedule.warmup_steps = 50
   return config
