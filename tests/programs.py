@@ -8,8 +8,6 @@ import pathlib
 import subprocess
 import sys
 
-import jax
-
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = '--config=tests/tiny_config.py'
 # Half the time to compile; what is compiled is slow.
@@ -17,8 +15,6 @@ _QUICK_TO_COMPILE = (
     ' --xla_backend_optimization_level=0'
     ' --xla_llvm_disable_expensive_passes=true'
 )
-if jax.__version_info__ < (0, 11):  # Later ones do not know it.
-  _QUICK_TO_COMPILE += ' --xla_cpu_use_fusion_emitters=false'
 
 
 def start(
