@@ -144,8 +144,9 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> None:
 
   # Evaluate: the last round was complete; say what came out.
   progress.close()
-  _say(evaluation.tables(results, per_class=True))
-  _say(f'pictures, predictions and metrics are in {workdir}/eval')
+  if results:
+    _say(evaluation.tables(results, per_class=True))
+    _say(f'pictures, predictions and metrics are in {workdir}/eval')
 
   # Close: wait for the last checkpoint and the workers.
   checkpointer.close()

@@ -116,11 +116,16 @@ def with_shardings(abstract: Any, shardings: Any) -> Any:
 
 
 def materialise(make: Callable[..., Any], shardings: Any, *args: Any) -> Any:
-  """Runs `make` so that each leaf is created where it belongs.
+  """Runs `make`, once, so that each leaf is created where it belongs.
 
   Args:
     make: a traceable function.
     shardings: tree of shardings like its result.
     *args: arguments of `make`.
   """
-  return jax.jit(make, out_shardings=shardings)(*args)
+  # What runs once is not worth LLVM's time: half of a cold start's on CPU.
+  options = {'xla_backend_optimization_level': 0}
+  if jax.default_backend() != 'cpu':
+    options = None
+  made = jax.jit(make, out_shardings=shardings, compiler_options=options)
+  return made(*args)

@@ -1,0 +1,44 @@
+"""What programs set up before JAX starts."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# Runs a program with large temporaries and prints the pages of them all, and
+# the median of the page faults of a run.
+_SCRIPT = """
+import resource
+from glip_jax.training import runtime
+runtime.start({'distributed': False, 'compilation_cache': None})
+import jax, jax.numpy as jnp
+
+@jax.jit
+def use(x):
+  large = jnp.flip(jnp.tanh(jnp.outer(x, x)), axis=0)
+  return (large @ jnp.flip(large)).sum()
+
+x = jnp.arange(3000.0)
+faults = []
+for _ in range(9):
+  before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+  use(x).block_until_ready()
+  faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+size = use.lower(x).compile().memory_analysis().temp_size_in_bytes
+print(size // resource.getpagesize(), sorted(faults)[4])
+"""
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='glibc only')
+def test_large_blocks_are_reused():
+  done = subprocess.run(
+      [sys.executable, '-c', _SCRIPT],
+      env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+      capture_output=True,
+      text=True,
+      check=True,
+      timeout=120,
+  )
+  pages, faults = map(int, done.stdout.split())
+  assert faults < 0.01 * pages
