@@ -15,14 +15,19 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from glip_jax import errors
-from glip_jax.data import shapes_compose, shapes_prompts, shapes_render
+from glip_jax.data import (
+    shapes_compose,
+    shapes_prompts,
+    shapes_relations,
+    shapes_render,
+)
 from glip_jax.data.records import Record
-from glip_jax.data.shapes_prompts import Named
 from glip_jax.data.shapes_scenes import HELD_OUT, SEEN, Scene
+from glip_jax.data.shapes_sentences import Named
 from glip_jax.text.prompts import TextPrompt
 
 SPLITS = shapes_compose.SPLITS
-PROMPTS = ('all', 'list', 'attributes', 'caption', 'relation')
+PROMPTS = ('all', 'list', 'attributes', 'caption', 'relation', 'statements')
 TRAIN_PROMPTS = {'list': 5, 'attributes': 1, 'caption': 2, 'relation': 2}
 
 
@@ -73,7 +78,8 @@ class ShapesSource:
         `names`, whose other items go without box; 'list': names in the picture
         among negatives; 'attributes': coarser names such as 'red object';
         'caption': a sentence; 'relation': 'the circle left of the green star'
-        where two circles are, phrase 0 being the target. By default
+        where two circles are, phrase 0 being the target; 'statements': one to
+        four relations in one caption, nearness among them. By default
         `TRAIN_PROMPTS` in split 'train', else 'all'.
       max_names: longest 'list'.
 
@@ -204,7 +210,8 @@ class ShapesSource:
 _WRITERS = {
     'attributes': shapes_prompts.attribute_names,
     'caption': shapes_prompts.caption,
-    'relation': shapes_prompts.relation,
+    'relation': shapes_relations.relation,
+    'statements': shapes_relations.statements,
 }
 
 

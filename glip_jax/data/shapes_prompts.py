@@ -1,29 +1,15 @@
-"""Words for scenes of the embedded world: lists, captions and relations.
+"""Words for scenes of the embedded world: lists and captions.
 
 Every function returns a prompt and, for each of its phrases, the indices of
 the scene's items that the phrase names. No item has two phrases.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from glip_jax.data import shapes_scenes as scenes
 from glip_jax.data.shapes_scenes import Kind, Scene
+from glip_jax.data.shapes_sentences import LINKS, Named, Part, pick, spoken
 from glip_jax.text import prompts
-from glip_jax.text.prompts import TextPrompt
-
-
-class Named(NamedTuple):
-  """A prompt for a scene.
-
-  Attributes:
-    text: the prompt.
-    items: items[c] are the indices of the items that phrase c names.
-  """
-
-  text: TextPrompt
-  items: tuple[tuple[int, ...], ...]
 
 
 def all_names(scene: Scene, names: tuple[str, ...]) -> Named:
@@ -71,18 +57,6 @@ def attribute_names(rng: np.random.Generator, scene: Scene) -> Named:
   return _listed(scene, tuple(keep[i] for i in rng.permutation(len(keep))), own)
 
 
-def relation(rng: np.random.Generator, scene: Scene) -> Named:
-  """'the circle left of the green star': phrase 0 the target, 1 the anchor."""
-  fact = scene.relation
-  link = _pick(rng, _LINKS[fact.name])
-  parts = [
-      _Part(f'the {fact.target_words}', (fact.target,)),
-      _Part(f' {link} '),
-      _Part(f'the {fact.anchor_words}', (fact.anchor,)),
-  ]
-  return _spoken(parts)
-
-
 def caption(rng: np.random.Generator, scene: Scene) -> Named:
   """A sentence that names one to five groups of items, and where they are."""
   groups = _groups(rng, scene)
@@ -90,13 +64,13 @@ def caption(rng: np.random.Generator, scene: Scene) -> Named:
   chosen = [groups[i] for i in rng.permutation(len(groups))[:count]]
   cut = int(rng.integers(1, count)) if count > 1 else 0
   link = _link(rng, scene, chosen[:cut], chosen[cut:]) if cut else None
-  opening, ending = _pick(rng, _FRAMES)
-  parts = [_Part(opening)]
+  opening, ending = pick(rng, _FRAMES)
+  parts = [Part(opening)]
   if link:
-    parts += _joined(chosen[:cut]) + [_Part(f' {link} ')]
+    parts += _joined(chosen[:cut]) + [Part(f' {link} ')]
     chosen = chosen[cut:]
-  parts += _joined(chosen) + [_Part(ending)]
-  return _spoken([part for part in parts if part.text])
+  parts += _joined(chosen) + [Part(ending)]
+  return spoken([part for part in parts if part.text])
 
 
 def _shape(kind: Kind) -> str:
@@ -126,12 +100,6 @@ def _surface(kind: Kind) -> str:
 _MAX_STRIPED = 3  # names of a list that may say 'striped'
 # No family joins colour and shape alone: that is what the category lists do.
 _FAMILIES = (_shape, _colour, _texture, _texture_colour, _texture_shape)
-_LINKS = {
-    'left of': ('left of', 'to the left of', 'that is left of'),
-    'right of': ('right of', 'to the right of', 'that is right of'),
-    'above': ('above', 'that is above'),
-    'below': ('below', 'that is below'),
-}
 _FRAMES = (
     ('', ''),
     ('', ''),
@@ -142,17 +110,6 @@ _FRAMES = (
     ('', ' in one picture'),
 )
 _NUMBERS = (None, None, 'two', 'three', 'four', 'five', 'six', 'seven', 'eight')
-
-
-class _Part(NamedTuple):
-  """A piece of a sentence; a phrase if it names items."""
-
-  text: str
-  items: tuple[int, ...] = ()
-
-
-def _pick(rng: np.random.Generator, options):
-  return options[int(rng.random() * len(options))]
 
 
 def _striped(scene: Scene, name: str, own: list[str]) -> tuple[str, list[str]]:
@@ -185,28 +142,16 @@ def _listed(scene: Scene, names: tuple[str, ...], own: list[str]) -> Named:
   return Named(prompts.from_names(names), items)
 
 
-def _spoken(parts: list[_Part]) -> Named:
-  """Puts a sentence together and notes where its phrases are."""
-  spans, start = [], 0
-  for part in parts:
-    if part.items:
-      spans.append(((start, start + len(part.text)),))
-    start += len(part.text)
-  text = ''.join(part.text for part in parts)
-  items = tuple(part.items for part in parts if part.items)
-  return Named(prompts.from_caption(text, spans), items)
-
-
-def _groups(rng: np.random.Generator, scene: Scene) -> list[_Part]:
+def _groups(rng: np.random.Generator, scene: Scene) -> list[Part]:
   """Says what each item is, one phrase for those that are said alike."""
-  shared = _pick(rng, scenes.SHAPES) if rng.random() < 0.4 else None
+  shared = pick(rng, scenes.SHAPES) if rng.random() < 0.4 else None
   members: dict[str, list[int]] = {}
   for i, item in enumerate(scene.items):
     brief = item.kind.shape == shared
     words = item.kind.shape if brief else _full_name(scene, item.kind)
     members.setdefault(words, []).append(i)
   return [
-      _Part(_phrase(rng, scene, words, items), tuple(items))
+      Part(_phrase(rng, scene, words, items), tuple(items))
       for words, items in members.items()
   ]
 
@@ -233,12 +178,12 @@ def _phrase(
   return f'{"the" if definite else "a"} {words}'
 
 
-def _joined(groups: list[_Part]) -> list[_Part]:
+def _joined(groups: list[Part]) -> list[Part]:
   """'A', 'A and B', 'A, B and C'."""
   parts = []
   for i, group in enumerate(groups):
     if i:
-      parts.append(_Part(' and ' if i == len(groups) - 1 else ', '))
+      parts.append(Part(' and ' if i == len(groups) - 1 else ', '))
     parts.append(group)
   return parts
 
@@ -246,8 +191,8 @@ def _joined(groups: list[_Part]) -> list[_Part]:
 def _link(
     rng: np.random.Generator,
     scene: Scene,
-    first: list[_Part],
-    second: list[_Part],
+    first: list[Part],
+    second: list[Part],
 ) -> str | None:
   """A relation that holds between all of two sides, if there is one."""
   if rng.random() < 0.3:
@@ -257,7 +202,7 @@ def _link(
       for side in (first, second)
   ]
   delta = ends[0][:, None] - ends[1][None]
-  for name, links in _LINKS.items():
+  for name, links in LINKS.items():
     if scenes.holds(*scenes.offsets(delta, name)).all():
-      return _pick(rng, links[:-1])
+      return pick(rng, links[:-1])
   return None

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from glip_jax.data.shapes import HELD_OUT, SEEN, ShapesSource
+from glip_jax.data.shapes_scenes import RELATIONS, fails, holds, offsets
 from glip_jax.text.tokenizer import load_tokenizer
 
 _NUMBERS = {'a': 1, 'two': 2, 'three': 3, 'four': 4, 'five': 5, 'six': 6}
@@ -23,7 +24,9 @@ def _kinds(scene, truth, phrase):
   return [scene.items[boxes.index(box)].kind for box in chosen]
 
 
-@pytest.mark.parametrize('kind', ['list', 'attributes', 'caption', 'relation'])
+@pytest.mark.parametrize(
+    'kind', ['list', 'attributes', 'caption', 'relation', 'statements']
+)
 def test_spans_point_at_the_words_of_their_phrase(kind):
   for _, truth in _truths('train', 50, prompts={kind: 1}):
     caption = truth.text.caption
@@ -153,6 +156,48 @@ def test_relations_name_target_and_anchor_with_one_box_each():
     assert fact.name in link
     links.add(link)
   assert len(links) > 8
+
+
+def test_each_statement_is_true_of_its_target_and_of_no_other_candidate():
+  lengths, further, near = [], [], 0
+  for scene, truth in _truths('train', 300, prompts={'statements': 1}):
+    caption, spans = truth.text.caption, [s for (s,) in truth.text.spans]
+    boxes = scene.boxes(128).tolist()
+    items = [boxes.index(box) for box in truth.boxes.tolist()]
+    assert len(set(items)) == len(items) == len(spans)
+    centers = np.array([item.center for item in scene.items])
+    lengths.append(len(items) // 2)
+    for target, anchor, said, seen in zip(
+        items[::2], items[1::2], spans[::2], spans[1::2], strict=True
+    ):
+      words = [caption[slice(*span)].split()[1:] for span in (said, seen)]
+      fit = [
+          [i for i, o in enumerate(scene.items) if set(w) <= set(_words(o))]
+          for w in words
+      ]
+      assert fit[1] == [anchor]
+      assert target in fit[0] and len(fit[0]) > 1
+      delta = centers[fit[0]] - centers[anchor]
+      own = np.array(fit[0]) == target
+      link = caption[said[1] : seen[0]].split()
+      if set(link) & {'near', 'close', 'next'}:
+        distance = np.hypot(*delta.T)
+        assert distance[own] < 0.6 * distance[~own].min()
+        near += 1
+        continue
+      (name,) = (n for n in RELATIONS if n.split()[0] in link)
+      along, across = offsets(delta, name)
+      assert holds(along, across)[own].all()
+      assert fails(along, across)[~own].all()
+      further.append((along[~own] > along[own]).any())
+  assert {1, 2, 3} <= set(lengths) <= {1, 2, 3, 4}
+  assert np.mean(further) > 0.15
+  assert near > 100
+
+
+def _words(item):
+  kind = item.kind
+  return ('striped' * kind.striped, kind.colour, kind.shape)
 
 
 def test_training_never_speaks_of_held_out_compositions():
