@@ -19,7 +19,7 @@ from configs import shapes
 def get_config() -> ml_collections.ConfigDict:
   """The config for a folder of photographs."""
   config = shapes.get_config()
-  side = 224
+  side = 320
   config.data.image_size = (side, side)
   config.data.num_tokens = 96
   config.data.num_phrases = 32
@@ -30,10 +30,10 @@ def get_config() -> ml_collections.ConfigDict:
   )
   coco = dict(source='coco', annotations='', images='', names=(), exclude=())
   config.data.train = ml_collections.ConfigDict(coco)
-  config.batch_size = 8
-  config.steps = 3000
+  config.batch_size = 4
+  config.steps = 2000
   config.eval_every = 500
   config.checkpoint_every = 500
   config.optimizer.lr = 1e-3
-  config.evals = dict(val=dict(type='detection', batch_size=8, data=dict(coco)))
+  config.evals = dict(val=dict(type='detection', batch_size=4, data=dict(coco)))
   return config

@@ -1,9 +1,10 @@
-"""Fixtures shared by all tests: where the reference arrays are."""
+"""Fixtures shared by all tests: where the reference arrays are, and runs."""
 
 import os
 import pathlib
 
 import pytest
+from tiny_runs import compiled, runs, sequels  # noqa: F401
 
 
 @pytest.fixture(scope='session')

@@ -165,6 +165,8 @@ def _command(program, arguments, folder):
   arguments = [argument.replace('@', str(folder)) for argument in arguments]
   if COCO in arguments:
     *arguments, annotations, images = arguments
+    arguments.append('--config.batch_size=8')
+    arguments.append('--config.evals.val.batch_size=8')
     for place in ('data.train', 'evals.val.data'):
       arguments.append(f'--config.{place}.annotations={annotations}')
       arguments.append(f'--config.{place}.images={images}')

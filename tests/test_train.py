@@ -1,16 +1,10 @@
 """train.py and eval.py end to end: killed, resumed, prolonged, evaluated."""
 
-import dataclasses
 import json
-import pathlib
-import shutil
-import signal
-import time
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-import programs
 import pytest
 import tiny_config
 from etils import epath
@@ -22,105 +16,10 @@ from glip_jax.training import metrics
 CURVES = ('loss', 'loss_token', 'grad_norm', 'param_norm', 'lr', 'val/AP')
 
 
-@dataclasses.dataclass
-class Runs:
-  """Folders and output of the runs.
-
-  Attributes:
-    straight: workdir of a run that nothing disturbed.
-    killed: workdir of one that was killed and started again.
-    left: checkpoints that it had when it was killed.
-    resumed_output: what it printed when started again.
-  """
-
-  straight: pathlib.Path
-  killed: pathlib.Path
-  left: set[str]
-  resumed_output: str
-
-
-@pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-  return tmp_path_factory.getbasetemp() / 'xla'
-
-
-@pytest.fixture(scope='module')
-def runs(tmp_path_factory, cache):
-  folder = tmp_path_factory.mktemp('runs')
-  killed = folder / 'killed'
-  left = _train_and_kill(killed, cache)
-  # Both at a time: what they need is compiled, and tracing takes one core.
-  straight = _train(folder / 'straight', cache)
-  resumed = _train(killed, cache)
-  programs.finish(straight)
-  return Runs(folder / 'straight', killed, left, programs.finish(resumed))
-
-
-@dataclasses.dataclass
-class Sequels:
-  """What is done with finished workdirs.
-
-  Attributes:
-    prolonged: workdir of a copy that was given two more steps.
-    prolonged_output: what that printed.
-    again_output: what the same command as before printed.
-    evaluated: folder that eval.py wrote.
-    evaluated_output: what it printed.
-  """
-
-  prolonged: pathlib.Path
-  prolonged_output: str
-  again_output: str
-  evaluated: pathlib.Path
-  evaluated_output: str
-
-
-@pytest.fixture(scope='module')
-def sequels(runs, tmp_path_factory, cache):
-  folder = tmp_path_factory.mktemp('sequels')
-  prolonged, evaluated = folder / 'prolonged', folder / 'evaluated'
-  shutil.copytree(runs.straight, prolonged)
-  longer = _train(prolonged, cache, '--config.steps=10')
-  evaluation = programs.start(
-      'eval.py', f'--workdir={runs.killed}', f'--out={evaluated}', cache=cache
-  )
-  longer_output = programs.finish(longer)
-  again = _train(runs.killed, cache)
-  return Sequels(
-      prolonged,
-      longer_output,
-      programs.finish(again),
-      evaluated,
-      programs.finish(evaluation),
-  )
-
-
-def _train(workdir, cache, *arguments):
-  return programs.start(
-      'train.py',
-      programs.CONFIG,
-      f'--workdir={workdir}',
-      *arguments,
-      cache=cache,
-  )
-
-
-def _train_and_kill(workdir, cache):
-  """Kills a run when it has a second checkpoint; the checkpoints it left."""
-  process = _train(workdir, cache)
-  folder = workdir / 'checkpoints'
-  while process.poll() is None and not (folder / '4').exists():
-    time.sleep(0.01)
-  process.kill()
-  _, errors = process.communicate(timeout=60)
-  assert process.returncode == -signal.SIGKILL, errors
-  return {path.name for path in folder.iterdir()}
-
-
 def _state(workdir):
   """Every array of the last state of a run."""
   folder = epath.Path(workdir) / 'checkpoints' / '8' / 'state'
-  return ocp.PyTreeCheckpointer().restore(folder)
+  return jax.tree.map(np.asarray, ocp.PyTreeCheckpointer().restore(folder))
 
 
 def _curves(workdir):
@@ -162,13 +61,13 @@ def test_a_finished_run_is_left_alone(runs, sequels):
 
 
 def test_a_longer_schedule_goes_on_where_the_run_ended(runs, sequels):
-  message = f'continuing {sequels.prolonged} at step 8 of 10'
-  assert message in sequels.prolonged_output
-  records = _curves(sequels.prolonged)
-  assert [record['step'] for record in records] == list(range(1, 11))
+  message = f'continuing {sequels.longer} at step 8 of 11'
+  assert message in sequels.longer_output
+  records = _curves(sequels.longer)
+  assert [record['step'] for record in records] == list(range(1, 12))
   assert records[:8] == _curves(runs.straight)
-  names = {p.name for p in (sequels.prolonged / 'checkpoints').iterdir()}
-  assert '10' in names
+  names = {p.name for p in (sequels.longer / 'checkpoints').iterdir()}
+  assert '11' in names
 
 
 def test_a_workdir_tells_what_was_trained_on_what(runs):

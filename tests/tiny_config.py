@@ -14,8 +14,12 @@ from configs import shapes
 _SIZE = 64  # Pixels; the coarsest map has one cell.
 
 
-def get_config() -> ml_collections.ConfigDict:
-  """Eight steps of eight pictures, a checkpoint at every second one."""
+def get_config(evals: str = 'all') -> ml_collections.ConfigDict:
+  """Eight steps of eight pictures, a checkpoint at every second one.
+
+  Args:
+    evals: 'none' evaluates nothing.
+  """
   config = shapes.get_config()
   _shrink(config.model)
   config.data.image_size = (_SIZE, _SIZE)
@@ -31,6 +35,8 @@ def get_config() -> ml_collections.ConfigDict:
   for spec in config.evals.values():
     spec.batch_size = 8
     spec.data.update(image_size=_SIZE, num_images=6)
+  if evals == 'none':
+    config.evals = {}
   return config
 
 

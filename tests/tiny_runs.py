@@ -1,0 +1,123 @@
+"""Runs of train.py and eval.py on the tiny config, shared by the tests.
+
+Two programs run at a time, for each spends most of its time in one core.
+"""
+
+import dataclasses
+import pathlib
+import shutil
+import signal
+import time
+
+import programs
+import pytest
+
+STEPS = 8  # Of the config.
+MORE_STEPS = 11
+
+
+@dataclasses.dataclass
+class Runs:
+  """Folders and output of complete runs.
+
+  Attributes:
+    straight: workdir of a run that nothing disturbed.
+    killed: workdir of one that was killed and started again.
+    left: checkpoints that it had when it was killed.
+    resumed_output: what it printed when started again.
+  """
+
+  straight: pathlib.Path
+  killed: pathlib.Path
+  left: set[str]
+  resumed_output: str
+
+
+@dataclasses.dataclass
+class Sequels:
+  """What is done with the workdirs of complete runs.
+
+  Attributes:
+    longer: copy of the straight one that was given `MORE_STEPS` and no
+      evaluation.
+    longer_output: what that printed.
+    eight: the same on eight simulated devices.
+    again_output: what the command of the killed one prints when it is done.
+    evaluated: folder that eval.py wrote, given the killed one.
+    evaluated_output: what it printed.
+  """
+
+  longer: pathlib.Path
+  longer_output: str
+  eight: pathlib.Path
+  again_output: str
+  evaluated: pathlib.Path
+  evaluated_output: str
+
+
+@pytest.fixture(scope='session')
+def compiled(tmp_path_factory):
+  """Folder of the compiled code of all runs."""
+  return tmp_path_factory.mktemp('xla')
+
+
+@pytest.fixture(scope='session')
+def runs(tmp_path_factory, compiled):
+  """A straight run, and one that was killed and started again."""
+  folder = tmp_path_factory.mktemp('runs')
+  killed = folder / 'killed'
+  left = _train_and_kill(killed, compiled)
+  straight = _train(folder / 'straight', compiled)
+  resumed = _train(killed, compiled)
+  programs.finish(straight)
+  return Runs(folder / 'straight', killed, left, programs.finish(resumed))
+
+
+@pytest.fixture(scope='session')
+def sequels(runs, tmp_path_factory, compiled):
+  """Longer runs on one and on eight devices, and an evaluation."""
+  folder = tmp_path_factory.mktemp('sequels')
+  longer, eight = folder / 'longer', folder / 'eight'
+  shutil.copytree(runs.straight, longer)
+  shutil.copytree(runs.straight, eight)
+  more = (compiled, f'--config.steps={MORE_STEPS}')
+  on_eight = _train(
+      eight, *more, '--config.mesh.fsdp=2', devices=8, evals='none'
+  )
+  longer_output = programs.finish(_train(longer, *more, evals='none'))
+  evaluated = folder / 'evaluated'
+  evaluation = programs.start(
+      'eval.py',
+      f'--workdir={runs.killed}',
+      f'--out={evaluated}',
+      cache=compiled,
+  )
+  evaluated_output = programs.finish(evaluation)
+  again_output = programs.finish(_train(runs.killed, compiled))
+  programs.finish(on_eight)
+  return Sequels(
+      longer, longer_output, eight, again_output, evaluated, evaluated_output
+  )
+
+
+def _train(workdir, compiled, *arguments, devices=1, evals='all'):
+  return programs.start(
+      'train.py',
+      f'--config=tests/tiny_config.py:{evals}',
+      f'--workdir={workdir}',
+      *arguments,
+      cache=compiled,
+      devices=devices,
+  )
+
+
+def _train_and_kill(workdir, compiled):
+  """Kills a run when it has a second checkpoint; the checkpoints it left."""
+  process = _train(workdir, compiled)
+  folder = workdir / 'checkpoints'
+  while process.poll() is None and not (folder / '4').exists():
+    time.sleep(0.01)
+  process.kill()
+  _, errors = process.communicate(timeout=60)
+  assert process.returncode == -signal.SIGKILL, errors
+  return {path.name for path in folder.iterdir()}
