@@ -20,6 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
   """The config for a folder of photographs."""
   config = shapes.get_config()
   side = 320
+  config.model.head.anchor_scale = 2.5
   config.data.image_size = (side, side)
   config.data.num_tokens = 96
   config.data.num_phrases = 32

@@ -51,6 +51,7 @@ def train_dataset(
   Args:
     data: `config.data`; docs/data.md lists the fields. `train` is one source
       spec, or a dict of named specs with a `weight` each (default 1).
+      `warmup` is one source spec whose first `num_records` elements come first.
     batch_size: records in a batch of this process.
     seed: of the order and of all augmentation.
     process_index: which of the processes this is.
@@ -63,14 +64,9 @@ def train_dataset(
   """
   if batch_size < 1:
     raise UserError(f'batch_size={batch_size} must be 1 or more')
-  streams, weights = [], []
-  for number, spec in enumerate(_training_specs(data['train'])):
-    own_seed = np.random.SeedSequence([seed, number]).generate_state(1)
-    streams.append(_training_stream(spec, data, seed=int(own_seed[0])))
-    weights.append(float(spec.get('weight', 1.0)))
-  stream = streams[0]
-  if len(streams) > 1:
-    stream = grain.MapDataset.mix(streams, weights)
+  stream = _mixed(data['train'], data, seed=seed)
+  if warmup := data.get('warmup'):
+    stream = _preceded(stream, warmup, data, seed=seed)
   stream = stream[process_index::process_count]
   batches = _batched(stream, batch_size)
   num_workers = int(data.get('num_workers', 0))
@@ -216,6 +212,42 @@ def _training_specs(spec: Config) -> list[Config]:
         f'data.train has weights {weights}; make one positive, none negative'
     )
   return [part for part in specs if part.get('weight', 1.0)]
+
+
+def _mixed(
+    specs: Config, data: Config, *, seed: int
+) -> grain.MapDataset[types.Batch]:
+  """The endless stream of elements of one source, or of several by weight."""
+  streams, weights = [], []
+  for number, spec in enumerate(_training_specs(specs)):
+    own_seed = np.random.SeedSequence([seed, number]).generate_state(1)
+    streams.append(_training_stream(spec, data, seed=int(own_seed[0])))
+    weights.append(float(spec.get('weight', 1.0)))
+  if len(streams) == 1:
+    return streams[0]
+  return grain.MapDataset.mix(streams, weights)
+
+
+def _preceded(
+    stream: grain.MapDataset[types.Batch],
+    warmup: Config,
+    data: Config,
+    *,
+    seed: int,
+) -> grain.MapDataset[types.Batch]:
+  """Puts the first elements of another stream, in its own order, before one."""
+  spec = dict(warmup)
+  count = spec.pop('num_records', 0)
+  if count < 1:
+    raise UserError(
+        f'data.warmup.num_records={count} must be 1 or more: the number of'
+        ' records that are read before those of data.train'
+    )
+  own_seed = np.random.SeedSequence([seed, 0, 1]).generate_state(1)
+  first = _training_stream(spec, data, seed=int(own_seed[0]))
+  # Endless streams cannot be joined, so this one ends where counting does.
+  rest = stream[: len(stream) - count]
+  return grain.MapDataset.concatenate([first[:count], rest])
 
 
 def _training_stream(

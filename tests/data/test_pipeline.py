@@ -165,6 +165,38 @@ def test_mixtures_keep_their_weights(world):
   assert (tokens == 9).mean() == 0.25
 
 
+def test_a_warmup_comes_first_and_is_resumed_like_the_rest():
+  def spec(**prompts):
+    return dict(source='shapes', split='train', image_size=32, prompts=prompts)
+
+  config = _config(spec(list=1.0)) | {
+      'num_tokens': 48,
+      'num_phrases': 20,
+      'num_boxes': 8,
+      'warmup': spec(relation=1.0) | {'num_records': 5},
+  }
+  iterator = _train(config, batch_size=1)
+  phrases = [_num_phrases(batch) for batch in _take(iterator, 3)]
+  state = iterator.get_state()
+  rest = _take(iterator, 20)
+  phrases += [_num_phrases(batch) for batch in rest]
+  assert phrases[:5] == [2] * 5
+  assert max(phrases[5:]) > 2
+  again = _train(config, batch_size=1)
+  again.set_state(state)
+  _check_equal(_take(again, 20), rest)
+
+
+def _num_phrases(batch):
+  return int(batch.prompt.spans.any(axis=-1).sum())
+
+
+def test_a_warmup_of_nothing_is_refused(world):
+  config = _config(_spec(world)) | {'warmup': _spec(world)}
+  with pytest.raises(UserError, match='warmup.num_records=0 must be 1 or more'):
+    _train(config)
+
+
 def test_negative_weights_are_refused(world):
   train = {'a': _spec(world, weight=-1.0), 'b': _spec(world)}
   with pytest.raises(UserError, match=r'weights \[-1.0, 1.0\]'):
