@@ -15,15 +15,25 @@ from glip_jax import errors
 from glip_jax.models import variants
 
 SIZE = 96  # Pixels.
-STEPS = {'default': 1800, 'long': 13000}
+STEPS = {'default': 1800, 'long': 14000}
+SCHEDULES = {
+    'default': dict(name='cosine', warmup_steps=100),
+    'long': dict(
+        name='steps', warmup_steps=100, boundaries=(0.75, 0.9), decay=0.3
+    ),
+}
 NAMES = dict(
     list=6.0, attributes=1.0, caption=2.0, relation=0.5, statements=1.5
 )
-# Relations take many more pictures than names, and a model that knows names.
-RELATIONS = dict(
-    list=1.0, attributes=0.2, caption=0.2, relation=6.0, statements=3.0
+# The long run goes on to relations, which a model learns from names by way of
+# nearness, the first of the relations, and then from captions that turn on one.
+NEARNESS = dict(
+    list=1.0, attributes=0.2, caption=0.3, relation=1.0, statements=7.5
 )
-NUM_NAMES = 32_000  # pictures of the long run with `NAMES`, before `RELATIONS`
+RELATIONS = dict(
+    list=0.8, attributes=0.1, caption=0.1, relation=8.5, statements=0.5
+)
+UNTIL = dict(names=32_000, nearness=104_000)  # pictures seen
 
 
 def get_config(options: str = '') -> ml_collections.ConfigDict:
@@ -44,8 +54,11 @@ def get_config(options: str = '') -> ml_collections.ConfigDict:
     config.model.head.fusion = None
   config.data = _data()
   if length == 'long':
-    names = config.data.train.to_dict()
-    config.data.warmup = dict(names, num_records=NUM_NAMES)
+    spec = config.data.train.to_dict()
+    config.data.warmup = dict(
+        names=dict(spec, until=UNTIL['names']),
+        nearness=dict(spec, until=UNTIL['nearness'], prompts=NEARNESS),
+    )
     config.data.train.prompts = RELATIONS
   config.batch_size = 16
   config.steps = STEPS[length]
@@ -55,7 +68,7 @@ def get_config(options: str = '') -> ml_collections.ConfigDict:
       weight_decay=0.01,
       clip_norm=1.0,
       ema_decay=0.99,
-      schedule=dict(name='cosine', warmup_steps=100),
+      schedule=SCHEDULES[length],
       lr_scales=(),
       decay_scales=(('bias|scale', 0.0),),
       frozen=(),
@@ -66,7 +79,7 @@ def get_config(options: str = '') -> ml_collections.ConfigDict:
   config.distributed = ml_collections.config_dict.placeholder(bool)
   config.compilation_cache = ''
   config.log_every = 20
-  config.eval_every = 2000 if length == 'long' else config.steps // 2
+  config.eval_every = config.steps // (5 if length == 'long' else 2)
   config.checkpoint_every = 300
   config.keep_checkpoints = 2
   config.evals = _evals()

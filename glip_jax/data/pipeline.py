@@ -51,7 +51,8 @@ def train_dataset(
   Args:
     data: `config.data`; docs/data.md lists the fields. `train` is one source
       spec, or a dict of named specs with a `weight` each (default 1).
-      `warmup` is one source spec whose first `num_records` elements come first.
+      `warmup` is one or several too, read one after another before `train`,
+      each `until` the stream has had so many records.
     batch_size: records in a batch of this process.
     seed: of the order and of all augmentation.
     process_index: which of the processes this is.
@@ -200,12 +201,17 @@ def training_steps(
   return steps
 
 
-def _training_specs(spec: Config) -> list[Config]:
-  """Returns the specs of a mixture, or the only one."""
+def _specs(spec: Config) -> list[dict[str, Any]]:
+  """Returns the source specs of several by name, or the only one."""
   if isinstance(spec, ml_collections.ConfigDict):
     spec = spec.to_dict()
-  is_mixture = spec and all(isinstance(x, Mapping) for x in spec.values())
-  specs = list(spec.values()) if is_mixture else [spec]
+  is_several = spec and all(isinstance(x, Mapping) for x in spec.values())
+  return [dict(x) for x in (spec.values() if is_several else [spec])]
+
+
+def _training_specs(spec: Config) -> list[dict[str, Any]]:
+  """Returns the specs of a mixture that have a share in it."""
+  specs = _specs(spec)
   weights = [part.get('weight', 1.0) for part in specs]
   if min(weights) < 0 or not any(weights):
     raise UserError(
@@ -235,19 +241,22 @@ def _preceded(
     *,
     seed: int,
 ) -> grain.MapDataset[types.Batch]:
-  """Puts the first elements of another stream, in its own order, before one."""
-  spec = dict(warmup)
-  count = spec.pop('num_records', 0)
-  if count < 1:
-    raise UserError(
-        f'data.warmup.num_records={count} must be 1 or more: the number of'
-        ' records that are read before those of data.train'
-    )
-  own_seed = np.random.SeedSequence([seed, 0, 1]).generate_state(1)
-  first = _training_stream(spec, data, seed=int(own_seed[0]))
+  """Puts the first elements of other streams, each in its order, before one."""
+  specs = sorted(_specs(warmup), key=lambda spec: spec.get('until', 0))
+  parts, start = [], 0
+  for number, spec in enumerate(specs, 1):
+    until = spec.pop('until', 0)
+    if until <= start:
+      raise UserError(
+          f'data.warmup: until={until} must be over {start}: the number of'
+          ' records of the whole stream after which the next source begins'
+      )
+    own_seed = np.random.SeedSequence([seed, 0, number]).generate_state(1)
+    part = _training_stream(spec, data, seed=int(own_seed[0]))
+    parts.append(part[: until - start])
+    start = until
   # Endless streams cannot be joined, so this one ends where counting does.
-  rest = stream[: len(stream) - count]
-  return grain.MapDataset.concatenate([first[:count], rest])
+  return grain.MapDataset.concatenate([*parts, stream[: len(stream) - start]])
 
 
 def _training_stream(

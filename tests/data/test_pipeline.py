@@ -170,10 +170,13 @@ def test_a_warmup_comes_first_and_is_resumed_like_the_rest():
     return dict(source='shapes', split='train', image_size=32, prompts=prompts)
 
   config = _config(spec(list=1.0)) | {
-      'num_tokens': 48,
+      'num_tokens': 64,
       'num_phrases': 20,
       'num_boxes': 8,
-      'warmup': spec(relation=1.0) | {'num_records': 5},
+      'warmup': {
+          'a': spec(caption=1.0) | {'until': 8},
+          'b': spec(relation=1.0) | {'until': 5},
+      },
   }
   iterator = _train(config, batch_size=1)
   phrases = [_num_phrases(batch) for batch in _take(iterator, 3)]
@@ -181,7 +184,8 @@ def test_a_warmup_comes_first_and_is_resumed_like_the_rest():
   rest = _take(iterator, 20)
   phrases += [_num_phrases(batch) for batch in rest]
   assert phrases[:5] == [2] * 5
-  assert max(phrases[5:]) > 2
+  assert 2 < max(phrases[5:8]) <= 8
+  assert max(phrases[8:]) == 20
   again = _train(config, batch_size=1)
   again.set_state(state)
   _check_equal(_take(again, 20), rest)
@@ -193,7 +197,7 @@ def _num_phrases(batch):
 
 def test_a_warmup_of_nothing_is_refused(world):
   config = _config(_spec(world)) | {'warmup': _spec(world)}
-  with pytest.raises(UserError, match='warmup.num_records=0 must be 1 or more'):
+  with pytest.raises(UserError, match='warmup: until=0 must be over 0'):
     _train(config)
 
 
