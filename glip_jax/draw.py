@@ -204,7 +204,9 @@ def _truth(
       _phrase(batch.prompt, row, phrase, tokenizer) + ' (crowd)' * crowd
       for phrase, crowd in zip(phrases, crowds, strict=True)
   ]
-  return np.asarray(batch.targets.boxes[row])[valid], labels
+  boxes = np.array(batch.targets.boxes[row])[valid]
+  boxes[:, 2:] += np.asarray(batch.scale[row])[::-1]  # to the edge
+  return boxes, labels
 
 
 def _input_picture(
@@ -252,9 +254,10 @@ def _to_pil(image: Picture) -> Image.Image:
 def _enlarge(picture: Image.Image, min_side: int) -> tuple[Image.Image, float]:
   """The picture with its shorter side at least `min_side`, and the factor.
 
-  Tiny pictures keep their pixels visible as squares.
+  Tiny pictures keep their pixels visible as squares. A long narrow one is left
+  smaller: its longer side ends at eight times `min_side`.
   """
-  factor = min_side / min(picture.size)
+  factor = min(min_side / min(picture.size), 8 * min_side / max(picture.size))
   if factor <= 1:
     return picture, 1.0
   resample = Image.Resampling.LANCZOS

@@ -7,7 +7,7 @@ import threading
 
 import grain
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from glip_jax import types
 from glip_jax.data.records import Record
@@ -29,7 +29,8 @@ class ToElement(grain.transforms.Map):
       send to workers.
     num_tokens: t, length of the prompt.
     num_phrases: c, number of phrases of the prompt.
-    num_boxes: m; of a picture with more boxes, the largest are kept.
+    num_boxes: m; of a picture with more boxes the largest are kept, and
+      crowds only where there is room left.
     canvas: (h, w) that pictures are padded to, at the bottom and right.
   """
 
@@ -72,30 +73,34 @@ class ToElement(grain.transforms.Map):
     image[: size[0], : size[1]] = record.image
     multiple = -(-size // _EXTENT_MULTIPLE) * _EXTENT_MULTIPLE
     prompt = self.encode(record.text)
+    scale = np.array(getattr(record, 'scale', (1.0, 1.0)), np.float32)
     return types.Batch(
         image=image,
         size=size,
         extent=np.minimum(multiple, canvas).astype(np.int32),
-        scale=np.array(getattr(record, 'scale', (1.0, 1.0)), np.float32),
+        scale=scale,
         id=np.array(record.index, np.int32),
         prompt=prompt,
-        targets=self._targets(record, prompt),
+        targets=self._targets(record, prompt, scale),
     )
 
-  def _targets(self, record: Record, prompt: types.Prompt) -> types.Targets:
-    rows = _largest(record.boxes, self.num_boxes)
+  def _targets(
+      self,
+      record: Record,
+      prompt: types.Prompt,
+      scale: Float[np.ndarray, 2],
+  ) -> types.Targets:
+    rows = _most_useful(record.boxes, record.crowd, self.num_boxes)
     count = len(rows)
     boxes = np.zeros((self.num_boxes, 4), np.float32)
-    boxes[:count] = record.boxes[rows]
+    boxes[:count] = inclusive(record.boxes[rows], scale)
     phrase = np.zeros(self.num_boxes, np.int32)
     phrase[:count] = record.phrase[rows]
     crowd = np.zeros(self.num_boxes, bool)
     crowd[:count] = record.crowd[rows]
     tokens = np.zeros((self.num_boxes, self.num_tokens), bool)
     for place, row in enumerate(rows):
-      also = list(record.also[row]) if record.also else []
-      named = [int(record.phrase[row]), *also]
-      tokens[place] = prompt.spans[named].any(axis=0)
+      tokens[place] = prompt.spans[record.phrase[row]]
     return types.Targets(
         boxes=boxes,
         phrase=phrase,
@@ -105,9 +110,25 @@ class ToElement(grain.transforms.Map):
     )
 
 
-def _largest(boxes: Float[np.ndarray, 'm 4'], count: int) -> Int[np.ndarray, n]:
-  """Rows of the largest boxes, in their order."""
-  if len(boxes) <= count:
-    return np.arange(len(boxes))
+def inclusive(
+    boxes: Float[np.ndarray, 'm 4'], scale: Float[np.ndarray, 2]
+) -> Float[np.ndarray, 'm 4']:
+  """From boxes that end at an edge to boxes that end at the last pixel.
+
+  The models' convention: an original pixel less at the right and bottom.
+  `unpack` undoes it.
+
+  Args:
+    boxes: xyxy, in input pixels.
+    scale: (y, x) from original to input pixels.
+  """
+  first, last = boxes[:, :2], boxes[:, 2:] - scale[::-1]
+  return np.concatenate([first, np.maximum(first, last)], axis=1)
+
+
+def _most_useful(
+    boxes: Float[np.ndarray, 'm 4'], crowd: Bool[np.ndarray, m], count: int
+) -> Int[np.ndarray, n]:
+  """Rows of the largest boxes, in their order; crowds give way to others."""
   area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-  return np.sort(np.argsort(-area, kind='stable')[:count])
+  return np.sort(np.lexsort((-area, crowd))[:count])

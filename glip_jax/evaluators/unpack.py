@@ -16,7 +16,8 @@ class ImageDetections(NamedTuple):
 
   Attributes:
     index: the record in its source.
-    boxes: float64[k 4] xyxy, pixels of the original picture.
+    boxes: float64[k 4] xyxy, pixels of the original picture, up to its edge:
+      width is x2 - x1.
     scores: float32[k].
     labels: int[k] 0-based phrase index.
   """
@@ -30,7 +31,7 @@ class ImageDetections(NamedTuple):
 def unpack(
     batch: types.Batch, detections: types.Detections
 ) -> Iterator[ImageDetections]:
-  """Undoes batching, padding and resizing.
+  """Undoes batching, padding, resizing and the counting of inclusive pixels.
 
   Rows of batch padding are left out. So are detections that are not finite,
   with a warning: they come from a model that has diverged.
@@ -47,6 +48,7 @@ def unpack(
   labels = np.asarray(detections.labels)
   valid = np.asarray(detections.valid)
   boxes = boxes / np.asarray(batch.scale, np.float64)[:, None, [1, 0, 1, 0]]
+  boxes[..., 2:] += 1
   finite = np.isfinite(boxes).all(-1) & np.isfinite(scores)
   keep = valid & finite
   for row, index in enumerate(np.asarray(batch.id).tolist()):

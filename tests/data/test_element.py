@@ -54,11 +54,11 @@ def test_the_extent_ends_at_the_canvas():
 
 
 def test_targets_point_at_the_tokens_that_name_them():
-  record = _record(phrase=np.array([2, 0], np.int32), also=((), (1,)))
+  record = _record(phrase=np.array([2, 0], np.int32))
   made = _element().map(record)
   targets, spans = made.targets, made.prompt.spans
   np.testing.assert_array_equal(targets.tokens[0], spans[2])
-  np.testing.assert_array_equal(targets.tokens[1], spans[0] | spans[1])
+  np.testing.assert_array_equal(targets.tokens[1], spans[0])
   assert targets.phrase.tolist() == [2, 0, 0, 0]
   assert targets.valid.tolist() == [True, True, False, False]
   assert not targets.tokens[2:].any() and not targets.boxes[2:].any()
@@ -67,7 +67,21 @@ def test_targets_point_at_the_tokens_that_name_them():
 def test_of_too_many_boxes_the_largest_are_kept_in_order():
   boxes = [[0, 0, side, side] for side in (3, 30, 2, 20, 10)]
   made = _element(num_boxes=3).map(_record(boxes=boxes))
-  assert made.targets.boxes[:, 2].tolist() == [30, 20, 10]
+  # Their last pixels.
+  assert made.targets.boxes[:, 2].tolist() == [29, 19, 9]
+
+
+def test_crowds_give_way_to_boxes():
+  boxes = [[0, 0, side, side] for side in (30, 3, 2)]
+  crowd = np.array([True, False, False])
+  made = _element(num_boxes=2).map(_record(boxes=boxes, crowd=crowd))
+  assert made.targets.boxes[:, 2].tolist() == [2, 1]
+  assert not made.targets.crowd.any()
+
+
+def test_boxes_of_less_than_a_pixel_do_not_turn_around():
+  made = _element().map(_record(boxes=[[4, 4, 4.2, 4.2]]))
+  assert made.targets.boxes[0].tolist() == [4, 4, 4, 4]
 
 
 def test_a_record_without_boxes_is_an_element():
