@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from glip_jax import errors
@@ -190,12 +189,25 @@ def put_batch(batch: Any, mesh: Mesh) -> Any:
   return jax.tree.map(put, batch)
 
 
-def local_rows(arrays: Any, mesh: Mesh) -> Any:
+def local_rows(arrays: Any) -> Any:
   """The rows of this process of arrays that are sharded as `batch_sharding`."""
-  if jax.process_count() == 1:
-    return arrays
-  spec = PartitionSpec(AXES)
-  return multihost_utils.global_array_to_host_local_array(arrays, mesh, spec)
+  return jax.tree.map(_join_local, arrays)
+
+
+def _join_local(array: jax.Array) -> jax.Array:
+  """This process's shards as one array, in the order `put_batch` took them.
+
+  Nothing is waited for. The devices of a process may lie anywhere in the mesh.
+  """
+  if array.is_fully_addressable:
+    return array
+  shards = sorted(array.addressable_shards, key=lambda s: s.index[0].start or 0)
+  mesh = Mesh(np.array([shard.device for shard in shards]), ('rows',))
+  return jax.make_array_from_single_device_arrays(
+      (sum(len(shard.data) for shard in shards), *array.shape[1:]),
+      NamedSharding(mesh, PartitionSpec('rows')),
+      [shard.data for shard in shards],
+  )
 
 
 _DEFAULT = object()

@@ -40,7 +40,8 @@ def make_train_step(
   Returns:
     The step. Its metrics are float32 scalars: `loss`, the recipe's parts of
     it, `grad_norm` (of the trained parameters, before clipping), `param_norm`
-    and `lr`, the base learning rate of this step.
+    and `lr`, the base learning rate of this step (of an earlier one where
+    `skip_nonfinite` left steps out, for the optimizer does not count those).
   """
 
   def step(state, batch):
@@ -123,7 +124,7 @@ def make_host_predict(
 
   def predict(params, batch):
     batch = sharding.put_batch(batch.replace(targets=None), mesh)
-    return sharding.local_rows(predict_step(params, batch), mesh)
+    return sharding.local_rows(predict_step(params, batch))
 
   return predict
 
