@@ -7,7 +7,10 @@ B 44.9, C 46.7, T 46.6, L 51.4 (official README). Not measured here: the
 pre-training data is not public. The data of this config is a COCO folder:
 
   python train.py --config=configs/glip.py:T --workdir=runs/glip_t \
-      --config.data.train.annotations=train.json --config.data.train.images=dir
+      --config.data.train.annotations=train.json \
+      --config.data.train.images=train \
+      --config.evals.val.data.annotations=val.json \
+      --config.evals.val.data.images=val
 
 Hardware and time: not measured.
 """
@@ -48,23 +51,7 @@ def get_config(variant: str = 'T') -> ml_collections.ConfigDict:
   )
   config.batch_size = 64
   config.steps = 1_000_000 if large else 300_000
-  config.optimizer = dict(
-      lr=1e-4,
-      weight_decay=0.01 if large else 1e-4,
-      clip_norm=1.0,
-      ema_decay=0.0 if large else 0.999,
-      schedule=dict(
-          name='steps',
-          warmup_steps=2000,
-          warmup_factor=0.001,
-          boundaries=(0.67, 0.89),
-          decay=0.1,
-      ),
-      lr_scales=_LR_SCALES,
-      decay_scales=_DECAY_SCALES,
-      # The official L keeps its default of freezing the first stage.
-      frozen=('^backbone/(patch_embed|stage0)',) if large else (),
-  )
+  config.optimizer = _optimizer(large=large)
   config.mesh = dict(data=-1, fsdp=1)
   config.sharding = ()
   config.log_every = 20
@@ -79,3 +66,26 @@ def get_config(variant: str = 'T') -> ml_collections.ConfigDict:
       )
   )
   return config
+
+
+def _optimizer(*, large: bool) -> dict[str, object]:
+  return dict(
+      lr=1e-4,
+      weight_decay=0.01 if large else 1e-4,
+      clip_norm=1.0,
+      ema_decay=0.0 if large else 0.999,
+      schedule=dict(
+          name='steps',
+          warmup_steps=2000,
+          warmup_factor=0.001,
+          boundaries=(0.67, 0.89),
+          decay=0.1,
+      ),
+      lr_scales=_LR_SCALES,
+      decay_scales=_DECAY_SCALES,
+      # The official L keeps its default: the first stage, with the merging
+      # of patches that follows it, is frozen.
+      frozen=('^backbone/(patch_embed|stage0|merge1)',) if large else (),
+      # The official L has its weight decay fall too, before the rate does.
+      decay_boundaries=(0.67 * 0.667, 0.89 * 0.667) if large else (),
+  )

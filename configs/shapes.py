@@ -62,18 +62,7 @@ def get_config(options: str = '') -> ml_collections.ConfigDict:
     config.data.train.prompts = RELATIONS
   config.batch_size = 16
   config.steps = STEPS[length]
-  config.optimizer = dict(
-      lr=1.5e-3,
-      betas=(0.9, 0.98),
-      weight_decay=0.01,
-      clip_norm=1.0,
-      ema_decay=0.99,
-      schedule=SCHEDULES[length],
-      lr_scales=(),
-      decay_scales=(('bias|scale', 0.0),),
-      frozen=(),
-      skip_nonfinite=0,
-  )
+  config.optimizer = _optimizer(length)
   config.mesh = dict(data=-1, fsdp=1)
   config.sharding = ()
   config.distributed = ml_collections.config_dict.placeholder(bool)
@@ -104,6 +93,21 @@ def _data() -> dict[str, object]:
           image_size=SIZE,
           prompts=NAMES,
       ),
+  )
+
+
+def _optimizer(length: str) -> dict[str, object]:
+  return dict(
+      lr=1.5e-3,
+      betas=(0.9, 0.98),
+      weight_decay=0.01,
+      clip_norm=1.0,
+      ema_decay=0.99,
+      schedule=SCHEDULES[length],
+      lr_scales=(),
+      decay_scales=(('bias|(^|[/_])scales?$', 0.0),),
+      frozen=(),
+      skip_nonfinite=0,
   )
 
 

@@ -1,12 +1,16 @@
 """Every config builds, and its model, data and optimizer fit together."""
 
+import json
+import re
+
 import jax
 import pytest
 
 from configs import finetune, glip, shapes
 from glip_jax import errors
 from glip_jax.models import build
-from glip_jax.training import optimizer, sharding, state
+from glip_jax.training import optimizer, sharding, state, tables
+from glip_jax.weights import glip as glip_names
 
 CONFIGS = {
     'shapes': shapes.get_config,
@@ -45,3 +49,42 @@ def test_an_unknown_option_is_named():
     shapes.get_config('longer')
   with pytest.raises(errors.UserError, match="'T2'.*nanoA"):
     glip.get_config('T2')
+
+
+def _own_name(official, rules):
+  """Path of the parameter that an official one becomes, None if none does."""
+  rule = next(r for r in rules if re.fullmatch(r.pattern, official))
+  if rule.target is None:
+    return None
+  target = re.fullmatch(rule.pattern, official).expand(rule.target)
+  return re.sub(r'\[\d+\]$', '', target)
+
+
+@pytest.mark.parametrize(
+    'solver, variant', [('A', 'nanoA'), ('C', 'nanoB'), ('L', 'nanoL')]
+)
+def test_rates_decays_and_frozen_parameters_are_the_official_ones(
+    golden, solver, variant
+):
+  official = json.loads((golden / 'parts' / 'solver.json').read_text())[solver]
+  config = glip.get_config(variant)
+  head, settings = config.model.head, config.optimizer
+  rules = glip_names.glip_rules(
+      blocks=head.depth,
+      text_layers=config.model.language.depth,
+      fused=bool(head.fusion),
+  )
+  for name, lr, decay in official['groups_name_lr_wd']:
+    own = _own_name(name, rules)
+    if own is not None:
+      scale = tables.lookup(settings.lr_scales, own, 1.0)
+      assert settings.lr * scale == pytest.approx(lr), name
+      scale = tables.lookup(settings.decay_scales, own, 1.0)
+      assert settings.weight_decay * scale == pytest.approx(decay), name
+      assert not any(re.search(regex, own) for regex in settings.frozen), name
+  frozen = filter(None, (_own_name(n, rules) for n in official['not_trained']))
+  for own in frozen:
+    assert any(re.search(regex, own) for regex in settings.frozen), own
+  drops = [share * official['wds_ratio'] for share in official['steps']]
+  expected = drops if official['weight_decay_schedule'] else []
+  assert list(settings.decay_boundaries) == pytest.approx(expected)
