@@ -5,12 +5,12 @@
   python eval.py --config=configs/shapes.py --workdir=runs/shapes \
       --config.evals.val.batch_size=8
 
-Any number of devices will do, whatever the checkpoint was written on. Writes
+Any number of devices will do, whatever the checkpoint was written on; several
+processes need a --config with `distributed=True`. Writes
 `metrics.json` and, for each evaluation, `<name>/predictions.json` (COCO's
 result format) and `<name>/pictures.png` (truth beside predictions).
 """
 
-import functools
 import math
 from collections.abc import Sequence
 
@@ -23,22 +23,13 @@ from ml_collections import config_flags
 from glip_jax import configuring, errors
 from glip_jax.evaluators import evaluation
 from glip_jax.models import build
-from glip_jax.training import (
-    checkpoint,
-    processes,
-    runtime,
-    sharding,
-    state,
-    step,
-    stored,
-)
+from glip_jax.text import tokenizer
+from glip_jax.training import processes, runtime, serving, sharding, stored
 
 CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'Config file; by default what the workdir was trained with.'
 )
-WORKDIR = flags.DEFINE_string(
-    'workdir', None, 'Folder of a training run, or of one checkpoint.'
-)
+WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a training run.')
 STEP = flags.DEFINE_string('step', 'latest', 'latest, best, or a number.')
 OUT = flags.DEFINE_string('out', '', 'Where to write; <workdir>/eval if empty.')
 PER_CLASS = flags.DEFINE_bool('per_class', False, 'Print a line per class.')
@@ -58,25 +49,31 @@ def _mesh(config: ml_collections.ConfigDict) -> jax.sharding.Mesh:
 def main(_: Sequence[str]):
   if not WORKDIR.value:
     raise errors.UserError('--workdir is missing: give that of a training run')
-  folder = stored.find(WORKDIR.value, STEP.value)
-  config = CONFIG.value or configuring.load(WORKDIR.value)
+  workdir = epath.Path(WORKDIR.value).expanduser()
+  folder = stored.find(workdir, STEP.value)
+  config = CONFIG.value
+  if config is None:
+    config = configuring.load(workdir)
+    # Where a run was trained says nothing of where it is evaluated.
+    config.distributed = None
   runtime.start(config)
   recipe = build.build(config.model)
   mesh = _mesh(config)
   sharding.check_eval_batches(config.evals, mesh)
-  evaluation.check(config)
-  params = state.abstract_params(
-      state.make_init_params(recipe, state.blank_batch(config.data), seed=0)
+  build.check_prompts(
+      config.model,
+      num_tokens=config.data.num_tokens,
+      vocab_size=len(tokenizer.load_tokenizer(config.data.tokenizer)),
   )
-  shardings = sharding.param_shardings(params, mesh, config.sharding)
-  params = checkpoint.restore_params(
-      folder, state.with_shardings(params, shardings)
+  sources = evaluation.open_sources(config)
+  predict = serving.restore_predict(
+      recipe, folder, mesh, data=config.data, table=config.sharding
   )
-  predict = step.make_host_predict(recipe, mesh, shardings)
-  out = epath.Path(OUT.value or epath.Path(WORKDIR.value) / 'eval')
+  out = epath.Path(OUT.value or workdir / 'eval').expanduser()
   results = evaluation.evaluate(
       config,
-      functools.partial(predict, params),
+      predict,
+      sources=sources,
       out=out,
       gather=processes.gather,
       **runtime.share(),

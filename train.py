@@ -11,6 +11,7 @@ model saw (`inputs.png`) and is made of (`parameters.txt`), and `eval/`.
 """
 
 import functools
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +36,7 @@ from glip_jax.training import (
     sharding,
     state,
     step,
+    stored,
 )
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'Config file.')
@@ -49,16 +51,20 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> None:
   """
   # Config: refuse what cannot work; a finished run has nothing to do.
   runtime.start(config)
+  metrics.check_workdir(workdir)
   recipe = build.build(config.model)
   mesh = sharding.make_mesh(config.mesh)
   sharding.check_batch_size(config.batch_size, mesh)
   sharding.check_eval_batches(config.evals, mesh)
-  checkpointer = checkpoint.Checkpointer(workdir, keep=config.keep_checkpoints)
-  start = checkpointer.latest_step or 0
+  start = stored.latest_step(workdir) or 0
   if start >= config.steps:
-    _say(_finished(workdir, checkpointer))
-    return checkpointer.close()
-  evaluation.check(config)
+    return _say(_finished(workdir, start))
+  build.check_prompts(
+      config.model,
+      num_tokens=config.data.num_tokens,
+      vocab_size=len(tokenizer.load_tokenizer(config.data.tokenizer)),
+  )
+  sources = evaluation.open_sources(config)
 
   # Data: an endless stream of batches whose position can be saved.
   make_data = functools.partial(
@@ -85,6 +91,7 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> None:
   abstract = state.with_shardings(abstract, shardings)
 
   # Restore the run, or initialise it.
+  checkpointer = checkpoint.Checkpointer(workdir, keep=config.keep_checkpoints)
   if start:
     now = checkpointer.restore_latest(abstract, iterator)
     _say(f'continuing {workdir} at step {start} of {config.steps}')
@@ -94,13 +101,14 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> None:
       params, loaded = checkpoint.load_for_init(config.init, params)
       _say(str(loaded))
     now = state.materialise(
-        lambda p: state.make_state(p, tx, ema=bool(ema_decay)),
+        lambda p: state.make_state(p, tx, ema=has_ema),
         shardings,
         params,
     )
     _write_first_look(workdir, config.data.tokenizer, example, params)
   del params
-  configuring.save(config, workdir)
+  if jax.process_index() == 0:
+    configuring.save(config, workdir)
 
   # Compile: the step and, when first used, the prediction.
   train_step = step.compile_step(
@@ -129,6 +137,7 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> None:
         results = evaluation.evaluate(
             config,
             functools.partial(predict, now.best_params),
+            sources=sources,
             out=epath.Path(workdir) / 'eval' if done == config.steps else None,
             gather=processes.gather,
             **runtime.share(),
@@ -136,7 +145,8 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> None:
       measured = evaluation.headline(results)
       writer.write(done, evaluation.scalars(results))
       progress.update(done, ap=measured.get('AP'))
-    if measured or _is_due(done, config.checkpoint_every, config.steps):
+    is_saved = _is_due(done, config.checkpoint_every, config.steps)
+    if is_saved or measured is not None:
       unread = _read(unread, writer, progress)
       with progress.pause():
         meta = {'config': config.to_dict()}
@@ -200,11 +210,11 @@ def _write_first_look(
     _say(f'inputs.png and parameters.txt are in {workdir}')
 
 
-def _finished(workdir: str, checkpointer: checkpoint.Checkpointer) -> str:
-  text = f'{workdir} is finished at step {checkpointer.latest_step}'
-  best = checkpointer.best_step
-  if best is not None:
-    text += f', best AP {100 * checkpointer.metrics(best)["AP"]:.1f} at {best}'
+def _finished(workdir: str, step: int) -> str:
+  text = f'{workdir} is finished at step {step}'
+  best, ap = stored.best(workdir)
+  if ap is not None:
+    text += f', best AP {100 * ap:.1f} at {best}'
   return text + '; raise --config.steps to go on, or take another --workdir'
 
 
@@ -214,7 +224,7 @@ def main(_: Sequence[str]):
         '--config and --workdir are needed, for example'
         ' --config=configs/shapes.py --workdir=runs/shapes'
     )
-  train(CONFIG.value, WORKDIR.value)
+  train(CONFIG.value, os.path.expanduser(WORKDIR.value))
 
 
 if __name__ == '__main__':

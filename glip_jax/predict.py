@@ -22,18 +22,11 @@ from etils import epath
 from jaxtyping import Float, UInt8
 
 from glip_jax import configuring, draw, errors, types
-from glip_jax.data import element, images, pipeline, records
+from glip_jax.data import element, images, records, settings
 from glip_jax.evaluators import unpack
 from glip_jax.models import build
 from glip_jax.text import prompts
-from glip_jax.training import (
-    checkpoint,
-    runtime,
-    sharding,
-    state,
-    stored,
-)
-from glip_jax.training import step as step_lib
+from glip_jax.training import runtime, serving, sharding, stored
 
 THRESHOLD = 0.3
 _FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.webp': 'WEBP'}
@@ -118,7 +111,7 @@ class Predictor:
         index=0,
     )
     one = _element(self.data, len(text.phrases)).map(
-        pipeline.resizing(self.data).map(record)
+        settings.resizing(self.data).map(record)
     )
     return jax.tree.map(lambda x: np.asarray(x)[None], one)
 
@@ -145,24 +138,20 @@ def load(
         f'threshold={threshold} is not in [0, 1], where scores are: try'
         f' {THRESHOLD}'
     )
+  workdir = epath.Path(workdir).expanduser()
   folder = stored.find(workdir, step)
   config = configuring.load(workdir)
   # A score is the root of phrase score times centerness, so a phrase score
   # below the square cannot reach the threshold.
   decode = config.model.decode
   decode.score_threshold = min(decode.score_threshold, threshold**2)
+  # Where a run was trained says nothing of where it is used.
+  config.distributed = False
   runtime.start(config)
   recipe = build.build(config.model)
   mesh = sharding.make_mesh({'data': 1}, jax.devices()[:1])
-  params = state.abstract_params(
-      state.make_init_params(recipe, state.blank_batch(config.data), seed=0)
-  )
-  shardings = sharding.param_shardings(params, mesh)
-  params = checkpoint.restore_params(
-      folder, state.with_shardings(params, shardings)
-  )
-  predict = step_lib.make_host_predict(recipe, mesh, shardings)
-  return Predictor(config.data, functools.partial(predict, params), threshold)
+  predict = serving.restore_predict(recipe, folder, mesh, data=config.data)
+  return Predictor(config.data, predict, threshold)
 
 
 def write_picture(
@@ -187,12 +176,7 @@ def write_picture(
       many, or `out` ends in no format of pictures.
   """
   path = epath.Path(out)
-  file_format = _FORMATS.get(path.suffix.lower())
-  if file_format is None:
-    raise errors.UserError(
-        f'out={os.fspath(out)!r} is no picture: let it end in one of'
-        f' {", ".join(_FORMATS)}'
-    )
+  file_format = _file_format(path)
   text = prompts.from_caption(prompt)
   picture = images.read_image(image)
   found = predictor(picture, text)
@@ -204,11 +188,22 @@ def write_picture(
   return found
 
 
+def _file_format(path: epath.Path) -> str:
+  """What to write a picture as; a UserError where the ending says nothing."""
+  file_format = _FORMATS.get(path.suffix.lower())
+  if file_format is None:
+    raise errors.UserError(
+        f'out={os.fspath(path)!r} is no picture: let it end in one of'
+        f' {", ".join(_FORMATS)}'
+    )
+  return file_format
+
+
 def _element(
     data: ml_collections.ConfigDict, num_phrases: int
 ) -> element.ToElement:
   """The evaluation's transform, with room for all phrases of a prompt."""
-  own = pipeline.to_element(data)
+  own = settings.to_element(data)
   return dataclasses.replace(own, num_phrases=max(own.num_phrases, num_phrases))
 
 
@@ -244,16 +239,19 @@ def main(_: Sequence[str]):
   for name in ('workdir', 'image', 'prompt'):
     if not options[name].value:
       raise errors.UserError(f'--{name} is missing; for example {_EXAMPLE}')
-  out = options.out or (
-      epath.Path(options.workdir)
-      / 'predictions'
-      / f'{epath.Path(options.image).stem}.png'
+  workdir, image, out = (
+      epath.Path(path).expanduser()
+      for path in (options.workdir, options.image, options.out)
   )
-  predictor = load(
-      options.workdir, step=options.step, threshold=options.threshold
-  )
+  if not options.out:
+    out = workdir / 'predictions' / f'{image.stem}.png'
   prompt = '. '.join(options.prompt)
-  print(write_picture(predictor, options.image, prompt, out).table())
+  # What can be wrong is looked at before the model is loaded.
+  _file_format(out)
+  prompts.from_caption(prompt)
+  images.image_size(image)
+  predictor = load(workdir, step=options.step, threshold=options.threshold)
+  print(write_picture(predictor, image, prompt, out).table())
   print(f'\n{out}')
 
 

@@ -34,8 +34,9 @@ class Targets:
   """Ground truth, padded to a fixed number of boxes.
 
   Attributes:
-    boxes: float32[b m 4] xyxy, pixels of the input image.
-    phrase: int[b m] index of the (first) phrase that names the box.
+    boxes: float32[b m 4] xyxy, pixels of the input image; x2 and y2 are those
+      of the last pixel, an original pixel less than the edge.
+    phrase: int[b m] index of the phrase that names the box.
     tokens: bool[b m t] every token that names the box.
     valid: bool[b m] False at padding rows.
     crowd: bool[b m] True at crowd regions, which never are positives.
@@ -96,7 +97,6 @@ class Outputs:
     quality: float32[b r] logits of localisation quality (centerness), or None.
     anchors: float32[b r 4] the anchors that boxes are relative to, or None.
     valid: bool[b r] False at regions outside an image's extent.
-    aux: outputs of intermediate decoder layers, first to last.
     level_sizes: (h, w) of each pyramid level, static; regions are the levels
       one after the other, rows first.
   """
@@ -106,7 +106,6 @@ class Outputs:
   quality: Array | None
   anchors: Array | None
   valid: Array
-  aux: tuple['Outputs', ...] = ()
   level_sizes: tuple[tuple[int, int], ...] = struct.field(
       pytree_node=False, default=()
   )
@@ -117,7 +116,8 @@ class Detections:
   """A fixed number of detections for each image, best first.
 
   Attributes:
-    boxes: float32[b k 4] xyxy, input pixels, clipped to the picture.
+    boxes: float32[b k 4] xyxy, input pixels, clipped to the picture; x2 and y2
+      are those of the last pixel.
     scores: float32[b k] in [0, 1]; 0 where not valid.
     labels: int[b k] 0-based phrase index.
     valid: bool[b k] False at padding.

@@ -79,6 +79,42 @@ MISTAKES = {
         'the prompt of all 20 classes cannot be used',
         'num_tokens=8.* keep fewer by names= or exclude=',
     ),
+    'a tokenizer of more words than the model has': (
+        'train.py',
+        [TINY, '--workdir=@/w', '--config.model.language.vocab_size=99'],
+        'more than model.language.vocab_size=99',
+        'or raise vocab_size',
+    ),
+    'a prompt that is longer than the model reads': (
+        'train.py',
+        [TINY, '--workdir=@/w', '--config.data.num_tokens=4096'],
+        'data.num_tokens=4096 is over model.language.max_positions=',
+        'lower the one or raise the other',
+    ),
+    'an unknown way to score phrases': (
+        'train.py',
+        [TINY, '--workdir=@/w', '--config.model.decode.aggregate=median'],
+        "model.decode.aggregate='median' is unknown",
+        'use one of',
+    ),
+    'an evaluation of classes on captions': (
+        'train.py',
+        [TINY, '--workdir=@/w', '--config.evals.val.data.split=train'],
+        "evals.val: split 'train' has prompts that differ by picture",
+        "open it with prompts={'all': 1}",
+    ),
+    'a workdir that is an address': (
+        'train.py',
+        [TINY, '--workdir=gs://bucket/run'],
+        "workdir='gs://bucket/run' cannot be appended to",
+        'give a local folder or mount the bucket',
+    ),
+    'no annotations at all': (
+        'train.py',
+        [TINY, '--workdir=@/w', '--config.evals.val.data.source=coco'],
+        "evals.val: source='coco' needs 'annotations'",
+        'give annotations=...',
+    ),
     'no annotations file': (
         'train.py',
         [COCO, '--workdir=@/w', '@/nowhere.json', '@/images'],
@@ -186,4 +222,4 @@ def test_a_mistake_is_one_line_and_a_status(mistake, outcomes, folder):
 
 def test_a_mistake_leaves_no_workdir(outcomes, folder):
   assert outcomes
-  assert not (folder / 'w' / 'config.json').exists()
+  assert not (folder / 'w').exists()

@@ -27,6 +27,7 @@ ALLOWED = {
     'models.build': ('types', 'ops', 'models', 'objectives'),
     'text': ('types',),
     'data': ('types', 'text'),
+    'data.settings': ('types', 'text', 'data', 'configuring'),
     'evaluators': ('types', 'text', 'data'),
     'evaluators.pictures': ('types', 'data', 'draw', 'evaluators'),
     'training': ('types',),
@@ -61,6 +62,7 @@ FORBIDDEN = {
 CONFIG_READERS = (
     'configuring',
     'data.pipeline',
+    'data.settings',
     'data.sources',
     'evaluators.evaluation',
     'models.build',

@@ -47,7 +47,8 @@ def read_image(
     file: path, or the bytes of the file.
     annotated_size: (h, w) that an annotation file states. Where it is the
       stored size of a picture that EXIF would turn by 90 degrees, the boxes
-      were drawn on the stored pixels, so these are returned unturned.
+      were drawn on the stored pixels, so these are returned unturned (but for
+      TIFF, which Pillow always turns).
 
   Returns:
     The picture.
@@ -72,7 +73,9 @@ def image_size(
     *,
     annotated_size: tuple[int, int] | None = None,
 ) -> tuple[int, int]:
-  """Returns the (h, w) that `read_image` gives, from the file's header alone.
+  """Returns the (h, w) that `read_image` gives, from the file's header.
+
+  TIFF files are decoded.
 
   Args:
     file: as in `read_image`.
@@ -83,6 +86,8 @@ def image_size(
   """
   with _open(file) as image:
     try:
+      if image.format == 'TIFF':
+        image.load()  # Pillow turns these as it loads them.
       width, height = image.size
       turned = _orientation(image) in _TRANSPOSED
       if turned and _is_upright(image, annotated_size):

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import numpy as np
+
 from glip_jax.data import annotation_files, box_table, picture_table
 from glip_jax.data.faults import Report
 from glip_jax.data.opened_pictures import OpenedPictures
@@ -70,6 +72,7 @@ class GroundingSource:
         self.report,
         self._label,
     )
+    self._order_phrases()
     self._opened = OpenedPictures(self._pictures, bad_records=bad_records)
     self.report.log()
 
@@ -159,6 +162,15 @@ class GroundingSource:
       return None
     phrases = self._phrases[index]
     return phrases.setdefault(tuple(sorted(set(spans))), len(phrases))
+
+  def _order_phrases(self) -> None:
+    """Numbers phrases as the caption has them, not as the file has boxes."""
+    for index, phrases in enumerate(self._phrases):
+      ordered = sorted(phrases)
+      place = np.argsort([phrases[spans] for spans in ordered])
+      rows = self._boxes.rows(index)
+      self._boxes.label[rows] = place[self._boxes.label[rows]]
+      self._phrases[index] = {spans: i for i, spans in enumerate(ordered)}
 
 
 def read_span(value: Any, caption: str) -> tuple[int, int] | None:

@@ -17,8 +17,7 @@ import numpy as np
 from absl import flags
 
 from glip_jax import types
-from glip_jax.data import transforms, workers
-from glip_jax.data.element import ToElement
+from glip_jax.data import settings, workers
 from glip_jax.data.faults import check_bad_records
 from glip_jax.data.guard import Guard, GuardedElement
 from glip_jax.data.records import Record
@@ -65,6 +64,7 @@ def train_dataset(
   """
   if batch_size < 1:
     raise UserError(f'batch_size={batch_size} must be 1 or more')
+  settings.check_fields(data)
   stream = _mixed(data['train'], data, seed=seed)
   if warmup := data.get('warmup'):
     stream = _preceded(stream, warmup, data, seed=seed)
@@ -110,9 +110,9 @@ def eval_batches(
     UserError: if the prompt of the vocabulary does not fit, a record is bad and
       bad records are to be refused, or none is usable.
   """
-  element = to_element(data)
-  check_prompt(source, element)
-  resize = resizing(data)
+  element = settings.to_element(data)
+  settings.check_prompt(source, element)
+  resize = settings.resizing(data)
   guard = Guard(source, data.get('bad_records', 'skip'))
   reader = _EvalReader(
       guard=guard,
@@ -124,81 +124,6 @@ def eval_batches(
   )
   total = -(-len(source) // (process_count * batch_size)) * batch_size
   yield from _batched(grain.MapDataset.range(total).map(reader), batch_size)
-
-
-def resizing(data: Config) -> transforms.Resize | transforms.FitInside:
-  """The transform that brings pictures to the size of the canvas."""
-  canvas = _canvas(data)
-  if data.get('resize'):
-    short, long = data['resize']
-    return transforms.Resize(short, long, canvas)
-  return transforms.FitInside(canvas)
-
-
-def to_element(data: Config) -> ToElement:
-  """The transform that makes records elements of the shapes of a config."""
-  return ToElement(
-      tokenizer=data['tokenizer'],
-      num_tokens=data['num_tokens'],
-      num_phrases=data['num_phrases'],
-      num_boxes=data['num_boxes'],
-      canvas=_canvas(data),
-  )
-
-
-def check_prompt(source: Source, element: ToElement) -> None:
-  """Refuses a vocabulary whose prompt no record could be given.
-
-  Args:
-    source: any; one without a vocabulary passes.
-    element: from `to_element`.
-
-  Raises:
-    UserError: the prompt of all classes does not fit.
-  """
-  if not source.names:
-    return
-  try:
-    element.encode(prompts.from_names(source.names))
-  except UserError as error:
-    raise UserError(
-        f'the prompt of all {len(source.names)} classes cannot be used'
-        f' ({error}); keep fewer by names= or exclude='
-    ) from error
-
-
-def _canvas(data: Config) -> tuple[int, int]:
-  """`data.image_size`, refused where no model could take it."""
-  canvas = tuple(data['image_size'])
-  if len(canvas) != 2 or any(side < 32 or side % 32 for side in canvas):
-    raise UserError(
-        f'data.image_size={canvas} must be (height, width) in multiples of 32,'
-        ' for example (128, 128)'
-    )
-  return canvas
-
-
-def training_steps(
-    data: Config,
-) -> list[grain.transforms.Map | grain.transforms.RandomMap]:
-  """The transforms that a config asks for, from record to resized record."""
-  settings = data.get('augment') or {}
-  low, high = settings.get('scale', (1.0, 1.0))
-  colors = {
-      name: settings.get(name, 0.0)
-      for name in ('brightness', 'contrast', 'saturation')
-  }
-  steps = []
-  if data.get('shuffle_names'):
-    steps.append(transforms.ShuffleNames())
-  if (low, high) != (1.0, 1.0):
-    steps.append(transforms.RandomScaleCrop(low, high))
-  if settings.get('flip'):
-    steps.append(transforms.Flip(settings['flip']))
-  steps.append(resizing(data))
-  if any(colors.values()):
-    steps.append(transforms.ColorJitter(**colors))
-  return steps
 
 
 def _specs(spec: Config) -> list[dict[str, Any]]:
@@ -264,12 +189,15 @@ def _training_stream(
 ) -> grain.MapDataset[types.Batch]:
   """The endless stream of elements of one source."""
   bad_records = check_bad_records(data.get('bad_records', 'skip'))
-  source = build_source(spec, bad_records=bad_records)
-  element = to_element(data)
-  check_prompt(source, element)
+  try:
+    source = build_source(spec, bad_records=bad_records)
+  except UserError as error:
+    raise UserError(f'data.train: {error}') from error
+  element = settings.to_element(data)
+  settings.check_prompt(source, element)
   guard = Guard(source, bad_records)
   stream = grain.MapDataset.source(guard).seed(seed).shuffle().repeat()
-  for step in training_steps(data):
+  for step in settings.training_steps(data):
     is_random = isinstance(step, grain.transforms.RandomMap)
     stream = stream.random_map(step) if is_random else stream.map(step)
   return stream.map(GuardedElement(element, guard))

@@ -24,8 +24,6 @@ class Record:
     crowd: True where the box is a group of objects, to be ignored.
     text: caption with the character spans of its phrases.
     index: position of the record in its source.
-    also: further phrases of each box, one tuple a box; `()` when no box has
-      more than its one phrase.
   """
 
   image: UInt8[np.ndarray, 'h w 3']
@@ -34,4 +32,3 @@ class Record:
   crowd: Bool[np.ndarray, m]
   text: TextPrompt
   index: int
-  also: tuple[tuple[int, ...], ...] = ()

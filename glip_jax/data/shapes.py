@@ -143,7 +143,12 @@ class ShapesSource:
     return int(index) + 1
 
   def category_id(self, label: int) -> int:
-    """Id of `names[label]` in `ground_truth()` and in exported files."""
+    """Id of `names[label]` in `ground_truth()` and in exported files.
+
+    Raises:
+      UserError: not all prompts are 'all', so there is no one vocabulary.
+    """
+    self._check_categories()
     return label + 1
 
   def ground_truth(self) -> dict[str, list[dict[str, Any]]]:
@@ -152,11 +157,7 @@ class ShapesSource:
     Raises:
       UserError: not all prompts are 'all', so there is no one vocabulary.
     """
-    if not self.names:
-      raise errors.UserError(
-          f'split {self.split!r} has prompts that differ by picture, so no'
-          " categories: open it with prompts={'all': 1}, or use truth(index)"
-      )
+    self._check_categories()
     images, annotations = [], []
     for index in range(len(self)):
       images.append(self.image_entry(index))
@@ -182,6 +183,13 @@ class ShapesSource:
         'width': self.image_size,
         'height': self.image_size,
     }
+
+  def _check_categories(self) -> None:
+    if not self.names:
+      raise errors.UserError(
+          f'split {self.split!r} has prompts that differ by picture, so no'
+          " categories: open it with prompts={'all': 1}, or use truth(index)"
+      )
 
   def _truth(self, index: int, scene: Scene) -> Truth:
     """Draws the prompt of a record and looks up the boxes of its phrases."""

@@ -8,7 +8,7 @@ import colorsys
 import functools
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -18,6 +18,7 @@ from glip_jax.data import shapes_scenes as scenes
 from glip_jax.data import shapes_trio
 from glip_jax.data.shapes_layers import Layers
 from glip_jax.data.shapes_scenes import Description, Item, Kind, Relation, Scene
+from glip_jax.data.shapes_sentences import pick
 
 SPLITS = ('train', 'val', 'heldout')
 NUM_ITEMS = (3, 8)
@@ -74,10 +75,6 @@ def stream(
   return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
 
 
-def _choose(rng: np.random.Generator, options: Sequence[_T]) -> _T:
-  return options[int(rng.random() * len(options))]
-
-
 @functools.cache
 def _pool(split: str) -> tuple[Kind, ...]:
   """Kinds to draw from; held-out ones make up half where they are allowed."""
@@ -93,12 +90,12 @@ def _cast(
 ) -> tuple[list[Kind], Description, Description]:
   """Kinds of target, other, anchor and extras, and the two descriptions."""
   pool = _pool(split)
-  first = _choose(rng, pool)
-  target = _choose(rng, (_shape, _shape, _texture, _name))(first)
+  first = pick(rng, pool)
+  target = pick(rng, (_shape, _shape, _texture, _name))(first)
   other = _draw(rng, pool, target.fits)
   pair = [first, other] if rng.random() < 0.5 else [other, first]
 
-  describe = _choose(rng, (_shape, _name, _name))
+  describe = pick(rng, (_shape, _name, _name))
   needs_held_out = split == 'heldout' and not (first.held_out or other.held_out)
 
   def singled_out(kind: Kind) -> bool:
@@ -130,7 +127,7 @@ def _draw(
 ) -> Kind:
   """Draws kinds until one fits, which some kind of the pool has to."""
   while True:
-    kind = _choose(rng, pool)
+    kind = pick(rng, pool)
     if is_fit(kind):
       return kind
 

@@ -7,6 +7,7 @@ worker processes.
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -91,6 +92,9 @@ def build_source(
   parameters = inspect.signature(SOURCES[name]).parameters
   arguments = {key: fields[key] for key in parameters if key in fields}
   _check_fields(name, fields, parameters)
+  for key in _PLACES:
+    if isinstance(arguments.get(key), str):
+      arguments[key] = os.path.expanduser(arguments[key])
   if 'bad_records' in parameters:
     arguments.setdefault('bad_records', bad_records)
   return SOURCES[name](**arguments)

@@ -112,7 +112,7 @@ def resize(record: Record, size: tuple[int, int]) -> ResizedRecord:
 
 def is_category_list(text: prompts.TextPrompt) -> bool:
   """Whether a prompt is a mere list of names, not a sentence."""
-  return bool(text.phrases) and prompts.from_names(text.phrases) == text
+  return bool(text.phrases) and text.caption == '. '.join(text.phrases)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +133,6 @@ class ShuffleNames(grain.transforms.RandomMap):
         record,
         text=prompts.from_names(names),
         phrase=place[record.phrase],
-        also=tuple(tuple(int(place[c]) for c in more) for more in record.also),
     )
 
 
@@ -222,13 +221,11 @@ def select(
     boxes: Float[np.ndarray, 'm 4'],
 ) -> Record:
   """Returns a record with new boxes, of which only some are kept."""
-  also = record.also and tuple(record.also[row] for row in np.flatnonzero(kept))
   return dataclasses.replace(
       record,
       boxes=boxes[kept].astype(np.float32),
       phrase=record.phrase[kept],
       crowd=record.crowd[kept],
-      also=also,
   )
 
 

@@ -66,9 +66,9 @@ class CocoResult:
         'per_class': [dataclasses.asdict(c) for c in self.per_class],
     }
 
-  def table(self) -> str:
-    """Text for a terminal."""
-    return format_table(self, per_class=len(self.per_class) > 1)
+  def table(self, *, per_class: bool = False) -> str:
+    """Text for a terminal, of several classes with a line for each."""
+    return format_table(self, per_class=per_class)
 
 
 class DetectionEvaluator:
@@ -80,7 +80,11 @@ class DetectionEvaluator:
     Args:
       source: gives `ground_truth()`, `image_id(index)` and
         `category_id(label)`; detections are labelled with its vocabulary.
+
+    Raises:
+      UserError: the source has no classes.
     """
+    source.category_id(0)
     self._source = source
     self._found: dict[int, list[dict[str, Any]]] = {}
 

@@ -2,40 +2,51 @@
 
 import sys
 from collections.abc import Mapping
-from typing import Any
 
 import ml_collections
 from etils import epath
 
 from glip_jax import errors
-from glip_jax.data import pipeline
-from glip_jax.evaluators import detection, pictures, runner
+from glip_jax.data import settings
+from glip_jax.data import sources as sources_lib
+from glip_jax.evaluators import pictures, runner
 
 
-def check(config: ml_collections.ConfigDict):
-  """Refuses evaluations that could not run, before anything else does.
+def open_sources(
+    config: ml_collections.ConfigDict,
+) -> dict[str, sources_lib.Source]:
+  """Opens what is evaluated on; refuses evaluations that could not run.
 
   Args:
     config: `evals` and `data` are read.
 
+  Returns:
+    The source of each evaluation, by name.
+
   Raises:
-    UserError: a `type` or a field is unknown, a source cannot be opened or is
-      empty, or the prompt of its classes does not fit.
+    UserError: a `type` or a field is unknown, a source cannot be opened, is
+      empty or not of the evaluation's kind, or the prompt of its classes does
+      not fit.
   """
+  sources = {}
   for name, spec in config.evals.items():
-    source, _ = runner.build(name, spec, config.data.get('bad_records', 'skip'))
+    bad_records = config.data.get('bad_records', 'skip')
+    source, _ = runner.build(name, spec, bad_records=bad_records)
     if not len(source):
       raise errors.UserError(
           f'evals.{name}.data has no records: give a source that has, or remove'
           ' the evaluation'
       )
-    pipeline.check_prompt(source, pipeline.to_element(config.data))
+    settings.check_prompt(source, settings.to_element(config.data))
+    sources[name] = source
+  return sources
 
 
 def evaluate(
     config: ml_collections.ConfigDict,
     predict: runner.Predict,
     *,
+    sources: Mapping[str, sources_lib.Source],
     out: epath.PathLike | None = None,
     process_index: int = 0,
     process_count: int = 1,
@@ -46,6 +57,7 @@ def evaluate(
   Args:
     config: `evals` and `data` are read.
     predict: detections of a batch of this process, boxes in input pixels.
+    sources: from `open_sources`.
     out: folder for `metrics.json`, `<name>/predictions.json` (COCO's result
       format) and `<name>/pictures.png`; nothing is written without.
     process_index: which of the processes this is.
@@ -59,6 +71,7 @@ def evaluate(
       config.evals,
       predict,
       data=config.data,
+      sources=sources,
       workdir=out,
       progress=show_progress if process_index == 0 else None,
       process_index=process_index,
@@ -67,14 +80,19 @@ def evaluate(
   )
   if out is not None:
     for name, spec in config.evals.items():
-      sheet = pictures.prediction_sheet(spec, predict, data=config.data)
+      sheet = pictures.prediction_sheet(
+          sources[name],
+          predict,
+          data=config.data,
+          batch_size=spec['batch_size'],
+      )
       if process_index == 0:
         with (epath.Path(out) / name / 'pictures.png').open('wb') as file:
           sheet.save(file, format='PNG')
   return results
 
 
-def scalars(results: Mapping[str, Any]) -> dict[str, float]:
+def scalars(results: Mapping[str, runner.Result]) -> dict[str, float]:
   """Every number of every evaluation, as `<evaluation>/<metric>`."""
   return {
       f'{name}/{metric}': value
@@ -84,23 +102,22 @@ def scalars(results: Mapping[str, Any]) -> dict[str, float]:
 
 
 def headline(results: Mapping[str, runner.Result]) -> dict[str, float]:
-  """What the best checkpoint is chosen by: AP on `val`, or else the first."""
+  """What the best checkpoint is chosen by: AP on `val`, or else the first.
+
+  Empty if none was measured, or none had anything to be found.
+  """
   for name in sorted(results, key=lambda name: name != 'val'):
-    if 'AP' in results[name].metrics:
+    if results[name].metrics.get('AP', -1.0) >= 0:
       return {'AP': results[name].metrics['AP']}
   return {}
 
 
-def tables(results: Mapping[str, Any], *, per_class: bool) -> str:
+def tables(results: Mapping[str, runner.Result], *, per_class: bool) -> str:
   """The tables of all evaluations, for a terminal."""
-  parts = []
-  for name, result in results.items():
-    if isinstance(result, detection.CocoResult):
-      text = detection.format_table(result, per_class=per_class)
-    else:
-      text = result.table()
-    parts.append(f'{name}\n{text}')
-  return '\n\n'.join(parts)
+  return '\n\n'.join(
+      f'{name}\n{result.table(per_class=per_class)}'
+      for name, result in results.items()
+  )
 
 
 def show_progress(name: str, done: int, total: int):

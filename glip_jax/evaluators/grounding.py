@@ -75,8 +75,9 @@ class GroundingResult:
         },
     }
 
-  def table(self) -> str:
-    """The numbers as text for a terminal, in percent."""
+  def table(self, *, per_class: bool = False) -> str:
+    """The numbers as text for a terminal, in percent; no classes here."""
+    del per_class
     rows = {'all': self.overall, **self.by_relation}
     lines = ['phrases   recall@1   95 % interval       n']
     for name, part in rows.items():
@@ -218,8 +219,7 @@ def _phrase_boxes(record: Any) -> dict[int, np.ndarray]:
   ):
     if record.crowd[i]:
       continue
-    for name in {phrase, *(record.also[i] if record.also else ())}:
-      boxes.setdefault(name, []).append(box)
+    boxes.setdefault(phrase, []).append(box)
   return {name: np.stack(boxes[name]) for name in sorted(boxes)}
 
 

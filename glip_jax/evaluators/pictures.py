@@ -1,10 +1,11 @@
 """Pictures to look at: what is there beside what was found."""
 
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 
 from glip_jax import draw, types
@@ -13,32 +14,32 @@ from glip_jax.evaluators import unpack
 
 MIN_SCORE = 0.3
 _MOST_BOXES = 20  # More hide the picture.
+_LONG_SIDE = 1024  # Pixels; photographs of many megapixels are drawn smaller.
 
 
 def prediction_sheet(
-    spec: Mapping[str, Any],
+    source: sources.Source,
     predict: Callable[[types.Batch], types.Detections],
     *,
     data: Mapping[str, Any],
+    batch_size: int,
     num_pictures: int = 8,
     min_score: float = MIN_SCORE,
 ) -> Image.Image:
   """The first pictures of an evaluation, truth beside predictions.
 
   Args:
-    spec: an entry of `config.evals`: `data` (a source spec), `batch_size`.
+    source: what is evaluated on.
     predict: detections of a batch, boxes in input pixels.
     data: `config.data`: canvas and tokens of the pipeline.
+    batch_size: records in a batch of this process.
     num_pictures: how many; fewer if there are not so many.
     min_score: detections below it are not drawn, nor is any that a better one
       of whatever label overlaps.
   """
-  pictures = []
-  for picture in _pictures(spec, predict, data, min_score):
-    pictures.append(picture)
-    if len(pictures) == num_pictures:
-      break
-  return draw.sheet(pictures, columns=2)
+  batches = pipeline.eval_batches(source, data, batch_size=batch_size)
+  pictures = _pictures(source, predict, batches, min_score)
+  return draw.sheet(list(itertools.islice(pictures, num_pictures)), columns=2)
 
 
 def best_per_place(
@@ -72,14 +73,11 @@ def best_per_place(
 
 
 def _pictures(
-    spec: Mapping[str, Any],
+    source: sources.Source,
     predict: Callable[[types.Batch], types.Detections],
-    data: Mapping[str, Any],
+    batches: Iterable[types.Batch],
     min_score: float,
 ) -> Iterator[Image.Image]:
-  bad_records = data.get('bad_records', 'skip')
-  source = sources.build_source(spec['data'], bad_records=bad_records)
-  batches = pipeline.eval_batches(source, data, batch_size=spec['batch_size'])
   for batch in batches:
     for found in unpack.unpack(batch, predict(batch)):
       record = source[found.index]
@@ -89,13 +87,26 @@ def _pictures(
           for i in best_per_place(found.boxes, found.scores)[:_MOST_BOXES]
           if found.scores[i] >= min_score
       ]
+      image, factor = _shrink(record.image)
       yield draw.truth_beside_predictions(
-          record.image,
-          (record.boxes, [names[i] for i in record.phrase]),
+          image,
+          (record.boxes * factor, [names[i] for i in record.phrase]),
           (
-              found.boxes[chosen],
+              found.boxes[chosen] * factor,
               [names[i] for i in found.labels[chosen]],
               found.scores[chosen].tolist(),
           ),
           caption=record.text.caption,
       )
+
+
+def _shrink(
+    image: UInt8[np.ndarray, 'h w 3'],
+) -> tuple[Image.Image, float]:
+  """The picture at no more than `_LONG_SIDE`, and the factor."""
+  picture = Image.fromarray(image)
+  factor = min(_LONG_SIDE / max(picture.size), 1.0)
+  if factor < 1:
+    size = [max(round(side * factor), 1) for side in picture.size]
+    picture = picture.resize(size, Image.Resampling.BILINEAR)
+  return picture, factor

@@ -1,5 +1,6 @@
 """One loop for every evaluator: batches in, named results and files out."""
 
+import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
@@ -7,7 +8,8 @@ from typing import Any, Protocol
 from etils import epath
 
 from glip_jax import types
-from glip_jax.data import pipeline, sources
+from glip_jax.data import pipeline
+from glip_jax.data import sources as sources_lib
 from glip_jax.errors import UserError
 from glip_jax.evaluators import detection, grounding
 
@@ -15,6 +17,8 @@ EVALUATORS = {
     'detection': detection.DetectionEvaluator,
     'grounding': grounding.GroundingEvaluator,
 }
+# Fields of every evaluation; whatever else it holds is the evaluator's.
+_OWN_FIELDS = ('type', 'data', 'batch_size')
 
 Predict = Callable[[types.Batch], types.Detections]
 # Called with the evaluation's name, images done and images in all.
@@ -33,7 +37,7 @@ class Result(Protocol):
   def to_json(self) -> dict[str, Any]:
     """Everything it knows, in plain values."""
 
-  def table(self) -> str:
+  def table(self, *, per_class: bool = False) -> str:
     """Text for a terminal."""
 
 
@@ -61,6 +65,7 @@ def run_evals(
     predict: Predict,
     *,
     data: Mapping[str, Any],
+    sources: Mapping[str, sources_lib.Source] | None = None,
     workdir: str | epath.PathLike | None = None,
     progress: Progress | None = None,
     process_index: int = 0,
@@ -77,23 +82,29 @@ def run_evals(
       asked for before the answer to batch n is read, so that a device works
       while the host does.
     data: `config.data`: canvas, tokens and workers of the pipeline.
+    sources: those of the specs where they are open already.
     workdir: where process 0 writes `metrics.json` and
       `<name>/predictions.json`; nothing is written without.
     progress: told after every batch.
     process_index: which of the processes this is.
     process_count: number of processes that share the images.
     gather: joins the processes, e.g. `processes.gather`; all of them return
-      the same results.
+      the results of process 0.
 
   Returns:
     The result of each evaluation, by name.
 
   Raises:
-    UserError: a `type` is unknown or a source cannot be opened, before
-      anything is evaluated.
+    UserError: a `type` or field is unknown or a source cannot be opened,
+      before anything is evaluated.
   """
   evaluators = {
-      name: build(name, spec, data.get('bad_records', 'skip'))
+      name: build(
+          name,
+          spec,
+          source=(sources or {}).get(name),
+          bad_records=data.get('bad_records', 'skip'),
+      )
       for name, spec in specs.items()
   }
   results = {}
@@ -109,7 +120,7 @@ def run_evals(
     evaluate(evaluator, batches, predict, progress=told)
     for state in gather(evaluator.state()):
       evaluator.merge(state)
-    results[name] = evaluator.result()
+    results[name] = gather(evaluator.result())[0]
     if workdir is not None and process_index == 0:
       path = epath.Path(workdir) / name / 'predictions.json'
       write_predictions(path, evaluator.predictions())
@@ -164,21 +175,47 @@ def write_predictions(
 
 
 def build(
-    name: str, spec: Mapping[str, Any], bad_records: str
-) -> tuple[sources.Source, Evaluator]:
-  """The source and the evaluator that a spec describes."""
-  if spec['type'] not in EVALUATORS:
+    name: str,
+    spec: Mapping[str, Any],
+    *,
+    source: sources_lib.Source | None = None,
+    bad_records: str = 'skip',
+) -> tuple[sources_lib.Source, Evaluator]:
+  """The source and the evaluator that a spec describes.
+
+  Args:
+    name: of the evaluation.
+    spec: as in `run_evals`.
+    source: the spec's, if it is open already.
+    bad_records: for the source, if it is not.
+
+  Raises:
+    UserError: a field is missing, unknown or wrong, or the source cannot be
+      opened.
+  """
+  what = f'evals.{name}'
+  fields = dict(spec)
+  for key in _OWN_FIELDS:
+    if key not in fields:
+      raise UserError(f'{what} has no {key!r}: it needs {_OWN_FIELDS}')
+  kind, data, _ = (fields.pop(key) for key in _OWN_FIELDS)
+  if kind not in EVALUATORS:
     raise UserError(
-        f'evals.{name}.type={spec["type"]!r} is unknown: use one of'
-        f' {sorted(EVALUATORS)}'
+        f'{what}.type={kind!r} is unknown: use one of {sorted(EVALUATORS)}'
     )
-  source = sources.build_source(spec['data'], bad_records=bad_records)
-  options = {
-      key: value
-      for key, value in spec.items()
-      if key not in ('type', 'data', 'batch_size')
-  }
-  return source, EVALUATORS[spec['type']](source, **options)
+  options = list(inspect.signature(EVALUATORS[kind]).parameters)[1:]
+  for key in fields:
+    if key not in options:
+      raise UserError(
+          f'{what} has no field {key!r} where type={kind!r}: it has'
+          f' {", ".join((*_OWN_FIELDS, *options))}'
+      )
+  try:
+    if source is None:
+      source = sources_lib.build_source(data, bad_records=bad_records)
+    return source, EVALUATORS[kind](source, **fields)
+  except UserError as error:
+    raise UserError(f'{what}: {error}') from error
 
 
 def _tell(

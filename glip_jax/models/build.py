@@ -24,9 +24,10 @@ from glip_jax.models import (
     swin,
 )
 from glip_jax.objectives import dense
-from glip_jax.ops import images
+from glip_jax.ops import images, phrases
 
 BACKBONES = {'swin': swin.Swin}
+DTYPES = ('float32', 'bfloat16', 'float16')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,8 +139,45 @@ def _tower(config: ml_collections.ConfigDict, dtype: Any) -> dyhead.DyHead:
   )
 
 
+def check_prompts(
+    config: ml_collections.ConfigDict, *, num_tokens: int, vocab_size: int
+) -> None:
+  """Refuses prompts that the text encoder has no embeddings for.
+
+  Args:
+    config: the fields of `variants.Variant`.
+    num_tokens: length of the prompts.
+    vocab_size: number of token ids of the tokenizer.
+
+  Raises:
+    UserError: the encoder has fewer positions or words.
+  """
+  language = config.language
+  if num_tokens > language.max_positions:
+    raise errors.UserError(
+        f'data.num_tokens={num_tokens} is over'
+        f' model.language.max_positions={language.max_positions}: lower the'
+        ' one or raise the other'
+    )
+  if vocab_size > language.vocab_size:
+    raise errors.UserError(
+        f'data.tokenizer has {vocab_size} words, more than'
+        f' model.language.vocab_size={language.vocab_size}: take the tokenizer'
+        ' that the model was made for, or raise vocab_size'
+    )
+
+
 def _check(config: ml_collections.ConfigDict) -> None:
   """Refuses names and sizes that would fail deep inside a module."""
+  if config.dtype not in DTYPES:
+    raise errors.UserError(
+        f'model.dtype={config.dtype!r} is unknown: use one of {DTYPES}'
+    )
+  if config.decode.aggregate not in phrases.MODES:
+    raise errors.UserError(
+        f'model.decode.aggregate={config.decode.aggregate!r} is unknown: use'
+        f' one of {phrases.MODES}'
+    )
   if config.backbone.name not in BACKBONES:
     raise errors.UserError(
         f'model.backbone.name={config.backbone.name!r} is unknown: choose one'

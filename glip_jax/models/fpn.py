@@ -82,9 +82,11 @@ class DropBlock(nn.Module):
     if not train or not self.rate:
       return x
     key = self.make_rng('dropout')
+    # In float32: a half-precision sum loses count of the places.
     seeds = jax.random.bernoulli(
         key, self.rate / self.block**2, (*x.shape[:3], 1)
-    ).astype(x.dtype)
+    ).astype(jnp.float32)
     dropped = nn.max_pool(seeds, (self.block, self.block), padding='SAME')
     keep = 1 - dropped
-    return x * keep * (keep.size / jnp.maximum(keep.sum(), 1))
+    keep *= keep.size / jnp.maximum(keep.sum(), 1)
+    return x * keep.astype(x.dtype)

@@ -3,7 +3,8 @@
 Training matches anchors to boxes by ATSS and sums token focal, GIoU and
 centerness losses; decoding is top-k and non-maximum suppression. Both are pure
 functions of `Outputs` and `Batch`, of static shape, and ignore regions that
-are not `valid`, so neither depends on an image's bucket or batch.
+are not `valid`: sums and detections of an image depend neither on its bucket
+nor on its batch. (`loss` divides by the positives of the whole batch.)
 """
 
 import functools

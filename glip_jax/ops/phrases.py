@@ -26,9 +26,9 @@ def phrase_scores(
   Raises:
     ValueError: if `mode` is neither.
   """
-  if mode not in _MODES:
-    raise ValueError(f'mode={mode!r} is not one of {tuple(_MODES)}')
-  return _MODES[mode](probabilities, spans)
+  if mode not in MODES:
+    raise ValueError(f'mode={mode!r} is not one of {tuple(MODES)}')
+  return MODES[mode](probabilities, spans)
 
 
 def _mean(
@@ -55,4 +55,4 @@ def _max(
   return jnp.moveaxis(lax.map(score, jnp.moveaxis(spans, 1, 0)), 0, -1)
 
 
-_MODES = {'mean': _mean, 'max': _max}
+MODES = {'mean': _mean, 'max': _max}

@@ -12,6 +12,7 @@ def upsample_bilinear(
 
   Output row i reads input row i * (h - 1) / (p - 1): the corner pixels of both
   maps coincide (torch's `align_corners=True`, which the reference uses).
+  Computed in float32 whatever the type of the map.
 
   Args:
     x: the map to resize.
@@ -22,9 +23,18 @@ def upsample_bilinear(
   """
   if x.shape[1:3] == tuple(size):
     return x
-  rows = jnp.asarray(_interpolation(x.shape[1], size[0]), x.dtype)
-  columns = jnp.asarray(_interpolation(x.shape[2], size[1]), x.dtype)
-  return jnp.einsum('ph,bhwd,qw->bpqd', rows, x, columns, optimize='optimal')
+  rows = _interpolation(x.shape[1], size[0])
+  columns = _interpolation(x.shape[2], size[1])
+  y = x.astype(jnp.float32)
+  y = jnp.einsum(
+      'ph,bhwd,qw->bpqd',
+      rows,
+      y,
+      columns,
+      optimize='optimal',
+      precision='highest',
+  )
+  return y.astype(x.dtype)
 
 
 def upsample_nearest(

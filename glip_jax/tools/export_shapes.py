@@ -4,19 +4,17 @@
       --split=val --num_images=100
 """
 
-import sys
+from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
-from glip_jax import errors
+from glip_jax import configuring
 from glip_jax.data import shapes, shapes_export
 
 
-def main(_) -> None:
-  try:
-    print(_write())
-  except errors.UserError as error:
-    sys.exit(f'error: {error}')
+def main(_: Sequence[str]):
+  """Runs the command line."""
+  print(_write())
 
 
 def _write() -> str:
@@ -64,4 +62,4 @@ def _define_flags() -> None:
 
 if __name__ == '__main__':
   _define_flags()
-  app.run(main)
+  configuring.run(main)

@@ -6,9 +6,10 @@ python -m glip_jax.tools.plot --runs=runs/a,runs/b --out=curves.png
 import pathlib
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
+from PIL import Image
 
-from glip_jax import draw_curves
+from glip_jax import configuring, draw_curves
 from glip_jax.errors import UserError
 from glip_jax.training import metrics
 
@@ -24,9 +25,12 @@ def plot(runs: Sequence[str], out: str, names: Sequence[str]) -> None:
   Raises:
     UserError: a run has no metrics, or none of these.
   """
+  target = pathlib.Path(out).expanduser()
+  if target.suffix.lower() not in Image.registered_extensions():
+    raise UserError(f'out={out!r} is no picture: let it end in .png, say')
   records = {}
   for run in runs:
-    path = pathlib.Path(run)
+    path = pathlib.Path(run).expanduser()
     path = path / metrics.FILE if path.is_dir() else path
     if not path.exists():
       raise UserError(
@@ -34,22 +38,18 @@ def plot(runs: Sequence[str], out: str, names: Sequence[str]) -> None:
           ' wrote to, or metrics.jsonl files'
       )
     folder = path.parent if path.name == metrics.FILE else path
-    records[folder.name if len(runs) > 1 else folder.stem] = (
-        metrics.read_metrics(path)
-    )
-  draw_curves.plot_metrics(records, names).save(out)
+    name = folder.name if folder.name not in records else str(folder)
+    records[name] = metrics.read_metrics(path)
+  picture = draw_curves.plot_metrics(records, names)
+  target.parent.mkdir(parents=True, exist_ok=True)
+  picture.save(target)
 
 
-def main(_: Sequence[str]) -> int:
-  """Runs the command line; a user's error is one line and status 1."""
+def main(_: Sequence[str]):
+  """Runs the command line."""
   options = flags.FLAGS
-  try:
-    plot(options.runs, options.out, options.metrics)
-  except UserError as error:
-    print(error)
-    return 1
+  plot(options.runs, options.out, options.metrics)
   print(f'wrote {options.out}')
-  return 0
 
 
 if __name__ == '__main__':
@@ -63,4 +63,4 @@ if __name__ == '__main__':
   flags.DEFINE_list(
       'metrics', ['loss', 'AP'], 'A panel each; AP also finds val/AP.'
   )
-  app.run(main)
+  configuring.run(main)

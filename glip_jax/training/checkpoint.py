@@ -26,33 +26,23 @@ class Checkpointer:
   """Saves, keeps and restores the checkpoints of one workdir.
 
   Saving returns as soon as the arrays are copied to the host. Kept are the last
-  `keep` checkpoints and the one with the highest `metric`.
+  `keep` checkpoints and the one with the highest `stored.METRIC`.
   """
 
-  def __init__(
-      self, workdir: str | os.PathLike, *, keep: int = 2, metric: str = 'AP'
-  ):
+  def __init__(self, workdir: str | os.PathLike, *, keep: int = 2):
     """Opens (or creates) the workdir and removes what a kill left unfinished.
 
     Args:
       workdir: folder of the run.
       keep: number of latest checkpoints to keep, at least 1.
-      metric: key of the metrics given to `save` that the best one maximises.
     """
     self._folder = stored.absolute(workdir) / stored.FOLDER
-    self._manager = stored.open_manager(
-        self._folder, keep=max(keep, 1), metric=metric
-    )
+    self._manager = stored.open_manager(self._folder, keep=max(keep, 1))
 
   @property
   def latest_step(self) -> int | None:
     """The last whole checkpoint, None if there is none."""
     return self._manager.latest_step()
-
-  @property
-  def best_step(self) -> int | None:
-    """The checkpoint with the highest metric, None if none was measured."""
-    return stored.best_step(self._manager)
 
   def save(
       self,
@@ -114,14 +104,6 @@ class Checkpointer:
         ),
     )
     return restored['state']
-
-  def metrics(self, step: int) -> dict[str, float]:
-    """What was measured at a step that was kept; empty if nothing was."""
-    return dict(self._manager.metrics(step) or {})
-
-  def wait(self):
-    """Waits until what was saved is on disk."""
-    self._manager.wait_until_finished()
 
   def close(self):
     """Waits and releases the threads."""

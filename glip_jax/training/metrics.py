@@ -25,6 +25,15 @@ FILE = 'metrics.jsonl'
 _SMOOTHING = 0.1
 
 
+def check_workdir(workdir: str | os.PathLike[str]) -> None:
+  """Raises a UserError if a workdir is an address, not to be appended to."""
+  if '://' in os.fspath(workdir):
+    raise UserError(
+        f'workdir={os.fspath(workdir)!r} cannot be appended to: give a local'
+        ' folder or mount the bucket (gcsfuse)'
+    )
+
+
 class MetricWriter:
   """Writes scalars to `<workdir>/metrics.jsonl` and to TensorBoard.
 
@@ -41,16 +50,12 @@ class MetricWriter:
         removed from the file and hidden from TensorBoard.
 
     Raises:
-      UserError: `workdir` is an address that cannot be appended to.
+      UserError: as `check_workdir`.
     """
     self._file = None
+    check_workdir(workdir)
     if jax.process_index() != 0:
       return
-    if '://' in os.fspath(workdir):
-      raise UserError(
-          f'workdir={os.fspath(workdir)!r} cannot be appended to: give a local'
-          ' folder or mount the bucket (gcsfuse)'
-      )
     folder = pathlib.Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
     self._start, self._record = _truncate(folder / FILE, step)
@@ -193,16 +198,6 @@ class Progress:
     finally:
       if self._since is not None:
         self._since += self._clock() - before
-
-  def write(self, text: str) -> None:
-    """Prints lines above the progress line."""
-    if self._quiet:
-      return
-    clear = '\r\x1b[K' if self._tty else ''
-    self._stream.write(f'{clear}{text}\n')
-    if self._tty:
-      self._show()
-    self._stream.flush()
 
   def close(self) -> None:
     """Leaves the last line standing."""

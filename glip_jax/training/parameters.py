@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from glip_jax.training import tables
+
 
 def parameter_table(params: Any) -> str:
   """Every parameter with its shape, size, mean and deviation.
@@ -17,11 +19,9 @@ def parameter_table(params: Any) -> str:
   Returns:
     An aligned table; then totals per top-level module, largest first.
   """
-  leaves = jax.tree_util.tree_leaves_with_path(params)
   rows = [('name', 'shape', 'count', 'mean', 'std')]
   totals: dict[str, int] = {}
-  for path, leaf in leaves:
-    name = jax.tree_util.keystr(path, simple=True, separator='/')
+  for name, leaf in tables.named_leaves(params).items():
     top = name.split('/')[0]
     count = math.prod(leaf.shape)
     totals[top] = totals.get(top, 0) + count

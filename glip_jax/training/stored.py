@@ -18,6 +18,7 @@ from glip_jax import errors
 from glip_jax.training import tables
 
 FOLDER = 'checkpoints'
+METRIC = 'AP'  # What the best checkpoint has most of.
 _SHOWN = 3  # Names that a message lists before it counts the rest.
 
 
@@ -51,44 +52,50 @@ def find(path: str | os.PathLike, step: str | int = 'latest') -> epath.Path:
   return folder / str(step)
 
 
+def latest_step(workdir: str | os.PathLike) -> int | None:
+  """The last whole checkpoint of a workdir, None if there is none."""
+  return max(_steps(absolute(workdir) / FOLDER), default=None)
+
+
+def best(workdir: str | os.PathLike) -> tuple[int | None, float | None]:
+  """Step and AP of the best kept checkpoint; None if none was measured."""
+  folder = absolute(workdir) / FOLDER
+  measured = {step: _measured(folder / str(step)) for step in _steps(folder)}
+  step = max(measured, key=lambda n: (measured[n], n), default=None)
+  if step is None or measured[step] == -math.inf:
+    return None, None
+  return step, measured[step]
+
+
 def absolute(path: str | os.PathLike) -> epath.Path:
   """The path as Orbax wants it; addresses such as gs://x stay."""
   return epath.Path(path).expanduser().resolve()
 
 
-def open_manager(
-    folder: epath.Path, *, keep: int, metric: str
-) -> ocp.CheckpointManager:
+def open_manager(folder: epath.Path, *, keep: int) -> ocp.CheckpointManager:
   """The manager that keeps the last checkpoints and the best one.
 
   Args:
     folder: where the steps lie; made when missing, and freed of what a kill
       left unfinished.
     keep: number of latest checkpoints to keep.
-    metric: key of the metrics that the best one maximises.
   """
 
   def measured(metrics: Mapping[str, float]) -> float:
-    return metrics.get(metric, -math.inf)
+    return metrics.get(METRIC, -math.inf)
 
-  best = checkpoint_managers.BestN(
+  best_one = checkpoint_managers.BestN(
       get_metric_fn=measured, n=1, keep_checkpoints_without_metrics=False
   )
   latest = checkpoint_managers.LatestN(keep)
   options = ocp.CheckpointManagerOptions(
       preservation_policy=checkpoint_managers.AnyPreservationPolicy(
-          [latest, best]
+          [latest, best_one]
       ),
       best_fn=measured,
   )
   _remove_unfinished(folder)
   return ocp.CheckpointManager(folder, options=options)
-
-
-def best_step(manager: ocp.CheckpointManager) -> int | None:
-  """The best of the checkpoints that were measured at all."""
-  step = manager.best_step()
-  return step if step is not None and manager.metrics(step) else None
 
 
 def shapes(folder: epath.Path) -> dict[str, Any]:
@@ -190,8 +197,8 @@ def _steps(folder: epath.Path) -> list[int]:
   ]
 
 
-def _measured(checkpoint: epath.Path, metric: str = 'AP') -> float:
+def _measured(checkpoint: epath.Path) -> float:
   """What a checkpoint reached, -inf if it was not measured."""
   file = checkpoint / 'metrics' / 'metrics'
   metrics = json.loads(file.read_text()) if file.exists() else {}
-  return metrics.get(metric, -math.inf)
+  return metrics.get(METRIC, -math.inf)

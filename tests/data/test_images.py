@@ -68,13 +68,13 @@ def test_the_first_frame_of_an_animation_is_read():
   assert (read_image(data) == (200, 0, 0)).all()
 
 
-def _turned(orientation, **size):
+def _turned(orientation, file_format='PNG', **size):
   """A dark top-left corner, stored 30 wide and 20 high, turned by EXIF."""
   values = np.full((20, 30, 3), 255, np.uint8)
   values[:8, :8] = 0
   exif = Image.Exif()
   exif[0x0112] = orientation
-  data = _encode(Image.fromarray(values), 'PNG', exif=exif)
+  data = _encode(Image.fromarray(values), file_format, exif=exif)
   return read_image(data, **size), image_size(data, **size)
 
 
@@ -93,11 +93,12 @@ def _turned(orientation, **size):
         (99, (0, 0)),
     ],
 )  # pyformat: disable
-def test_exif_orientation_is_applied(orientation, corner):
-  picture, size = _turned(orientation)
+@pytest.mark.parametrize('file_format', ['PNG', 'TIFF', 'WEBP'])
+def test_exif_orientation_is_applied(orientation, corner, file_format):
+  picture, size = _turned(orientation, file_format)
   assert size == picture.shape[:2]
   assert size == ((30, 20) if 5 <= orientation <= 8 else (20, 30))
-  dark = np.argwhere(picture[[0, 0, -1, -1], [0, -1, 0, -1], 0] == 0)
+  dark = np.argwhere(picture[[0, 0, -1, -1], [0, -1, 0, -1], 0] < 60)
   assert [(0, 0), (0, -1), (-1, 0), (-1, -1)][dark.item()] == corner
 
 

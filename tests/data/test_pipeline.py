@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glip_jax.data import pipeline, sources
+from glip_jax.data import pipeline, settings, sources
 from glip_jax.errors import UserError
 
 NUM_IMAGES = 7
@@ -283,7 +283,7 @@ def test_evaluation_is_not_augmented(world):
   config = _config(_spec(world))
   source = sources.build_source(config['train'])
   batch = next(pipeline.eval_batches(source, config, batch_size=2))
-  resized = pipeline.resizing(config).map(source[1])
+  resized = settings.resizing(config).map(source[1])
   height, width = resized.image.shape[:2]
   np.testing.assert_array_equal(batch.image[1, :height, :width], resized.image)
   np.testing.assert_allclose(batch.scale[1], resized.scale, rtol=1e-6)
@@ -335,3 +335,17 @@ def test_a_real_set_trains_and_evaluates(shared):
   boxes = sum(int(batch.targets.valid.sum()) for batch in batches)
   assert boxes == 44
   assert all((batch.size <= 64).all() for batch in batches)
+
+
+@pytest.mark.parametrize(
+    'fields, message',
+    [
+        ({'shufle_names': True}, "config.data has no 'shufle_names'"),
+        ({'augment': {'flips': 0.5}}, "data.augment has no key 'flips'"),
+        ({'augment': {'flip': 5}}, 'data.augment.flip=5 must be from 0 to 1'),
+        ({'augment': {'scale': (0, 1.4)}}, r'scale=\(0, 1.4\) must be'),
+    ],
+)
+def test_fields_that_cannot_be_meant_are_refused(world, fields, message):
+  with pytest.raises(UserError, match=message):
+    _train(_config(_spec(world)) | fields)

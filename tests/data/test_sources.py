@@ -167,7 +167,7 @@ def _grounded():
   content = _content()
   caption = {'caption': 'a hot dog and a T-shirt and a T-shirt'}
   content['images'] = [image | caption for image in content['images'][:1]]
-  spans = [[[0, 9]], [[14, 23], [28, 37]], [[0, 9]], [[5, 5]]]
+  spans = [[[14, 23], [28, 37]], [[0, 9]], [[0, 9]], [[5, 5]]]
   content['annotations'] = [
       {'image_id': 'x', 'bbox': [n, n, 5, 5], 'tokens_positive': span}
       for n, span in enumerate(spans)
@@ -175,15 +175,15 @@ def _grounded():
   return content
 
 
-def test_boxes_of_the_same_spans_share_a_phrase(folder):
+def test_phrases_are_numbered_as_the_caption_has_them(folder):
   source = _open(folder, _grounded(), GroundingSource)
   record = source[0]
   assert source.names == () and source.image_id(0) == 'x'
-  assert record.phrase.tolist() == [0, 1, 0]
+  assert record.phrase.tolist() == [1, 0, 0]
   assert record.text.spans == (((0, 9),), ((14, 23), (28, 37)))
   truth = source.ground_truth()
   assert truth['images'][0]['caption'] == record.text.caption
-  assert truth['annotations'][1]['tokens_positive'] == [[14, 23], [28, 37]]
+  assert truth['annotations'][0]['tokens_positive'] == [[14, 23], [28, 37]]
   assert source.report.counts == {'malformed span': 1}
 
 

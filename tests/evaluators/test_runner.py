@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from glip_jax import types
+from glip_jax.data import sources
 from glip_jax.errors import UserError
 from glip_jax.evaluators import detection, runner
 
@@ -71,7 +72,7 @@ def test_files_say_what_was_returned(tmp_path):
   assert written == {'val': results['val'].to_json()}
   found = json.loads((tmp_path / 'val' / 'predictions.json').read_text())
   assert set(found[0]) == {'image_id', 'category_id', 'bbox', 'score'}
-  source = runner.sources.build_source(SHAPES)
+  source = sources.build_source(SHAPES)
   again = detection.evaluate_coco(source.ground_truth(), found)
   assert again == results['val']
   assert not list(tmp_path.rglob('*.tmp'))
@@ -103,8 +104,10 @@ def test_processes_together_equal_one(tmp_path):
         gather=gather,
     )
 
+  # First what each was given travels, then the results.
   part = run(1, lambda s: states.append(s) or [s], tmp_path / 'second')
-  whole = run(0, lambda s: [s, *states], tmp_path / 'first')
+  others = iter(states)
+  whole = run(0, lambda s: [s, next(others)], tmp_path / 'first')
   assert part['val'] != alone['val']
   assert whole == alone
   assert (tmp_path / 'first' / 'metrics.json').exists()
@@ -136,6 +139,19 @@ def test_an_unknown_type_is_refused_before_anything_runs():
   specs = {'val': _spec(), 'late': _spec(type='lvis')}
   with pytest.raises(UserError, match="evals.late.type='lvis'"):
     runner.run_evals(specs, pytest.fail, data=DATA)
+
+
+@pytest.mark.parametrize(
+    'spec, message',
+    [
+        ({'type': 'detection'}, "evals.val has no 'data'"),
+        (_spec(min_iou=0.5), "evals.val has no field 'min_iou'.*batch_size"),
+        (_spec(type='grounding', min_iou=2), r'evals.val: min_iou=2 is not in'),
+    ],
+)
+def test_a_spec_that_cannot_be_meant_is_refused(spec, message):
+  with pytest.raises(UserError, match=message):
+    runner.run_evals({'val': spec}, pytest.fail, data=DATA)
 
 
 def test_no_predictions_make_an_empty_list(tmp_path):

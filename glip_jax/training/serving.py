@@ -1,0 +1,45 @@
+"""A checkpoint as a function from batches to detections."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from etils import epath
+
+from glip_jax import types
+from glip_jax.training import checkpoint, sharding, state, step, tables
+
+
+def restore_predict(
+    recipe: Any,
+    folder: epath.PathLike,
+    mesh: jax.sharding.Mesh,
+    *,
+    data: Mapping[str, Any],
+    table: tables.Table = (),
+) -> Callable[[types.Batch], types.Detections]:
+  """Restores what a checkpoint is to be evaluated by.
+
+  Args:
+    recipe: from `glip_jax.models.build.build`.
+    folder: of one checkpoint, from `stored.find`.
+    mesh: divides the batches.
+    data: `config.data`: the shapes of a batch.
+    table: `config.sharding`: where parameters live.
+
+  Returns:
+    The prediction of host batches, as `step.make_host_predict` makes it.
+
+  Raises:
+    UserError: the checkpoint is one of another model.
+  """
+  params = state.abstract_params(
+      state.make_init_params(recipe, state.blank_batch(data), seed=0)
+  )
+  shardings = sharding.param_shardings(params, mesh, table)
+  params = checkpoint.restore_params(
+      folder, state.with_shardings(params, shardings)
+  )
+  predict = step.make_host_predict(recipe, mesh, shardings)
+  return functools.partial(predict, params)
