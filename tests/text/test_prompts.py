@@ -5,35 +5,14 @@ import pickle
 
 import numpy as np
 import pytest
+import spelled
 
 from glip_jax import errors
 from glip_jax.text import prompts
-from glip_jax.text import tokenizer as tokenizers_lib
-
-
-@pytest.fixture(scope='module')
-def bert(shared):
-  return tokenizers_lib.load_tokenizer(
-      str(shared / 'data' / 'vocab' / 'bert-base-uncased-vocab.txt')
-  )
-
-
-@pytest.fixture(scope='module')
-def small():
-  return tokenizers_lib.load_tokenizer('shapes')
 
 
 def _golden(golden, name):
   return json.loads((golden / 'parts' / f'{name}.json').read_text())
-
-
-def _named_tokens(text, tokenizer, **settings):
-  """The tokens of each phrase."""
-  prompt = prompts.encode(text, tokenizer, **settings)
-  return [
-      tokenizer.convert_ids_to_tokens(prompt.ids[row].tolist())
-      for row in prompt.spans
-  ]
 
 
 def _indices(prompt):
@@ -109,31 +88,31 @@ def test_special_tokens_in_a_name_are_plain_text(small, name):
   tokens = small.convert_ids_to_tokens(prompt.ids[prompt.mask].tolist())
   assert tokens[0] == '[CLS]' and tokens[-1] == '[SEP]'
   assert not set(tokens[1:-1]) & set(small.all_special_tokens)
-  spelled = ''.join(_named_tokens(text, small)[0]).replace('##', '')
-  assert spelled == name.lower().replace(' ', '')
+  letters = ''.join(spelled.named_tokens(text, small)[0]).replace('##', '')
+  assert letters == name.lower().replace(' ', '')
 
 
 @pytest.mark.parametrize('name', ['caf\u00e9 noir', 'cafe\u0301 noir'])
 def test_composed_and_decomposed_accents_give_the_same_tokens(small, name):
   text = prompts.from_names(['dog', name, 'cat'])
   plain = prompts.from_names(['dog', 'cafe noir', 'cat'])
-  assert _named_tokens(text, small) == _named_tokens(plain, small)
+  assert spelled.named_tokens(text, small) == spelled.named_tokens(plain, small)
 
 
 def test_emoji_shift_no_span(small):
   caption = '\U0001f451\U0001f451 a red star'
   text = prompts.from_caption(caption, [[(5, 13)], [(0, 1)]])
-  assert _named_tokens(text, small) == [['red', 'star'], ['[UNK]']]
+  assert spelled.named_tokens(text, small) == [['red', 'star'], ['[UNK]']]
 
 
 def test_separators_inside_a_name_belong_to_the_name(small):
   text = prompts.from_names(['st. dog', 'cat'])
-  assert _named_tokens(text, small) == [['st', '.', 'dog'], ['cat']]
+  assert spelled.named_tokens(text, small) == [['st', '.', 'dog'], ['cat']]
 
 
 def test_numbers_and_symbols_are_names(small):
   text = prompts.from_names(['7', '3.5', '+', 'cup/mug', "king's"])
-  assert _named_tokens(text, small) == [
+  assert spelled.named_tokens(text, small) == [
       ['7'],
       ['3', '.', '5'],
       ['+'],
@@ -217,12 +196,12 @@ def test_phrase_may_have_several_and_overlapping_spans(small):
 
 def test_span_edges_in_any_white_space_name_the_words_inside(small):
   text = prompts.from_caption('a     red     star', [[(1, 14)]])
-  assert _named_tokens(text, small) == [['red']]
+  assert spelled.named_tokens(text, small) == [['red']]
 
 
 def test_span_that_cuts_words_names_the_whole_words(small):
   text = prompts.from_caption('a white pawn', [[(4, 10)]])
-  assert _named_tokens(text, small) == [['white', 'pawn']]
+  assert spelled.named_tokens(text, small) == [['white', 'pawn']]
 
 
 def test_caption_may_have_no_phrases(small):
@@ -355,107 +334,3 @@ def test_stack_refuses_prompts_of_different_shapes(small):
     prompts.stack([prompts.encode(text, small) for text in texts])
   with pytest.raises(errors.UserError, match='at least one'):
     prompts.stack([])
-
-
-# Faulty files.
-
-
-def _names(shared, case):
-  path = shared / 'data' / 'edge_cases' / 'coco' / f'{case}.json'
-  return [item['name'] for item in json.loads(path.read_text())['categories']]
-
-
-@pytest.mark.parametrize(
-    'case',
-    [
-        'names_case',
-        'names_nfd',
-        'names_non_ascii',
-        'names_prefixes',
-        'names_punctuation',
-        'names_special_tokens',
-        'duplicate_category_names',
-    ],
-)  # pyformat: disable
-def test_unusual_category_names_all_get_disjoint_tokens(
-    shared, small, bert, case
-):
-  text = prompts.from_names(_names(shared, case))
-  for tokenizer in (small, bert):
-    prompt = prompts.encode(text, tokenizer)
-    assert prompt.spans.any(axis=1).all()
-    assert prompt.spans.sum(axis=0).max() == 1
-
-
-@pytest.mark.parametrize(
-    ('case', 'error'),
-    [
-        ('names_blank', errors.UserError),
-        ('name_number', errors.UserError),
-        ('names_1200', prompts.PromptTooLong),
-        ('names_long', prompts.PromptTooLong),
-    ],
-)
-def test_unusable_category_names_are_refused(shared, small, case, error):
-  with pytest.raises(error):
-    prompts.encode(prompts.from_names(_names(shared, case)), small)
-
-
-def _grounding(shared, case):
-  path = shared / 'data' / 'edge_cases' / 'grounding' / f'{case}.json'
-  data = json.loads(path.read_text(encoding='utf-8'))
-  spans = [box['tokens_positive'] for box in data['annotations']]
-  return data['images'][0]['caption'], spans
-
-
-@pytest.mark.parametrize(
-    ('case', 'expected'),
-    [
-        ('ok', [['a', 'white', 'pawn'], ['a', 'black', 'king']]),
-        ('multi_span', [['a', 'white', 'pawn', 'a', 'black', 'king']]),
-        ('no_boxes', []),
-        ('repeated_phrase', [['a', 'pawn'], ['a', 'pawn'], ['a', 'pawn']]),
-        ('span_mid_word', [['white', 'pawn']]),
-        ('caption_newlines', [['a', 'white', 'pawn'], ['a', 'black', 'king']]),
-    ],
-)
-def test_unusual_grounding_captions_name_the_right_tokens(
-    shared, small, case, expected
-):
-  text = prompts.from_caption(*_grounding(shared, case))
-  assert _named_tokens(text, small) == expected
-
-
-def test_spans_count_characters_and_not_bytes(shared, bert):
-  caption, spans = _grounding(shared, 'caption_non_ascii')
-  tokens = _named_tokens(prompts.from_caption(caption, spans), bert)
-  spelled = [''.join(words).replace('##', '') for words in tokens]
-  assert spelled == ['wei\u00dferbauer', 'schwarzenkonig']
-  caption, spans = _grounding(shared, 'caption_cjk')
-  prompt = prompts.encode(prompts.from_caption(caption, spans), bert)
-  assert prompt.spans.any(axis=1).all()
-  assert not (prompt.spans[0] & prompt.spans[1]).any()
-
-
-@pytest.mark.parametrize(
-    'case',
-    [
-        'caption_blank',
-        'caption_empty',
-        'span_empty_list',
-        'span_negative',
-        'span_of_space',
-        'span_past_end',
-        'span_reversed',
-        'span_zero_length',
-    ],
-)  # pyformat: disable
-def test_faulty_grounding_captions_are_refused(shared, case):
-  with pytest.raises(errors.UserError):
-    prompts.from_caption(*_grounding(shared, case))
-
-
-def test_too_long_grounding_caption_is_refused(shared, small):
-  text = prompts.from_caption(*_grounding(shared, 'caption_too_long'))
-  with pytest.raises(prompts.PromptTooLong):
-    prompts.encode(text, small)
