@@ -79,16 +79,14 @@ def read_pictures(
     identity = read_id(image.get('id'))
     file = image.get('file_name')
     fault = _picture_fault(identity, file, rows, listing)
-    caption = image.get('caption')
-    if not fault and captioned:
-      is_text = isinstance(caption, str) and caption.strip()
-      fault = '' if is_text else 'image without caption'
+    caption = image.get('caption') if captioned else ''
+    if not fault and captioned and not _is_text(caption):
+      fault = 'image without caption'
     if fault:
       report.fault(fault, f'{name} {file!r}')
       dropped.add(identity)
       continue
-    size = _stated_size(image)
-    rows[identity] = listing.find(file), size, caption if captioned else ''
+    rows[identity] = listing.find(file), _stated_size(image), caption
   if not rows:
     raise UserError(
         f'{report.file} has no usable image in {os.fspath(folder)!r}'
@@ -129,6 +127,10 @@ class _Listing:
       except OSError:
         self._files[parent] = frozenset()
     return self._files[parent]
+
+
+def _is_text(caption: Any) -> bool:
+  return isinstance(caption, str) and bool(caption.strip())
 
 
 def _picture_fault(

@@ -98,13 +98,9 @@ def run_evals(
     UserError: a `type` or field is unknown or a source cannot be opened,
       before anything is evaluated.
   """
+  sources, bad_records = sources or {}, data.get('bad_records', 'skip')
   evaluators = {
-      name: build(
-          name,
-          spec,
-          source=(sources or {}).get(name),
-          bad_records=data.get('bad_records', 'skip'),
-      )
+      name: build(name, spec, source=sources.get(name), bad_records=bad_records)
       for name, spec in specs.items()
   }
   results = {}

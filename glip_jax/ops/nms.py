@@ -62,8 +62,7 @@ def non_max_suppression(
     beaten = _suppresses((boxes[kept], labels[kept]), rivals, threshold)
     alive = valid[block] & ~jnp.any(beaten & (kept >= 0)[:, None], axis=0)
     keep = _greedy(_suppresses(rivals, rivals, threshold), alive)
-    rank = num_kept + jnp.cumsum(keep) - 1
-    slot = jnp.where(keep, rank, max_outputs)
+    slot = jnp.where(keep, num_kept + jnp.cumsum(keep) - 1, max_outputs)
     kept = kept.at[slot].set(block, mode='drop')
     return start + block_size, kept, num_kept + jnp.sum(keep)
 
