@@ -1,5 +1,8 @@
 """The one error that a user can cause and mend."""
 
+import contextlib
+from collections.abc import Iterator
+
 
 class UserError(ValueError):
   """Bad input: the message names the thing, its value and the remedy.
@@ -7,3 +10,12 @@ class UserError(ValueError):
   The command-line programs print it as one line and exit with status 1;
   everything else that is raised is a defect and keeps its traceback.
   """
+
+
+@contextlib.contextmanager
+def naming(what: str) -> Iterator[None]:
+  """Has a UserError from inside begin with the config field it is about."""
+  try:
+    yield
+  except UserError as error:
+    raise UserError(f'{what}: {error}') from error

@@ -112,7 +112,7 @@ MISTAKES = {
     'no annotations at all': (
         'train.py',
         [TINY, '--workdir=@/w', '--config.evals.val.data.source=coco'],
-        "evals.val: source='coco' needs 'annotations'",
+        "evals.val.data: source='coco' needs 'annotations'",
         'give annotations=...',
     ),
     'no annotations file': (

@@ -16,7 +16,7 @@ import ml_collections
 import numpy as np
 from absl import flags
 
-from glip_jax import types
+from glip_jax import errors, types
 from glip_jax.data import settings, workers
 from glip_jax.data.faults import check_bad_records
 from glip_jax.data.guard import Guard, GuardedElement
@@ -189,10 +189,8 @@ def _training_stream(
 ) -> grain.MapDataset[types.Batch]:
   """The endless stream of elements of one source."""
   bad_records = check_bad_records(data.get('bad_records', 'skip'))
-  try:
+  with errors.naming('data.train'):
     source = build_source(spec, bad_records=bad_records)
-  except UserError as error:
-    raise UserError(f'data.train: {error}') from error
   element = settings.to_element(data)
   settings.check_prompt(source, element)
   guard = Guard(source, bad_records)

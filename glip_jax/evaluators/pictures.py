@@ -14,7 +14,7 @@ from glip_jax.evaluators import unpack
 
 MIN_SCORE = 0.3
 _MOST_BOXES = 20  # More hide the picture.
-_LONG_SIDE = 1024  # Pixels; photographs of many megapixels are drawn smaller.
+_LONG_SIDE = 640  # Pixels; photographs of many megapixels are drawn smaller.
 
 
 def prediction_sheet(

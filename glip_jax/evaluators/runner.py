@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from etils import epath
 
-from glip_jax import types
+from glip_jax import errors, types
 from glip_jax.data import pipeline
 from glip_jax.data import sources as sources_lib
 from glip_jax.errors import UserError
@@ -206,12 +206,11 @@ def build(
           f'{what} has no field {key!r} where type={kind!r}: it has'
           f' {", ".join((*_OWN_FIELDS, *options))}'
       )
-  try:
-    if source is None:
+  if source is None:
+    with errors.naming(f'{what}.data'):
       source = sources_lib.build_source(data, bad_records=bad_records)
+  with errors.naming(what):
     return source, EVALUATORS[kind](source, **fields)
-  except UserError as error:
-    raise UserError(f'{what}: {error}') from error
 
 
 def _tell(

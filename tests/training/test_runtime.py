@@ -7,7 +7,8 @@ import sys
 import pytest
 
 # Runs a program with large temporaries and prints the pages of them all, and
-# the median of the page faults of a run.
+# the median of the page faults of a run. The first runs still find their places
+# in memory, more of them where the machine is busy.
 _SCRIPT = """
 import resource
 from glip_jax.training import runtime
@@ -21,12 +22,12 @@ def use(x):
 
 x = jnp.arange(3000.0)
 faults = []
-for _ in range(9):
+for _ in range(41):
   before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
   use(x).block_until_ready()
   faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 size = use.lower(x).compile().memory_analysis().temp_size_in_bytes
-print(size // resource.getpagesize(), sorted(faults)[4])
+print(size // resource.getpagesize(), sorted(faults)[20])
 """
 
 
