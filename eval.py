@@ -51,6 +51,8 @@ def main(_: Sequence[str]):
     raise errors.UserError('--workdir is missing: give that of a training run')
   workdir = epath.Path(WORKDIR.value).expanduser()
   folder = stored.find(workdir, STEP.value)
+  out = epath.Path(OUT.value or workdir / 'eval').expanduser()
+  configuring.check_folder('out', out)
   config = CONFIG.value
   if config is None:
     config = configuring.load(workdir)
@@ -69,7 +71,6 @@ def main(_: Sequence[str]):
   predict = serving.restore_predict(
       recipe, folder, mesh, data=config.data, table=config.sharding
   )
-  out = epath.Path(OUT.value or workdir / 'eval').expanduser()
   results = evaluation.evaluate(
       config,
       predict,

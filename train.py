@@ -50,8 +50,10 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> None:
     UserError: for anything in the config that cannot work, before it is tried.
   """
   # Config: refuse what cannot work; a finished run has nothing to do.
-  runtime.start(config)
+  configuring.check_run(config)
   metrics.check_workdir(workdir)
+  configuring.check_folder('workdir', workdir)
+  runtime.start(config)
   recipe = build.build(config.model)
   mesh = sharding.make_mesh(config.mesh)
   sharding.check_batch_size(config.batch_size, mesh)
@@ -93,7 +95,7 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> None:
   # Restore the run, or initialise it.
   checkpointer = checkpoint.Checkpointer(workdir, keep=config.keep_checkpoints)
   if start:
-    now = checkpointer.restore_latest(abstract, iterator)
+    now = checkpointer.restore_latest(abstract, iterator, config)
     _say(f'continuing {workdir} at step {start} of {config.steps}')
   else:
     params = state.materialise(init_params, param_shardings)

@@ -7,8 +7,10 @@ what was trained to the workdir, `load` reads it back.
 
 import dataclasses
 import difflib
+import errno
 import json
 import os
+import pathlib
 import runpy
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +24,16 @@ from glip_jax import errors
 
 CONFIG_FILE = 'config.json'
 
+# Least values of fields of a training config.
+_LEAST = dict(
+    steps=1,
+    batch_size=1,
+    log_every=0,
+    eval_every=0,
+    checkpoint_every=0,
+    keep_checkpoints=1,
+)
+
 T = TypeVar('T')
 
 
@@ -33,6 +45,9 @@ def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
       main(argv)
     except errors.UserError as error:
       _fail(error)
+    except KeyboardInterrupt:
+      print('stopped', file=sys.stderr)
+      sys.exit(130)
 
   # grain leaves batches that were read ahead to Python's resource tracker; it
   # frees them but warns, in a process that takes its options from here.
@@ -88,8 +103,58 @@ def load(workdir: str | os.PathLike) -> config_dict.ConfigDict:
         f'{path} does not exist: give the --workdir of a training run, or the'
         ' --config that it was trained with'
     )
-  values = _tuples(json.loads(path.read_text()))
-  return config_dict.ConfigDict(values)
+  try:
+    values = json.loads(path.read_text())
+  except ValueError as error:
+    raise errors.UserError(
+        f'{path} is damaged ({error}): give the --config that the run was'
+        ' trained with'
+    ) from error
+  return config_dict.ConfigDict(_tuples(values))
+
+
+def check_run(config: Mapping[str, Any]) -> None:
+  """Refuses lengths and seeds that no run can have.
+
+  Raises:
+    UserError: naming the field.
+  """
+  for key, least in _LEAST.items():
+    if config.get(key, least) < least:
+      raise errors.UserError(
+          f'config.{key}={config[key]} must be {least} or more'
+      )
+  if not 0 <= config['seed'] < 2**32:
+    raise errors.UserError(
+        f'config.seed={config["seed"]} must be from 0 to 2**32 - 1'
+    )
+
+
+def check_folder(name: str, path: str | os.PathLike) -> None:
+  """Refuses a folder that could not be written to; makes nothing.
+
+  Args:
+    name: the flag, for the message.
+    path: a folder that may not be there yet.
+
+  Raises:
+    UserError: it is, or lies in, something that is no folder or not writable.
+  """
+  if '://' in os.fspath(path):
+    return
+  nearest = pathlib.Path(path).absolute()
+  try:
+    nearest.lstat()
+  except OSError as error:
+    if error.errno == errno.ENAMETOOLONG:
+      raise errors.UserError(f'{name}: {error}: take a shorter one') from error
+  while not nearest.exists():
+    nearest = nearest.parent
+  if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+    fault = 'cannot be written to' if nearest.is_dir() else 'is no folder'
+    raise errors.UserError(
+        f'{name}={os.fspath(path)!r}: {nearest} {fault}; give another'
+    )
 
 
 def to_json(config: config_dict.ConfigDict) -> str:
@@ -152,10 +217,22 @@ def _config_file(argv: Sequence[str]) -> tuple[str, str] | None:
 def _check_config_file(argv: Sequence[str]):
   """Raises a UserError if the config file does not exist."""
   given = _config_file(argv)
-  if given and not os.path.isfile(given[0]):
+  if not given:
+    if stray := [a for a in argv[1:] if a.lstrip('-').startswith('config.')]:
+      raise errors.UserError(
+          f'{stray[0]} needs a --config that it changes, for example'
+          ' --config=configs/shapes.py'
+      )
+    return
+  path = pathlib.Path(given[0])
+  fault = ''
+  if not path.is_file():
+    fault = 'is no file' if path.exists() else 'does not exist'
+  elif b'def get_config(' not in path.read_bytes():
+    fault = 'has no function get_config'
+  if fault:
     raise errors.UserError(
-        f'--config={given[0]!r} does not exist: give a file such as those in'
-        ' configs/'
+        f'--config={given[0]!r} {fault}: give a file such as those in configs/'
     )
 
 
@@ -174,7 +251,9 @@ def _mistyped_override(argv: Sequence[str]) -> str | None:
     value, seen = config, 'config'
     for key in name.split('.')[1:]:
       if not isinstance(value, config_dict.ConfigDict):
-        break
+        return (
+            f'{argument}: {seen} is a value, without fields: leave .{key} out'
+        )
       if key not in value:
         return f'{argument}: ' + _unknown_key(seen, key, list(value))
       value, seen = value[key], f'{seen}.{key}'

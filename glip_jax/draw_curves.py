@@ -28,6 +28,7 @@ _LEFT, _RIGHT, _BOTTOM = 70 * _SCALE, 20 * _SCALE, 46 * _SCALE
 _LETTERS = 13 * _SCALE
 # Curves with more points than this get a smoothed line over a pale raw one.
 _MANY = 100
+_TOO_LARGE = 1e30  # to be drawn
 
 
 class Series(NamedTuple):
@@ -88,11 +89,15 @@ def _find(
   """Each run that has the metric, its colour, and the points with a number."""
   found = []
   for i, (run, records) in enumerate(runs.items()):
-    points = [(r['step'], r[key]) for r in records if r.get(key) is not None]
+    points = [(r['step'], r[key]) for r in records if _is_number(r.get(key))]
     if points:
       steps, values = np.array(points, np.float64).T
       found.append(Series(run, _COLOURS[i % len(_COLOURS)], steps, values))
   return found
+
+
+def _is_number(value: Any) -> bool:
+  return isinstance(value, (int, float)) and abs(value) < _TOO_LARGE
 
 
 def _panel(metric: str, series: Sequence[Series]) -> Image.Image:

@@ -248,6 +248,7 @@ def main(_: Sequence[str]):
   prompt = '. '.join(options.prompt)
   # What can be wrong is looked at before the model is loaded.
   _file_format(out)
+  configuring.check_folder('out', out.parent)
   prompts.from_caption(prompt)
   images.image_size(image)
   predictor = load(workdir, step=options.step, threshold=options.threshold)

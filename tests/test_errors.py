@@ -109,6 +109,72 @@ MISTAKES = {
         "workdir='gs://bucket/run' cannot be appended to",
         'give a local folder or mount the bucket',
     ),
+    'no steps': (
+        'train.py',
+        [TINY, '--workdir=@/w', '--config.steps=0'],
+        'config.steps=0 must be 1 or more',
+        '',
+    ),
+    'a negative seed': (
+        'train.py',
+        [TINY, '--workdir=@/w', '--config.seed=-1'],
+        'config.seed=-1 must be from 0',
+        '',
+    ),
+    'a rate that is no number': (
+        'train.py',
+        [TINY, '--workdir=@/w', '--config.optimizer.lr=nan'],
+        'config.optimizer.lr=nan must be 0 or more, and finite',
+        '',
+    ),
+    'nothing to train': (
+        'train.py',
+        [TINY, '--workdir=@/w', "--config.optimizer.frozen=('.',)"],
+        'leaves nothing to train',
+        'remove a regex',
+    ),
+    'no room for boxes': (
+        'train.py',
+        [TINY, '--workdir=@/w', '--config.data.num_boxes=0'],
+        'config.data.num_boxes=0 must be 1 or more',
+        '',
+    ),
+    'a tower without blocks': (
+        'train.py',
+        [TINY, '--workdir=@/w', '--config.model.head.depth=0'],
+        'model.head.depth=0 must be 1 or more',
+        '',
+    ),
+    'a workdir that is a file': (
+        'train.py',
+        [TINY, '--workdir=@/good.json/w'],
+        "workdir='@/good.json/w': @/good.json is no folder",
+        'give another',
+    ),
+    'a field of a number': (
+        'train.py',
+        [TINY, '--workdir=@/w', '--config.steps.more=3'],
+        'config.steps is a value, without fields',
+        'leave .more out',
+    ),
+    'a config that is none': (
+        'train.py',
+        ['--config=README.md', '--workdir=@/w'],
+        "--config='README.md' has no function get_config",
+        'such as those in configs/',
+    ),
+    'overrides without a config': (
+        'eval.py',
+        ['--workdir=@/other', '--config.evals.val.batch_size=1'],
+        '--config.evals.val.batch_size=1 needs a --config that it changes',
+        'for example --config=configs/shapes.py',
+    ),
+    'a workdir whose config is cut short': (
+        'eval.py',
+        ['--workdir=@/other'],
+        '@/other/config.json is damaged',
+        'give the --config that the run was trained with',
+    ),
     'no annotations at all': (
         'train.py',
         [TINY, '--workdir=@/w', '--config.evals.val.data.source=coco'],
@@ -177,6 +243,7 @@ def _write_checkpoint(workdir):
   iterator = iter(grain.MapDataset.range(3).to_iter_dataset())
   checkpointer.save(2, now, iterator, meta={})
   checkpointer.close()
+  (workdir / 'config.json').write_text('{"steps": 2, ')
 
 
 @pytest.fixture(scope='module')

@@ -214,7 +214,10 @@ def _is_set(annotation: dict[str, Any], key: str) -> bool:
 
 def _stated_area(annotation: dict[str, Any]) -> float:
   area = annotation.get('area')
-  return float(area) if isinstance(area, (int, float)) else math.nan
+  try:
+    return float(area) if isinstance(area, (int, float)) else math.nan
+  except OverflowError:
+    return math.nan
 
 
 def _as_table(rows: list[tuple[Any, ...]], num_pictures: int) -> Boxes:

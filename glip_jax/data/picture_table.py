@@ -124,7 +124,7 @@ class _Listing:
       try:
         with os.scandir(os.path.join(self._folder, parent)) as found:
           self._files[parent] = frozenset(entry.name for entry in found)
-      except OSError:
+      except (OSError, ValueError):  # ValueError: no name of a file.
         self._files[parent] = frozenset()
     return self._files[parent]
 
@@ -154,7 +154,7 @@ def _picture_fault(
 
 
 def _stated_size(image: Mapping[str, Any]) -> tuple[int, int] | None:
-  """Returns (h, w) of an image entry if both are positive whole numbers."""
+  """Returns (h, w) of an image entry if both are sides of a picture."""
   size = image.get('height'), image.get('width')
-  is_size = all(isinstance(side, int) and side > 0 for side in size)
+  is_size = all(isinstance(side, int) and 0 < side < 2**31 for side in size)
   return size if is_size else None

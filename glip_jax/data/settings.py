@@ -23,6 +23,7 @@ _FIELDS = (
     'image_size', 'resize', 'augment', 'shuffle_names', 'bad_records',
     'num_workers',
 )  # fmt: skip
+_LEAST = dict(num_tokens=3, num_phrases=1, num_boxes=1, num_workers=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +56,9 @@ def check_fields(data: Config) -> None:
       raise UserError(
           f'config.data has no {key!r}: it has {", ".join(_FIELDS)}'
       )
+  for key, least in _LEAST.items():
+    if data.get(key, least) < least:
+      raise UserError(f'config.data.{key}={data[key]} must be {least} or more')
   _read_augment(data)
 
 

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from multiprocessing import connection
 
@@ -17,6 +18,8 @@ def end_with_parent(worker_index: int, worker_count: int) -> None:
     worker_count: number of workers, not used.
   """
   del worker_index, worker_count
+  # A terminal sends its interrupt to all; the parent ends the workers.
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
   parent = multiprocessing.parent_process()
   if parent is not None:
     watch = threading.Thread(target=_wait_and_exit, args=(parent.sentinel,))

@@ -27,6 +27,10 @@ from glip_jax.objectives import dense
 from glip_jax.ops import images, phrases
 
 BACKBONES = {'swin': swin.Swin}
+_SIZES = (
+    'neck.width', 'head.depth', 'head.num_groups', 'language.width',
+    'language.depth', 'language.num_heads', 'language.vocab_size',
+)  # fmt: skip
 DTYPES = ('float32', 'bfloat16', 'float16')
 
 
@@ -183,6 +187,9 @@ def _check(config: ml_collections.ConfigDict) -> None:
         f'model.backbone.name={config.backbone.name!r} is unknown: choose one'
         f' of {sorted(BACKBONES)}'
     )
+  for name in _SIZES:
+    if (size := _get(config, name)) < 1:
+      raise errors.UserError(f'model.{name}={size} must be 1 or more')
   divisions = [
       ('language.width', 'language.num_heads'),
       ('neck.width', 'head.num_groups'),

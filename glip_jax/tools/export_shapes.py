@@ -4,16 +4,21 @@
       --split=val --num_images=100
 """
 
+import os
 from collections.abc import Sequence
 
 from absl import flags
 
-from glip_jax import configuring
+from glip_jax import configuring, errors
 from glip_jax.data import shapes, shapes_export
 
 
 def main(_: Sequence[str]):
   """Runs the command line."""
+  if not flags.FLAGS.out:
+    raise errors.UserError('--out is missing: give a folder to write to')
+  flags.FLAGS.out = os.path.expanduser(flags.FLAGS.out)
+  configuring.check_folder('out', flags.FLAGS.out)
   print(_write())
 
 
@@ -45,7 +50,7 @@ def _write_tfds(settings: dict[str, int]) -> str:
 
 
 def _define_flags() -> None:
-  flags.DEFINE_string('out', None, 'Folder to write to.', required=True)
+  flags.DEFINE_string('out', None, 'Folder to write to.')
   flags.DEFINE_enum(
       'format', 'coco', ['coco', 'mdetr', 'tfds'], 'What to write.'
   )

@@ -7,7 +7,6 @@ import pathlib
 from collections.abc import Sequence
 
 from absl import flags
-from PIL import Image
 
 from glip_jax import configuring, draw_curves
 from glip_jax.errors import UserError
@@ -26,8 +25,11 @@ def plot(runs: Sequence[str], out: str, names: Sequence[str]) -> None:
     UserError: a run has no metrics, or none of these.
   """
   target = pathlib.Path(out).expanduser()
-  if target.suffix.lower() not in Image.registered_extensions():
+  if target.suffix.lower() not in ('.png', '.jpg', '.jpeg', '.webp'):
     raise UserError(f'out={out!r} is no picture: let it end in .png, say')
+  configuring.check_folder('out', target.parent)
+  if not runs:
+    raise UserError('--runs is empty: give folders that training wrote to')
   records = {}
   for run in runs:
     path = pathlib.Path(run).expanduser()

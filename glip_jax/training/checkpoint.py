@@ -73,7 +73,10 @@ class Checkpointer:
     )
 
   def restore_latest(
-      self, abstract_state: state_lib.TrainState, iterator: Any
+      self,
+      abstract_state: state_lib.TrainState,
+      iterator: Any,
+      config: Mapping[str, Any] | None = None,
   ) -> state_lib.TrainState:
     """Restores the last checkpoint; the iterator moves to its position.
 
@@ -81,28 +84,39 @@ class Checkpointer:
       abstract_state: shapes and shardings, from `state.with_shardings`; the
         devices need not be those that wrote the checkpoint.
       iterator: grain iterator of the pipeline that wrote it.
+      config: what must have stayed in it is compared with what was saved.
 
     Returns:
       The state.
 
     Raises:
       UserError: if there is no checkpoint, if it is one of another model or
-        optimizer, or of another data pipeline.
+        optimizer, or of another data pipeline, or is damaged.
     """
     step = self.latest_step
     if step is None:
       raise stored.no_checkpoint(self._folder)
     folder = self._folder / str(step)
-    own = tables.named_leaves(abstract_state)
-    stored.check_same(folder, stored.shapes(folder), own)
-    _check_position(folder, iterator)
-    restored = self._manager.restore(
-        step,
-        args=ocp.args.Composite(
-            state=ocp.args.StandardRestore(abstract_state),
-            data=grain_checkpoint.CheckpointRestore(iterator),
-        ),
-    )
+    try:
+      own = tables.named_leaves(abstract_state)
+      stored.check_same(folder, stored.shapes(folder), own)
+      _check_position(folder, iterator)
+      _check_settings(folder, config or {})
+      restored = self._manager.restore(
+          step,
+          args=ocp.args.Composite(
+              state=ocp.args.StandardRestore(abstract_state),
+              data=grain_checkpoint.CheckpointRestore(iterator),
+          ),
+      )
+    except errors.UserError:
+      raise
+    except (OSError, ValueError) as error:
+      reason = str(error).splitlines()[0][:200]
+      raise errors.UserError(
+          f'{folder} is damaged ({reason}): remove it to go on from an earlier'
+          ' checkpoint, or take another --workdir'
+      ) from error
     return restored['state']
 
   def close(self):
@@ -239,6 +253,18 @@ def _check_position(folder: epath.Path, iterator: Any):
         f'{file} is the position of another data pipeline, for example one'
         f' with another config.data.num_workers: {remedy}'
     )
+
+
+def _check_settings(folder: epath.Path, config: Mapping[str, Any]):
+  """Raises a UserError if a setting that the data position needs differs."""
+  file = folder / 'meta' / 'metadata'
+  saved = json.loads(file.read_text()).get('config', {})
+  for key in ('batch_size', 'seed'):
+    if key in saved and key in config and saved[key] != config[key]:
+      raise errors.UserError(
+          f'config.{key}={config[key]}, but {folder} was trained with'
+          f' {saved[key]}: keep that, or start by --config.init'
+      )
 
 
 def _same_form(a: Any, b: Any) -> bool:

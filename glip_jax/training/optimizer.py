@@ -5,6 +5,7 @@ rate, one clip over all trained parameters) with optax parts.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -112,6 +113,7 @@ def make_optimizer(
       parameter.
   """
   settings = configuring.fill(Settings, config, 'config.optimizer')
+  _check_ranges(settings)
   names = list(tables.named_leaves(params))
   for what in ('lr_scales', 'decay_scales'):
     regexes = [row[0] for row in getattr(settings, what)]
@@ -120,6 +122,11 @@ def make_optimizer(
   schedule = make_schedule(settings.schedule, settings.lr, total_steps)
   frozen = [(regex, False) for regex in settings.frozen]
   trained = tables.map_table(frozen, params, True)
+  if not any(jax.tree.leaves(trained)):
+    raise errors.UserError(
+        f'config.optimizer.frozen={settings.frozen} leaves nothing to train:'
+        ' remove a regex'
+    )
   labels = jax.tree.map(lambda t: 'trained' if t else 'frozen', trained)
   transform = optax.partition(
       {
@@ -129,6 +136,25 @@ def make_optimizer(
       labels,
   )
   return Optimizer(transform, schedule, trained)
+
+
+def _check_ranges(settings: Settings) -> None:
+  """Refuses numbers that no optimizer can mean."""
+  for name in ('lr', 'weight_decay', 'clip_norm', 'eps'):
+    value = getattr(settings, name)
+    if not 0 <= value < math.inf:
+      raise errors.UserError(
+          f'config.optimizer.{name}={value} must be 0 or more, and finite'
+      )
+  for name, value in (
+      ('ema_decay', settings.ema_decay),
+      *(('betas', beta) for beta in settings.betas),
+  ):
+    if not 0 <= value < 1:
+      raise errors.UserError(
+          f'config.optimizer.{name}={getattr(settings, name)} must be from 0 to'
+          ' 1, 1 left out'
+      )
 
 
 def make_schedule(

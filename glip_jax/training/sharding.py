@@ -69,7 +69,9 @@ def check_batch_size(batch_size: int, mesh: Mesh, what: str = 'batch_size'):
   Raises:
     UserError: if `batch_size` is not a positive multiple of the mesh's size.
   """
-  if batch_size < 1 or batch_size % mesh.size:
+  if batch_size < 1:
+    raise errors.UserError(f'{what}={batch_size} must be 1 or more')
+  if batch_size % mesh.size:
     lower = batch_size // mesh.size * mesh.size
     choices = [n for n in (lower, lower + mesh.size) if n > 0]
     raise errors.UserError(

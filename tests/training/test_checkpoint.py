@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -176,6 +177,36 @@ def test_another_data_pipeline_is_refused(runs, one_device):
   other = iter(toy_training.dataset(num_workers=0))
   with pytest.raises(UserError, match='another data pipeline.*num_workers'):
     checkpointer.restore_latest(one_device.abstract, other)
+  checkpointer.close()
+
+
+@pytest.mark.parametrize('lost', ['data', 'state/manifest.ocdbt', 'meta'])
+def test_a_damaged_checkpoint_is_named(
+    runs, one_device, iterator, tmp_path, lost
+):
+  shutil.copytree(runs.straight / 'checkpoints', tmp_path / 'checkpoints')
+  path = tmp_path / 'checkpoints' / '8' / lost
+  shutil.rmtree(path) if path.is_dir() else path.unlink()
+  checkpointer = checkpoint.Checkpointer(tmp_path)
+  with pytest.raises(UserError, match='checkpoints/8 is damaged.*remove it'):
+    checkpointer.restore_latest(one_device.abstract, iterator)
+  checkpointer.close()
+
+
+@pytest.mark.parametrize('key', ['batch_size', 'seed'])
+def test_settings_that_the_data_position_needs_must_stay(
+    one_device, iterator, tmp_path, key
+):
+  config = {'batch_size': 8, 'seed': 0}
+  checkpointer = checkpoint.Checkpointer(tmp_path)
+  checkpointer.save(0, one_device.init, iterator, meta={'config': config})
+  checkpointer.close()
+  checkpointer = checkpoint.Checkpointer(tmp_path)
+  checkpointer.restore_latest(one_device.abstract, iterator, config)
+  with pytest.raises(UserError, match=f'config.{key}=4, but .* trained with'):
+    checkpointer.restore_latest(
+        one_device.abstract, iterator, config | {key: 4}
+    )
   checkpointer.close()
 
 
