@@ -141,6 +141,21 @@ def test_the_report_counts_and_names_each_kind_of_fault(folder):
   assert '2 x malformed box (annotations[4]' in str(report)
 
 
+def test_values_that_nothing_can_hold_are_faults_or_unstated(folder):
+  content = _content()
+  content['images'][0] |= {'width': 10**400, 'height': 10**400}
+  content['images'].append({'id': 3, 'file_name': '\ud800/c.png'})
+  content['annotations'][0]['area'] = 10**400
+  content['categories'].append({'id': 1, 'name': 'dog\ud800'})
+  source = _open(folder, content)
+  assert len(source) == 2
+  assert source.names == ('hot_dog', 'T-Shirt', 'truck')
+  assert source.report.counts['missing picture'] == 1
+  assert source.report.counts['class without id or name'] == 1
+  areas = [a['area'] for a in source.ground_truth()['annotations']]
+  assert 3 * 4.5 in areas
+
+
 def test_boxes_of_a_picture_left_out_are_no_fault_of_their_own(folder):
   content = _content()
   content['images'][0]['file_name'] = 'gone.png'
