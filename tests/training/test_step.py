@@ -81,15 +81,25 @@ def test_the_average_trails_the_parameters(run, batch):
   )
 
 
-def test_frozen_parameters_are_not_in_the_reported_norm(batch):
-  frozen = toy_training.prepare(
-      devices=jax.devices()[:1],
-      config=toy_training.OPTIMIZER | dict(frozen=('.',)),
-  )
-  states, reports = _take(frozen, batch, 3)
-  assert reports[2]['grad_norm'] == 0.0
-  jax.tree.map(
-      np.testing.assert_array_equal, states[3].params, states[0].params
+def test_frozen_parameters_stay_and_are_not_in_the_reported_norm(run, batch):
+  squares = []
+  for regex in ('^body/', '^head/'):
+    frozen = toy_training.prepare(
+        devices=jax.devices()[:1],
+        config=toy_training.OPTIMIZER | dict(frozen=(regex,)),
+    )
+    states, reports = _take(frozen, batch, 3)
+    squares.append(reports[0]['grad_norm'] ** 2)
+    part = regex.strip('^/')
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        states[3].params[part],
+        states[0].params[part],
+    )
+  _, reports = _take(run, batch, 1)
+  assert min(squares) > 0
+  np.testing.assert_allclose(
+      sum(squares), reports[0]['grad_norm'] ** 2, rtol=1e-5
   )
 
 
