@@ -152,7 +152,9 @@ def _mixed(
   streams, weights = [], []
   for number, spec in enumerate(_training_specs(specs)):
     own_seed = np.random.SeedSequence([seed, number]).generate_state(1)
-    streams.append(_training_stream(spec, data, seed=int(own_seed[0])))
+    streams.append(
+        _training_stream(spec, data, seed=int(own_seed[0]), what='data.train')
+    )
     weights.append(float(spec.get('weight', 1.0)))
   if len(streams) == 1:
     return streams[0]
@@ -177,7 +179,9 @@ def _preceded(
           ' records of the whole stream after which the next source begins'
       )
     own_seed = np.random.SeedSequence([seed, 0, number]).generate_state(1)
-    part = _training_stream(spec, data, seed=int(own_seed[0]))
+    part = _training_stream(
+        spec, data, seed=int(own_seed[0]), what='data.warmup'
+    )
     parts.append(part[: until - start])
     start = until
   # Endless streams cannot be joined, so this one ends where counting does.
@@ -185,11 +189,11 @@ def _preceded(
 
 
 def _training_stream(
-    spec: Config, data: Config, *, seed: int
+    spec: Config, data: Config, *, seed: int, what: str
 ) -> grain.MapDataset[types.Batch]:
-  """The endless stream of elements of one source."""
+  """The endless stream of elements of one source, the spec named `what`."""
   bad_records = check_bad_records(data.get('bad_records', 'skip'))
-  with errors.naming('data.train'):
+  with errors.naming(what):
     source = build_source(spec, bad_records=bad_records)
   element = settings.to_element(data)
   settings.check_prompt(source, element)
