@@ -12,7 +12,8 @@ import jax
 from etils import epath
 
 # Options of glibc's mallopt (malloc.h).
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+_HEAP = 64 << 20  # largest heap of an arena that is not the main thread's
 
 
 def start(config: Mapping[str, Any]):
@@ -64,6 +65,9 @@ def _reuse_memory() -> None:
     jax.config.update('jax_cpu_enable_async_dispatch', False)
     mallopt(_MMAP_MAX, 0)
     mallopt(_TRIM_THRESHOLD, -1)
+    # Where a worker thread packs a matrix, its arena would give back a whole
+    # heap at once; one smaller than the pad it keeps.
+    mallopt(_TOP_PAD, _HEAP)
 
 
 def _is_cpu() -> bool:
