@@ -38,7 +38,7 @@ class DenseHead(nn.Module):
     dtype: of the matrix products.
   """
 
-  strides: tuple[int, ...] = (8, 16, 32, 64, 128)
+  strides: tuple[int, ...] = anchors_lib.STRIDES
   anchor_scale: float = 8.0
   masked_text: bool = False
   dtype: Any = jnp.float32

@@ -11,10 +11,11 @@ class GroundedDetector(nn.Module):
   """Scores the regions of an image against the words of a prompt.
 
   Attributes:
-    backbone: image -> maps at strides 4, 8, 16, 32.
-    neck: the last three maps -> pyramid.
+    backbone: (image, extent) -> maps at strides 4, 8, 16, 32.
+    neck: (the last three maps, extent) -> pyramid.
     language: (ids, mask) -> word features.
-    tower: (pyramid, words, mask) -> both, after the exchange between them.
+    tower: (pyramid, words, mask, extent) -> pyramid and words, after the
+      exchange between them.
     head: (pyramid, words, mask, extent) -> Outputs.
   """
 
@@ -25,11 +26,15 @@ class GroundedDetector(nn.Module):
   head: nn.Module
 
   def encode_image(
-      self, image: Float[Array, 'b h w 3'], *, train: bool = False
+      self,
+      image: Float[Array, 'b h w 3'],
+      extent: Int[Array, 'b 2'],
+      *,
+      train: bool = False,
   ) -> tuple[Float[Array, 'b _ _ d'], ...]:
     """Pyramid of a normalised image, before it has seen any prompt."""
-    maps = self.backbone(image, train=train)
-    return self.neck(maps[1:], train=train)
+    maps = self.backbone(image, extent, train=train)
+    return self.neck(maps[1:], extent, train=train)
 
   def encode_text(
       self,
@@ -54,8 +59,9 @@ class GroundedDetector(nn.Module):
 
     Args:
       image: normalised, zero beyond each picture; sides multiples of 32.
-      extent: (h, w) in pixels that each image spans; regions outside are
-        marked invalid.
+      extent: (h, w) in pixels that each image spans, multiples of 32: all
+        that the answer depends on, whatever the canvas and the batch. Regions
+        outside are marked invalid.
       ids: token ids.
       mask: False at padding tokens.
       train: True switches dropout, drop path and DropBlock on.
@@ -63,7 +69,8 @@ class GroundedDetector(nn.Module):
     Returns:
       One region per pyramid position.
     """
-    levels = self.encode_image(image, train=train)
+    extent = jnp.asarray(extent)
+    levels = self.encode_image(image, extent, train=train)
     text = self.encode_text(ids, mask, train=train)
-    levels, words = self.tower(levels, text.tokens, mask, train=train)
-    return self.head(levels, words, mask, jnp.asarray(extent))
+    levels, words = self.tower(levels, text.tokens, mask, extent, train=train)
+    return self.head(levels, words, mask, extent)

@@ -5,16 +5,17 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from glip_jax.models import linear
-from glip_jax.ops import deform_conv, resample
+from glip_jax.ops import deform_conv, extents, resample
 
 # The convolutions of a DyConv, by what they read.
 BRANCHES = ('coarser', 'same', 'finer')
 _COARSER, _SAME, _FINER = range(3)
 
 Levels = tuple[Float[Array, 'b _ _ d'], ...]
+Cells = tuple[Int[Array, 'b 2'], ...]
 
 
 class DyConv(nn.Module):
@@ -38,7 +39,17 @@ class DyConv(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, levels: Levels) -> Levels:
+  def __call__(self, levels: Levels, cells: Cells) -> Levels:
+    """Convolves a pyramid.
+
+    Args:
+      levels: finest first.
+      cells: (rows, columns) of each level that belong to each image.
+
+    Returns:
+      Levels of the same shapes; meaningless at cells outside.
+    """
+    levels = tuple(map(extents.zero_outside, levels, cells))
     offset = nn.Conv(
         27,
         (3, 3),
@@ -52,26 +63,33 @@ class DyConv(nn.Module):
     readings, owners = [], []
     for i, x in enumerate(levels):
       raw = offset(x).astype(jnp.float32)
-      own = _readings(levels, i, raw[..., :18], jax.nn.sigmoid(raw[..., 18:]))
+      own = _readings(
+          levels, cells, i, raw[..., :18], jax.nn.sigmoid(raw[..., 18:])
+      )
       readings += own
       owners += [i] * len(own)
     branches = DeformConvNorm(
         self.width, self.num_groups, dtype=self.dtype, name='convs'
-    )(levels, readings)
+    )(levels, cells, readings)
     outputs = []
     for i, x in enumerate(levels):
-      size = x.shape[1:3]
       own = [
-          attention(resample.upsample_bilinear(y, size))
-          for y, owner in zip(branches, owners, strict=True)
+          y
+          if reading.kernel != _COARSER
+          else resample.upsample_bilinear(
+              y, x.shape[1:3], cells[i + 1], cells[i]
+          )
+          for y, reading, owner in zip(branches, readings, owners, strict=True)
           if owner == i
       ]
-      outputs.append(activation(sum(own) / len(own)))
+      weighed = [attention(y, cells[i]) for y in own]
+      outputs.append(activation(sum(weighed) / len(own), cells[i]))
     return tuple(outputs)
 
 
 def _readings(
     levels: Levels,
+    cells: Cells,
     i: int,
     offsets: Float[Array, 'b h w 18'],
     modulation: Float[Array, 'b h w 9'],
@@ -85,8 +103,8 @@ def _readings(
     readings.append(
         deform_conv.Reading(
             i + 1,
-            deform_conv.reread_flat(offsets, small),
-            deform_conv.reread_flat(modulation, small),
+            deform_conv.reread_flat(offsets, small, cells[i], cells[i + 1]),
+            deform_conv.reread_flat(modulation, small, cells[i], cells[i + 1]),
             1,
             _COARSER,
         )
@@ -109,9 +127,9 @@ class DeformConvNorm(nn.Module):
 
   @nn.compact
   def __call__(
-      self, levels: Levels, readings: list[deform_conv.Reading]
+      self, levels: Levels, cells: Cells, readings: list[deform_conv.Reading]
   ) -> list[Float[Array, 'b _ _ e']]:
-    """Returns the result of each reading."""
+    """Returns the result of each reading, normalised over its own cells."""
     shape = (9, levels[0].shape[-1], self.width)
     kernels = jnp.stack(
         [self.param(f'{name}_kernel', _centred, shape) for name in BRANCHES]
@@ -131,11 +149,18 @@ class DeformConvNorm(nn.Module):
         for name in BRANCHES
     ]
     maps = [x.astype(self.dtype) for x in levels]
-    outputs = deform_conv.pyramid_deform_conv(maps, readings, kernels)
-    return [
-        norms[reading.kernel](y + biases[reading.kernel])
-        for y, reading in zip(outputs, readings, strict=True)
-    ]
+    outputs = deform_conv.pyramid_deform_conv(maps, cells, readings, kernels)
+    results = []
+    for y, reading in zip(outputs, readings, strict=True):
+      own = -(-cells[reading.level] // reading.stride)
+      inside = extents.inside(own, y.shape[1:3])[..., None]
+      results.append(
+          norms[reading.kernel](
+              y + biases[reading.kernel],
+              mask=jnp.broadcast_to(inside, y.shape),
+          )
+      )
+    return results
 
 
 def _centred(
@@ -157,8 +182,10 @@ class ScaleAttention(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, 'b h w d']) -> Float[Array, 'b h w d']:
-    pooled = x.mean(axis=(1, 2), dtype=jnp.float32)
+  def __call__(
+      self, x: Float[Array, 'b h w d'], cells: Int[Array, 'b 2']
+  ) -> Float[Array, 'b h w d']:
+    pooled = extents.own_mean(x, cells)
     score = nn.relu(linear.Dense(1, dtype=jnp.float32, name='score')(pooled))
     return x * _hard_sigmoid(score)[:, None, None, :].astype(x.dtype)
 
@@ -170,9 +197,11 @@ class DyReLU(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, 'b h w d']) -> Float[Array, 'b h w d']:
+  def __call__(
+      self, x: Float[Array, 'b h w d'], cells: Int[Array, 'b 2']
+  ) -> Float[Array, 'b h w d']:
     d = x.shape[-1]
-    y = x.mean(axis=(1, 2), dtype=jnp.float32)
+    y = extents.own_mean(x, cells)
     y = nn.relu(
         linear.Dense(d // self.reduction, dtype=jnp.float32, name='squeeze')(y)
     )

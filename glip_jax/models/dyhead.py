@@ -11,9 +11,10 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from glip_jax.models import bert, dyconv
+from glip_jax.ops import anchors, extents
 
 Levels = tuple[Float[Array, 'b _ _ d'], ...]
 
@@ -31,6 +32,7 @@ class DyHead(nn.Module):
     text_mlp_width: hidden width of their MLPs.
     text_dropout_rate: their dropout in training.
     remat: True recomputes blocks in the backward pass: less memory.
+    strides: of the levels in pixels.
     unroll: blocks that one iteration of the scan holds; more compile time,
       less overhead for small models.
     dtype: of the matrix products.
@@ -44,6 +46,7 @@ class DyHead(nn.Module):
   text_mlp_width: int = 3072
   text_dropout_rate: float = 0.1
   remat: bool = True
+  strides: tuple[int, ...] = anchors.STRIDES
   unroll: int = 1
   dtype: Any = jnp.float32
 
@@ -53,6 +56,7 @@ class DyHead(nn.Module):
       levels: Levels,
       text: Float[Array, 'b t e'],
       mask: Bool[Array, 'b t'],
+      extent: Int[Array, 'b 2'],
       *,
       train: bool = False,
   ) -> tuple[Levels, Float[Array, 'b t e']]:
@@ -62,17 +66,20 @@ class DyHead(nn.Module):
       levels: pyramid, finest first.
       text: word features.
       mask: False at padding words.
+      extent: (h, w) in pixels that each image spans, multiples of 32.
       train: True switches dropout on.
 
     Returns:
-      Levels and text of the same shapes.
+      Levels and text of the same shapes; levels are meaningless outside the
+      extent.
     """
-    block = nn.remat(Block, static_argnums=(3,)) if self.remat else Block
+    cells = tuple(extents.own_cells(extent, s) for s in self.strides)
+    block = nn.remat(Block, static_argnums=(4,)) if self.remat else Block
     blocks = nn.scan(
         block,
         variable_axes={'params': 0, 'intermediates': 0},
         split_rngs={'params': True, 'dropout': True},
-        in_axes=(nn.broadcast, nn.broadcast),
+        in_axes=(nn.broadcast, nn.broadcast, nn.broadcast),
         length=self.depth,
         unroll=self.unroll,
     )(
@@ -85,7 +92,7 @@ class DyHead(nn.Module):
         dtype=self.dtype,
         name='blocks',
     )
-    (levels, text), _ = blocks((levels, text), mask, train)
+    (levels, text), _ = blocks((levels, text), mask, cells, train)
     return levels, text
 
 
@@ -102,11 +109,15 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(
-      self, carry: tuple[Levels, Any], mask: Bool[Array, 'b t'], train: bool
+      self,
+      carry: tuple[Levels, Any],
+      mask: Bool[Array, 'b t'],
+      cells: dyconv.Cells,
+      train: bool,
   ) -> tuple[tuple[Levels, Any], None]:
     levels, text = carry
     if self.fusion is not None:
-      levels, text = self._fuse(levels, text, mask, train)
+      levels, text = self._fuse(levels, text, mask, cells, train)
       text = bert.BertLayer(
           self.text_num_heads,
           self.text_mlp_width,
@@ -118,15 +129,21 @@ class Block(nn.Module):
       self.sow('intermediates', 'lang_text', text)
     levels = dyconv.DyConv(
         self.width, self.num_groups, dtype=self.dtype, name='dyconv'
-    )(levels)
+    )(levels, cells)
     for i, x in enumerate(levels, start=3):
       self.sow('intermediates', f'dyconv_p{i}', x)
     return (levels, text), None
 
-  def _fuse(self, levels: Levels, text, mask, train):
+  def _fuse(self, levels: Levels, text, mask, cells, train):
     flat = flatten_levels(levels)
-    flat, text = self.fusion(name='fusion')(flat, text, mask, train=train)
     sizes = [x.shape[1:3] for x in levels]
+    inside = [
+        extents.inside(own, size).reshape(flat.shape[0], -1)
+        for own, size in zip(cells, sizes, strict=True)
+    ]
+    flat, text = self.fusion(name='fusion')(
+        flat, text, jnp.concatenate(inside, axis=1), mask, train=train
+    )
     levels = split_levels(flat, sizes)
     for i, x in enumerate(levels, start=3):
       self.sow('intermediates', f'fuse_p{i}', x)

@@ -5,9 +5,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from glip_jax.ops import resample
+from glip_jax.ops import extents, resample
 
 # Stride-2 convolutions pad one pixel on each side, not SAME.
 _PAD = ((1, 1), (1, 1))
@@ -31,34 +31,47 @@ class FPN(nn.Module):
 
   @nn.compact
   def __call__(
-      self, maps: tuple[Float[Array, 'b _ _ _'], ...], *, train: bool = False
+      self,
+      maps: tuple[Float[Array, 'b _ _ _'], ...],
+      extent: Int[Array, 'b 2'],
+      *,
+      train: bool = False,
   ) -> tuple[Float[Array, 'b _ _ d'], ...]:
     """Builds the pyramid.
 
     Args:
       maps: C3, C4, C5; each half the size of the one before.
+      extent: (h, w) in pixels that each image spans, multiples of 32.
       train: True switches DropBlock on (rng 'dropout').
 
     Returns:
-      P3, P4, P5, P6, P7.
+      P3, P4, P5, P6, P7; meaningless outside the extent.
     """
     drop = DropBlock(self.drop_block_rate, name='drop_block')
+    cells = [extents.own_cells(extent, 2**i) for i in range(3, 8)]
     levels, above = [], None
     for level, x in reversed(list(zip((3, 4, 5), maps, strict=True))):
       x = nn.Conv(self.width, (1, 1), dtype=self.dtype, name=f'inner{level}')(x)
       if above is not None:
         x = x + resample.upsample_nearest(above)
       # Blocks are dropped on the way out only, never on the way down.
-      dropped = x if above is None else drop(x, train=train)
-      levels.insert(0, self._conv(dropped, f'layer{level}'))
+      own = cells[level - 3]
+      dropped = x if above is None else drop(x, own, train=train)
+      levels.insert(0, self._conv(dropped, own, f'layer{level}'))
       above = x
-    levels.append(self._conv(levels[-1], 'p6', stride=2))
-    levels.append(self._conv(nn.relu(levels[-1]), 'p7', stride=2))
+    levels.append(self._conv(levels[-1], cells[2], 'p6', stride=2))
+    levels.append(self._conv(nn.relu(levels[-1]), cells[3], 'p7', stride=2))
     for level, x in enumerate(levels, start=3):
       self.sow('intermediates', f'level{level}', x)
     return tuple(levels)
 
-  def _conv(self, x: Float[Array, 'b h w d'], name: str, stride: int = 1):
+  def _conv(
+      self,
+      x: Float[Array, 'b h w d'],
+      cells: Int[Array, 'b 2'],
+      name: str,
+      stride: int = 1,
+  ) -> Float[Array, 'b p q e']:
     return nn.Conv(
         self.width,
         (3, 3),
@@ -66,7 +79,7 @@ class FPN(nn.Module):
         padding=_PAD,
         dtype=self.dtype,
         name=name,
-    )(x)
+    )(extents.zero_outside(x, cells))
 
 
 class DropBlock(nn.Module):
@@ -77,7 +90,11 @@ class DropBlock(nn.Module):
 
   @nn.compact
   def __call__(
-      self, x: Float[Array, 'b h w d'], *, train: bool
+      self,
+      x: Float[Array, 'b h w d'],
+      cells: Int[Array, 'b 2'],
+      *,
+      train: bool,
   ) -> Float[Array, 'b h w d']:
     if not train or not self.rate:
       return x
@@ -87,6 +104,8 @@ class DropBlock(nn.Module):
         key, self.rate / self.block**2, (*x.shape[:3], 1)
     ).astype(jnp.float32)
     dropped = nn.max_pool(seeds, (self.block, self.block), padding='SAME')
-    keep = 1 - dropped
-    keep *= keep.size / jnp.maximum(keep.sum(), 1)
+    # What is kept makes up for what is dropped, padding aside.
+    own = extents.inside(cells, x.shape[1:3])[..., None].astype(jnp.float32)
+    keep = (1 - dropped) * own
+    keep *= own.sum() / jnp.maximum(keep.sum(), 1)
     return x * keep.astype(x.dtype)

@@ -42,6 +42,7 @@ class BiAttention(nn.Module):
       self,
       image: Float[Array, 'b n d'],
       text: Float[Array, 'b t e'],
+      inside: Bool[Array, 'b n'],
       mask: Bool[Array, 'b t'],
       *,
       train: bool = False,
@@ -51,6 +52,7 @@ class BiAttention(nn.Module):
     Args:
       image: positions of all levels, one after the other.
       text: word features.
+      inside: False at positions outside the image, which no word attends to.
       mask: False at padding words, which no position attends to.
       train: True switches dropout on (rng 'dropout').
 
@@ -71,7 +73,9 @@ class BiAttention(nn.Module):
     to_words = jax.nn.softmax(
         jnp.where(mask[:, None, None, :], logits, -9e15), axis=3
     )
-    to_places = jax.nn.softmax(logits, axis=2)
+    to_places = jax.nn.softmax(
+        jnp.where(inside[:, None, :, None], logits, -9e15), axis=2
+    )
     to_words = drop(to_words).astype(self.dtype)
     to_places = drop(to_places).astype(self.dtype)
     to_image = jnp.einsum(

@@ -3,7 +3,8 @@
 Built to the reference's version 1: pre-norm blocks, relative position bias,
 windows shifted by half, maps padded right and bottom with zeros *after* the
 first norm, so that padded tokens are real keys. The stages' outputs carry
-their own LayerNorm, except the first, which no detector here reads.
+their own LayerNorm, except the first, which no detector here reads. Windows
+are those of each image's own extent, whatever the canvas around it.
 """
 
 import functools
@@ -14,9 +15,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from glip_jax.models import linear
+from glip_jax.ops import extents
 
 layer_norm = functools.partial(
     nn.LayerNorm, epsilon=1e-5, use_fast_variance=False
@@ -49,16 +51,22 @@ class Swin(nn.Module):
 
   @nn.compact
   def __call__(
-      self, image: Float[Array, 'b h w 3'], *, train: bool = False
+      self,
+      image: Float[Array, 'b h w 3'],
+      extent: Int[Array, 'b 2'],
+      *,
+      train: bool = False,
   ) -> tuple[Float[Array, 'b _ _ _'], ...]:
     """Encodes a normalised image.
 
     Args:
       image: height and width must be multiples of 32.
+      extent: (h, w) in pixels that each image spans, multiples of 32.
       train: True switches stochastic depth on (rng 'dropout').
 
     Returns:
-      The maps after stages 1 to 4, the last three layer-normed.
+      The maps after stages 1 to 4, the last three layer-normed; meaningless
+      outside the extent.
 
     Raises:
       ValueError: the image's size is not a multiple of 32.
@@ -81,7 +89,7 @@ class Swin(nn.Module):
             drop_path_rate=float(rates[first + j]),
             dtype=self.dtype,
             name=f'stage{i}_block{j}',
-        )(x, train=train)
+        )(x, extents.own_cells(extent, 4 * 2**i), train=train)
       first += depth
       name = f'norm{i}'
       maps.append(layer_norm(dtype=self.dtype, name=name)(x) if i else x)
@@ -142,13 +150,17 @@ class SwinBlock(nn.Module):
 
   @nn.compact
   def __call__(
-      self, x: Float[Array, 'b h w d'], *, train: bool = False
+      self,
+      x: Float[Array, 'b h w d'],
+      cells: Int[Array, 'b 2'],
+      *,
+      train: bool = False,
   ) -> Float[Array, 'b h w d']:
     drop = nn.Dropout(
         self.drop_path_rate, broadcast_dims=(1, 2, 3), deterministic=not train
     )
     y = layer_norm(dtype=self.dtype, name='norm1')(x)
-    x = x + drop(self._attend(y))
+    x = x + drop(self._attend(extents.zero_outside(y, cells), cells))
     y = layer_norm(dtype=self.dtype, name='norm2')(x)
     dense = functools.partial(
         linear.Dense, dtype=self.dtype, kernel_init=_kernel_init
@@ -157,7 +169,9 @@ class SwinBlock(nn.Module):
     y = dense(x.shape[-1], name='mlp_out')(nn.gelu(y, approximate=False))
     return x + drop(y)
 
-  def _attend(self, x: Float[Array, 'b h w d']) -> Float[Array, 'b h w d']:
+  def _attend(
+      self, x: Float[Array, 'b h w d'], cells: Int[Array, 'b 2']
+  ) -> Float[Array, 'b h w d']:
     """Pads, shifts, cuts into windows, attends and undoes it all."""
     b, h, w, d = x.shape
     m, s = self.window, self.shift
@@ -166,9 +180,9 @@ class SwinBlock(nn.Module):
     x = jnp.roll(x, (-s, -s), (1, 2)) if s else x
     x = x.reshape(b, rows, m, columns, m, d).transpose(0, 1, 3, 2, 4, 5)
     x = x.reshape(b, rows * columns, m * m, d)
-    blocked = _blocked_pairs(rows * m, columns * m, m, s) if s else None
+    blocked = _blocked_pairs((rows * m, columns * m), cells, m, s)
     x = WindowAttention(self.num_heads, m, self.dtype, name='attention')(
-        x, blocked
+        x, blocked if s else None
     )
     x = x.reshape(b, rows, columns, m, m, d).transpose(0, 1, 3, 2, 4, 5)
     x = x.reshape(b, rows * m, columns * m, d)
@@ -185,14 +199,14 @@ class WindowAttention(nn.Module):
 
   @nn.compact
   def __call__(
-      self, x: Float[Array, 'b n p d'], blocked: np.ndarray | None
+      self, x: Float[Array, 'b n p d'], blocked: Bool[Array, 'b n p p'] | None
   ) -> Float[Array, 'b n p d']:
     """Attends within each of n windows of p tokens.
 
     Args:
       x: tokens by window.
-      blocked: bool[n p p], True where two tokens of a shifted window are no
-        neighbours in the picture; None where the window is not shifted.
+      blocked: True where two tokens of a shifted window are no neighbours in
+        the picture; None where windows are not shifted.
 
     Returns:
       Tokens of the same shape.
@@ -216,7 +230,7 @@ class WindowAttention(nn.Module):
     )
     logits = logits + bias
     if blocked is not None:
-      logits = logits + jnp.where(blocked, -100.0, 0.0)[:, None]
+      logits = logits + jnp.where(blocked, -100.0, 0.0)[:, :, None]
     attention = jax.nn.softmax(logits, axis=-1).astype(self.dtype)
     out = jnp.einsum('bnhpq,bnqhd->bnphd', attention, value)
     return dense(d, name='proj')(out.reshape(b, n, p, d))
@@ -230,15 +244,24 @@ def _relative_index(window: int) -> np.ndarray:
   return dy * (2 * window - 1) + dx
 
 
-def _blocked_pairs(h: int, w: int, window: int, shift: int) -> np.ndarray:
-  """bool[n p p] pairs of a shifted window that the shift brought together."""
+def _blocked_pairs(
+    size: tuple[int, int], cells: Int[Array, 'b 2'], window: int, shift: int
+) -> Bool[Array, 'b n p p']:
+  """Pairs of a shifted window that the shift, not the picture, put together.
 
-  def region(n: int) -> np.ndarray:
-    # Of a rolled axis: the last `shift` places came from the other end.
-    place = np.arange(n)
-    return np.where(place < n - window, 0, np.where(place < n - shift, 1, 2))
+  The reference tells regions apart on the map of the image alone, padded to
+  whole windows: what the shift moved to the other end, what it did not, and
+  here also what lies beyond that map.
+  """
+  own = -(-cells // window) * window
 
-  ids = region(h)[:, None] * 3 + region(w)[None, :]
-  ids = ids.reshape(h // window, window, w // window, window)
-  ids = ids.transpose(0, 2, 1, 3).reshape(-1, window * window)
-  return ids[:, :, None] != ids[:, None, :]
+  def regions(axis: int) -> Int[Array, 'b n']:
+    place = jnp.arange(size[axis])
+    near = jnp.where(place < own[:, axis, None], 0, 1)
+    return jnp.roll(jnp.where(place < shift, 2, near), -shift, axis=1)
+
+  ids = regions(0)[:, :, None] * 3 + regions(1)[:, None, :]
+  ids = ids.reshape(-1, size[0] // window, window, size[1] // window, window)
+  ids = ids.transpose(0, 1, 3, 2, 4)
+  ids = ids.reshape(ids.shape[0], -1, window * window)
+  return ids[..., :, None] != ids[..., None, :]

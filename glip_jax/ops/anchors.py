@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from glip_jax.ops import extents
+
 STRIDES = (8, 16, 32, 64, 128)
 
 
@@ -95,9 +97,7 @@ def anchors_inside(
     ValueError: if there are not as many strides as levels.
   """
   masks = []
-  for (height, width), stride in zip(level_sizes, strides, strict=True):
-    in_rows = jnp.arange(height) * stride < extent[:, :1]
-    in_columns = jnp.arange(width) * stride < extent[:, 1:]
-    inside = in_rows[:, :, None] & in_columns[:, None, :]
+  for size, stride in zip(level_sizes, strides, strict=True):
+    inside = extents.inside(extents.own_cells(extent, stride), size)
     masks.append(inside.reshape(inside.shape[0], -1))
   return jnp.concatenate(masks, axis=1)

@@ -48,6 +48,7 @@ def modulated_deform_conv(
     kernel: Float[Array, '9 d e'],
     *,
     stride: int = 1,
+    cells: Int[Array, 'b 2'] | None = None,
 ) -> Float[Array, 'b p q e']:
   """3x3 modulated deformable convolution with padding 1, without a bias.
 
@@ -57,6 +58,8 @@ def modulated_deform_conv(
     modulation: weight of every tap, usually a sigmoid's output.
     kernel: weights by tap, input and output channel.
     stride: distance of neighbouring outputs in input pixels.
+    cells: (rows, columns) of `x` that each image owns, all by default; beyond
+      them `x` must be zero.
 
   Returns:
     The map at p = ceil(h / stride), q = ceil(w / stride), float32.
@@ -65,11 +68,14 @@ def modulated_deform_conv(
     ValueError: `offsets` do not have the size of the output.
   """
   reading = Reading(0, offsets, modulation, stride, 0)
-  return pyramid_deform_conv([x], [reading], kernel[None])[0]
+  if cells is None:
+    cells = jnp.broadcast_to(jnp.array(x.shape[1:3]), (x.shape[0], 2))
+  return pyramid_deform_conv([x], [cells], [reading], kernel[None])[0]
 
 
 def pyramid_deform_conv(
     maps: Sequence[Float[Array, 'b _ _ d']],
+    cells: Sequence[Int[Array, 'b 2']],
     readings: Sequence[Reading],
     kernels: Float[Array, 'k 9 d e'],
 ) -> list[Float[Array, 'b _ _ e']]:
@@ -80,7 +86,9 @@ def pyramid_deform_conv(
   small.
 
   Args:
-    maps: of one width and any sizes.
+    maps: of one width and any sizes, zero outside what each image owns.
+    cells: (rows, columns) of each map that belong to each image: a point
+      beyond them reads zero and its offset has no gradient.
     readings: what is read from which map.
     kernels: every kernel by tap, input and output channel.
 
@@ -101,7 +109,9 @@ def pyramid_deform_conv(
   )
   for i in order:
     reading = readings[i]
-    rows, weights = _corners(maps[reading.level].shape[1:3], reading)
+    rows, weights = _corners(
+        maps[reading.level].shape[1:3], cells[reading.level], reading
+    )
     index.append(rows + starts[reading.level])
     weight.append(weights)
     pitch += [maps[reading.level].shape[2] + 2] * rows.shape[-1]
@@ -125,28 +135,58 @@ def pyramid_deform_conv(
 
 
 def reread_flat(
-    values: Float[Array, 'b H W c'], size: tuple[int, int]
+    values: Float[Array, 'b H W c'],
+    size: tuple[int, int],
+    own: Int[Array, 'b 2'],
+    target: Int[Array, 'b 2'],
 ) -> Float[Array, 'b h w c']:
   """Reads a map as if its channels-first memory held a smaller map.
 
   The reference calls the convolution of the next coarser level with the
   offsets of the finer one, and its CUDA kernel indexes that memory with the
   coarser strides: it sees the first c*h*w numbers of the (c, H, W) block as
-  (c, h, w). Released weights were trained with it, so it is reproduced.
+  (c, h, w). Released weights were trained with it, so it is reproduced, with
+  the H, W, h, w of each image alone.
 
   Args:
     values: offsets or modulation of the finer level.
-    size: (h, w) of the coarser level; h * w must not exceed H * W.
+    size: (h, w) of the coarser level's canvas.
+    own: (rows, columns) of the finer level that belong to each image.
+    target: likewise of the coarser level; never more cells than `own`.
 
   Returns:
-    The same memory seen at the coarser size.
+    The same memory seen at the coarser size, zero outside `target`.
   """
-  b, big_h, big_w, c = values.shape
-  h, w = size
-  needed = c * h * w
-  channels = -(-needed // (big_h * big_w))
-  flat = jnp.moveaxis(values[..., :channels], -1, 1).reshape(b, -1)
-  return jnp.moveaxis(flat[:, :needed].reshape(b, c, h, w), 1, -1)
+  read = functools.partial(_reread_flat, size=size)
+  return jax.vmap(read)(values, own, target)
+
+
+def _reread_flat(
+    values: Float[Array, 'H W c'],
+    own: Int[Array, '2'],
+    target: Int[Array, '2'],
+    *,
+    size: tuple[int, int],
+) -> Float[Array, 'h w c']:
+  """`reread_flat` of one image."""
+  num_channels = values.shape[-1]
+  row, column, channel = np.meshgrid(
+      *map(np.arange, (*size, num_channels)), indexing='ij'
+  )
+  place = (channel * target[0] + row) * target[1] + column
+  from_channel, rest = jnp.divmod(place, own[0] * own[1])
+  from_row, from_column = jnp.divmod(rest, own[1])
+  index = from_row * values.shape[1] + from_column
+  index = index * num_channels + from_channel
+  # What lies outside reads a place of its own beyond the end: a zero, and no
+  # two cells share a place, which the gradient's scatter profits from.
+  beyond = values.size + np.arange(index.size).reshape(index.shape)
+  index = jnp.where((row < target[0]) & (column < target[1]), index, beyond)
+  return (
+      values.reshape(-1)
+      .at[index]
+      .get(mode='fill', fill_value=0, unique_indices=True)
+  )
 
 
 def _check(size: tuple[int, int], reading: Reading) -> None:
@@ -167,10 +207,10 @@ def _ringed(x: Float[Array, 'b h w d']) -> Float[Array, 'b r d']:
 
 
 def _corners(
-    size: tuple[int, int], reading: Reading
+    size: tuple[int, int], cells: Int[Array, 'b 2'], reading: Reading
 ) -> tuple[Int[Array, '9 b n'], Float[Array, '9 b n 4']]:
   """Row of the top-left corner in the ringed table, and four corner weights."""
-  h, w = size
+  own_h, own_w = (cells[:, axis, None, None, None] for axis in (0, 1))
   b, p, q, _ = reading.offsets.shape
   offsets = reading.offsets.astype(jnp.float32).reshape(b, p, q, _TAPS, 2)
   tap = np.arange(_TAPS)
@@ -178,7 +218,7 @@ def _corners(
   columns = np.arange(q)[None, :, None] * reading.stride - 1 + tap % 3
   y = offsets[..., 0] + rows.astype(np.float32)
   x = offsets[..., 1] + columns.astype(np.float32)
-  inside = (y > -1) & (y < h) & (x > -1) & (x < w)
+  inside = (y > -1) & (y < own_h) & (x > -1) & (x < own_w)
   # A point outside reads the ring's first row with weight zero; `where` keeps
   # its offset's gradient exactly zero too.
   y, x = jnp.where(inside, y, -1.0), jnp.where(inside, x, -1.0)
@@ -189,7 +229,9 @@ def _corners(
   )
   scale = jnp.where(inside, reading.modulation.astype(jnp.float32), 0.0)
   weight = weight * scale[..., None]
-  index = (top.astype(jnp.int32) + 1) * (w + 2) + left.astype(jnp.int32) + 1
+  index = (
+      (top.astype(jnp.int32) + 1) * (size[1] + 2) + left.astype(jnp.int32) + 1
+  )
   index = jnp.moveaxis(index.reshape(b, p * q, _TAPS), -1, 0)
   weight = jnp.moveaxis(weight.reshape(b, p * q, _TAPS, 4), 2, 0)
   return index, weight

@@ -1,39 +1,36 @@
 """Changing the size of feature maps, channels last."""
 
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 
 def upsample_bilinear(
-    x: Float[Array, 'b h w d'], size: tuple[int, int]
+    x: Float[Array, 'b h w d'],
+    size: tuple[int, int],
+    own: Int[Array, 'b 2'],
+    target: Int[Array, 'b 2'],
 ) -> Float[Array, 'b p q d']:
   """Bilinear resizing with aligned corners, as two small matrix products.
 
-  Output row i reads input row i * (h - 1) / (p - 1): the corner pixels of both
-  maps coincide (torch's `align_corners=True`, which the reference uses).
-  Computed in float32 whatever the type of the map.
+  Of a map with n rows, output row i of m reads row i * (n - 1) / (m - 1): the
+  corner pixels of both maps coincide (torch's `align_corners=True`, which the
+  reference uses). n and m are those of each image, not of its canvas.
+  Computed in float32 at least.
 
   Args:
     x: the map to resize.
     size: (p, q) of the result.
+    own: (rows, columns) of `x` that each image owns.
+    target: (rows, columns) of the result that each image owns.
 
   Returns:
-    The resized map.
+    The resized map, zero outside what the image owns.
   """
-  if x.shape[1:3] == tuple(size):
-    return x
-  rows = _interpolation(x.shape[1], size[0])
-  columns = _interpolation(x.shape[2], size[1])
-  y = x.astype(jnp.float32)
-  y = jnp.einsum(
-      'ph,bhwd,qw->bpqd',
-      rows,
-      y,
-      columns,
-      optimize='optimal',
-      precision='highest',
-  )
+  rows = _interpolation(own[:, 0], target[:, 0], (size[0], x.shape[1]))
+  columns = _interpolation(own[:, 1], target[:, 1], (size[1], x.shape[2]))
+  y = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  y = jnp.einsum('bph,bhwd->bpwd', rows, y, precision='highest')
+  y = jnp.einsum('bqw,bpwd->bpqd', columns, y, precision='highest')
   return y.astype(x.dtype)
 
 
@@ -46,14 +43,18 @@ def upsample_nearest(
   return x.reshape(b, h * factor, w * factor, d)
 
 
-def _interpolation(n: int, count: int) -> np.ndarray:
-  """float32[count n] matrix that interpolates n samples at count positions."""
-  step = (n - 1) / (count - 1) if count > 1 else 0.0
-  position = np.arange(count) * step
-  low = np.minimum(np.floor(position).astype(int), n - 1)
-  high = np.minimum(low + 1, n - 1)
-  fraction = (position - low).astype(np.float32)
-  matrix = np.zeros((count, n), np.float32)
-  np.add.at(matrix, (np.arange(count), low), 1 - fraction)
-  np.add.at(matrix, (np.arange(count), high), fraction)
-  return matrix
+def _interpolation(
+    own: Int[Array, 'b'], target: Int[Array, 'b'], shape: tuple[int, int]
+) -> Float[Array, 'b p h']:
+  """Matrices that interpolate the first `own` samples at `target` positions."""
+  place = jnp.arange(shape[0])
+  # In whole numbers: a rounded position beside a sample would lean on two.
+  steps = jnp.maximum(target - 1, 1)[:, None]
+  travelled = place * (own - 1)[:, None]
+  low, fraction = travelled // steps, travelled % steps / steps
+  samples = jnp.arange(shape[1])
+  at = lambda rows: (samples == rows[..., None]).astype(jnp.float32)
+  matrix = (
+      at(low) * (1 - fraction)[..., None] + at(low + 1) * fraction[..., None]
+  )
+  return matrix * (place < target[:, None])[..., None]

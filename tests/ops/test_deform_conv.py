@@ -21,6 +21,16 @@ def _inputs(seed=0, stride=1, spread=2.0):
   )
 
 
+def _whole(size, rows):
+  return jnp.broadcast_to(jnp.array(size), (rows, 2))
+
+
+def _reread(values, size):
+  memory = values.transpose(2, 0, 1).reshape(-1)
+  count = values.shape[-1] * size[0] * size[1]
+  return memory[:count].reshape(-1, *size).transpose(1, 2, 0)
+
+
 def _pixel(image, y, x):
   h, w, d = image.shape
   inside = 0 <= y < h and 0 <= x < w
@@ -73,8 +83,9 @@ def test_agrees_with_the_reference_forward_and_backward(golden, kind):
 
   def convolve(x, offsets, modulation, kernel, bias):
     if offsets.shape[1:3] != size:
-      offsets = deform_conv.reread_flat(offsets, size)
-      modulation = deform_conv.reread_flat(modulation, size)
+      own = _whole(offsets.shape[1:3], len(x)), _whole(size, len(x))
+      offsets = deform_conv.reread_flat(offsets, size, *own)
+      modulation = deform_conv.reread_flat(modulation, size, *own)
     y = deform_conv.modulated_deform_conv(
         x, offsets, modulation, kernel, stride=stride
     )
@@ -136,14 +147,68 @@ def test_points_outside_have_no_gradient():
     np.testing.assert_array_equal(gradient, 0)
 
 
+@pytest.mark.parametrize('stride', [1, 2])
+def test_a_padded_map_gives_what_the_map_alone_gives(stride):
+  x, offsets, modulation, kernel = _inputs(stride=stride)
+  (h, w), (p, q) = x.shape[1:3], offsets.shape[1:3]
+  more = 4 // stride
+  pad = lambda y, n, value: np.pad(
+      y, ((0, 0), (0, n), (0, n), (0, 0)), constant_values=value
+  )
+
+  def total(x, offsets, modulation, cells):
+    y = deform_conv.modulated_deform_conv(
+        x, offsets, modulation, jnp.asarray(kernel), stride=stride, cells=cells
+    )
+    return jnp.sum(jnp.sin(y[:, :p, :q]))
+
+  grad = jax.grad(total, argnums=(0, 1, 2))
+  alone = grad(x, offsets, modulation, None)
+  # What is outside is zero in the map, and arbitrary in the offsets.
+  padded = grad(
+      pad(x, 4, 0.0),
+      pad(offsets, more, 0.7),
+      pad(modulation, more, 0.5),
+      _whole((h, w), len(x)),
+  )
+  assert np.abs(alone[1]).max() > 0
+  for mine, want in zip(padded, alone, strict=True):
+    want = np.asarray(want)
+    mine = np.asarray(mine)[:, : want.shape[1], : want.shape[2]]
+    np.testing.assert_allclose(mine, want, atol=1e-5)
+
+
 def test_flat_rereading_is_a_reshape_of_channels_first_memory():
   values = np.random.default_rng(0).normal(size=(2, 4, 6, 18))
   values = values.astype(np.float32)
-  mine = deform_conv.reread_flat(jnp.asarray(values), (2, 3))
+  mine = deform_conv.reread_flat(
+      jnp.asarray(values), (2, 3), _whole((4, 6), 2), _whole((2, 3), 2)
+  )
   for b in range(2):
-    memory = values[b].transpose(2, 0, 1).reshape(-1)
-    want = memory[: 18 * 2 * 3].reshape(18, 2, 3).transpose(1, 2, 0)
-    np.testing.assert_array_equal(mine[b], want)
+    np.testing.assert_array_equal(mine[b], _reread(values[b], (2, 3)))
+
+
+def test_flat_rereading_knows_the_size_of_each_image():
+  values = np.random.default_rng(0).normal(size=(3, 6, 8, 9))
+  values = values.astype(np.float32)
+  own = np.array([[4, 6], [6, 8], [3, 1]])
+  target = -(-own // 2)
+  cells = jnp.asarray(own), jnp.asarray(target)
+  reread = lambda v: deform_conv.reread_flat(v, (3, 4), *cells)
+  mine = reread(jnp.asarray(values))
+  # The gradient of a sum counts how often each number was read.
+  counts = jax.grad(lambda v: reread(v).sum())(jnp.asarray(values))
+  for b in range(3):
+    (h, w), (p, q) = own[b], target[b]
+    want = _reread(values[b, :h, :w], (p, q))
+    np.testing.assert_array_equal(mine[b, :p, :q], want)
+    outside = np.ones((3, 4), bool)
+    outside[:p, :q] = False
+    np.testing.assert_array_equal(mine[b][outside], 0)
+    read = np.arange(9 * h * w) < 9 * p * q
+    read = read.reshape(9, h, w).transpose(1, 2, 0)
+    np.testing.assert_array_equal(counts[b, :h, :w], read)
+    assert counts[b].sum() == read.sum()
 
 
 def test_offsets_of_another_size_are_refused():

@@ -31,8 +31,25 @@ def _naive_bilinear(x, size):
 )
 def test_bilinear_aligns_corners(small, large):
   x = np.random.default_rng(0).normal(size=(2, *small, 3)).astype(np.float32)
-  out = resample.upsample_bilinear(jnp.asarray(x), large)
+  whole = lambda size: jnp.array([size] * 2)
+  out = resample.upsample_bilinear(
+      jnp.asarray(x), large, whole(small), whole(large)
+  )
   np.testing.assert_allclose(out, _naive_bilinear(x, large), atol=1e-5)
+
+
+def test_each_image_aligns_its_own_corners():
+  x = np.random.default_rng(0).normal(size=(3, 4, 5, 3)).astype(np.float32)
+  own = np.array([[4, 5], [3, 2], [1, 4]])
+  target = np.array([[8, 10], [5, 4], [2, 7]])
+  out = resample.upsample_bilinear(
+      jnp.asarray(x), (8, 11), jnp.asarray(own), jnp.asarray(target)
+  )
+  for b in range(3):
+    (h, w), (p, q) = own[b], target[b]
+    want = np.zeros((8, 11, 3))
+    want[:p, :q] = _naive_bilinear(x[b : b + 1, :h, :w], (p, q))[0]
+    np.testing.assert_allclose(out[b], want, atol=1e-5)
 
 
 def test_nearest_repeats_pixels():
