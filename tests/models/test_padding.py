@@ -1,0 +1,52 @@
+"""An image's answer depends neither on its canvas nor on its batch."""
+
+import functools
+
+import abstract_models
+import jax
+import numpy as np
+import padding
+import pytest
+import tiny_config
+
+from glip_jax.models import build
+
+# Compiling is what takes time here: half of it is optimisation.
+_quick_jit = functools.partial(
+    jax.jit,
+    compiler_options={
+        'xla_backend_optimization_level': 0,
+        'xla_llvm_disable_expensive_passes': True,
+    },
+)
+
+
+@pytest.mark.parametrize('name', ['nanoA', 'nanoB', 'nanoL'])
+def test_pictures_in_a_batch_get_the_official_answers_of_each_alone(name):
+  alone = padding.Alone(name)
+  # Fewer tokens than the official 256 too: the prompt has 24.
+  batch = alone.batch((256, 288), [3, 0, 5, 4, 1, 2], num_tokens=32)
+  for errors in alone.errors(batch):
+    assert errors['dot_product_logits_valid'] <= 2e-4
+    assert errors['bbox_reg'] <= 1e-4
+    assert errors['centerness'] <= 1e-4
+    assert errors['detections'] == 1.0
+
+
+def test_random_pictures_are_equal_alone_and_among_others():
+  config = tiny_config.get_config().model
+  # A window that divides neither extent nor canvas, and two blocks a stage:
+  # one shifted.
+  config.backbone.update(depths=(2, 1, 1, 1), window=5)
+  recipe = build.build(config)
+  shapes = jax.eval_shape(
+      recipe.init, jax.random.key(0), abstract_models.blank_batch()
+  )
+  rng = np.random.default_rng(0)
+  params = jax.tree.map(
+      lambda x: 0.3 * rng.standard_normal(x.shape, np.float32), shapes
+  )
+  comparison = padding.Comparison(recipe, params, _quick_jit)
+  buckets = dict(alone=[(128, 128)], among=[(96, 160)])
+  padding.run_draws(comparison, 10, **buckets)
+  assert comparison.worst['logits'] > 0

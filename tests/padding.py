@@ -1,0 +1,330 @@
+"""An image's answer depends neither on its canvas nor on its batch.
+
+Run as a program it measures that, in two ways:
+
+    python tests/padding.py alone [nanoA nanoB nanoL A B L] [--canvas=HxW]
+    python tests/padding.py draws [nanoA nanoB nanoL] [--count=200]
+
+`alone` puts the pictures that the official code saw one at a time into one
+batch, in reverse order and in a larger canvas, and prints the largest errors;
+full-size models need GLIP_JAX_SHARED. `draws` compares pictures of random size,
+prompt and boxes between a batch of one and a batch of strangers, each in a
+bucket of its own: logits, sums of losses and their gradients.
+"""
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import sys
+
+import golden_weights
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import strategies as st
+
+from glip_jax import types
+from glip_jax.objectives import dense
+
+GOLDEN = pathlib.Path(__file__).parent / 'golden'
+# (height, width) of the canvases; batches of one are given more tokens too.
+BUCKETS = ((96, 160), (160, 96), (128, 128), (192, 224))
+TOKENS = {1: 64, 3: 32}
+LOGITS_BOUND, SUMS_BOUND, GRADIENT_BOUND = 2e-4, 1e-4, 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+  """A picture of noise with boxes and a prompt, all drawn from its seed."""
+
+  height: int
+  width: int
+  seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+  """A picture alone in one bucket, and at a place among others in another."""
+
+  alone_in: tuple[int, int]
+  among_in: tuple[int, int]
+  picture: Picture
+  others: tuple[Picture, ...]
+  place: int
+
+
+@st.composite
+def draws(draw, alone=BUCKETS, among=BUCKETS) -> Draw:
+  """Draws that fit: every picture in the buckets that it is put in."""
+  alone_in = draw(st.sampled_from(alone))
+  among_in = draw(st.sampled_from(among))
+  seeds = st.integers(0, 2**31 - 1)
+
+  def picture(*canvases):
+    sides = [min(side) for side in zip(*canvases, strict=True)]
+    height, width = (draw(st.integers(1, side)) for side in sides)
+    return Picture(height, width, draw(seeds))
+
+  return Draw(
+      alone_in,
+      among_in,
+      picture(alone_in, among_in),
+      tuple(picture(among_in) for _ in range(2)),
+      draw(st.integers(0, 2)),
+  )
+
+
+def element(
+    picture: Picture, bucket: tuple[int, int], num_tokens: int, vocabulary: int
+) -> types.Batch:
+  """A picture in a canvas, without a batch axis."""
+  rng = np.random.default_rng(picture.seed)
+  size = np.array([picture.height, picture.width], np.int32)
+  image = np.zeros((*bucket, 3), np.uint8)
+  image[: size[0], : size[1]] = rng.integers(0, 256, (*size, 3), np.uint8)
+  length, count = rng.integers(3, 33), rng.integers(0, 5)
+  ids = np.zeros(num_tokens, np.int32)
+  ids[:32] = rng.integers(1, vocabulary, 32)
+  corners = rng.uniform(0, size[[1, 0]], (4, 2, 2))
+  tokens = np.zeros((4, num_tokens), bool)
+  tokens[:, :32] = rng.random((4, 32)) < 0.2
+  mask = np.arange(num_tokens) < length
+  return types.Batch(
+      image=image,
+      size=size,
+      extent=-(-size // 32) * 32,
+      scale=np.ones(2, np.float32),
+      id=np.int32(0),
+      prompt=types.Prompt(ids, mask, tokens & mask),
+      targets=types.Targets(
+          boxes=np.concatenate(
+              [corners.min(axis=1), corners.max(axis=1)], axis=1
+          ).astype(np.float32),
+          phrase=np.zeros(4, np.int32),
+          tokens=tokens & mask,
+          valid=np.arange(4) < count,
+          crowd=np.zeros(4, bool),
+      ),
+  )
+
+
+class Comparison:
+  """Computes a picture both ways; the worst errors so far are kept.
+
+  Attributes:
+    worst: largest errors of 'logits' (absolute), 'sums' (relative) and
+      'gradients' (relative to the gradient of the same parameter, or to a
+      thousandth of the whole gradient where that is larger: the gradient of a
+      key's bias is truly zero).
+  """
+
+  def __init__(self, recipe, params, jit=jax.jit):
+    self.params = params
+    self.vocabulary = params['language']['words']['embedding'].shape[0]
+    self.worst = {'logits': 0.0, 'sums': 0.0, 'gradients': 0.0}
+
+    def loss(params, batch, weight):
+      outputs = recipe.forward(params, batch)
+      sums = dense.loss_sums(outputs, batch)
+      total = sums.token + 2 * sums.box + sums.centerness
+      return total @ weight, (outputs.logits, outputs.valid, sums)
+
+    self._step = jit(jax.grad(loss, has_aux=True))
+
+  def run(self, draw: Draw) -> dict[str, float]:
+    """Errors of one draw."""
+    alone = self._compute((draw.picture,), 0, draw.alone_in)
+    pictures = list(draw.others)
+    pictures.insert(draw.place, draw.picture)
+    among = self._compute(pictures, draw.place, draw.among_in)
+    errors = {
+        'logits': np.abs(alone[0] - among[0]).max(),
+        'sums': max(
+            abs(a - b) / max(abs(a), 1.0)
+            for a, b in zip(alone[1], among[1], strict=True)
+        ),
+        'gradients': _gradient_error(alone[2], among[2]),
+    }
+    for key, error in errors.items():
+      self.worst[key] = max(self.worst[key], float(error))
+    return errors
+
+  def _compute(self, pictures, place, bucket):
+    """(own logits, own sums, own gradients) of the picture at a place."""
+    batch = jax.tree.map(
+        lambda *x: np.stack(x),
+        *(
+            element(x, bucket, TOKENS[len(pictures)], self.vocabulary)
+            for x in pictures
+        ),
+    )
+    weight = np.eye(len(pictures), dtype=np.float32)[place]
+    with jax.default_matmul_precision('highest'):
+      gradients, (logits, valid, sums) = self._step(self.params, batch, weight)
+    own = np.asarray(logits[place])[np.asarray(valid[place])]
+    length = batch.prompt.mask[place].sum()
+    sums = [float(x[place]) for x in sums]
+    return own[:, :length], sums, jax.tree.map(np.asarray, gradients)
+
+
+def _gradient_error(one, other) -> float:
+  norm = lambda x: float(np.linalg.norm(np.asarray(x, np.float64)))
+  leaves = list(zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
+  whole = norm([norm(x) for x, _ in leaves])
+  return max(norm(x - y) / max(norm(x), 1e-3 * whole) for x, y in leaves)
+
+
+def check(comparison: Comparison, draw: Draw) -> None:
+  """Asserts that a draw's two answers are equal."""
+  errors = comparison.run(draw)
+  assert errors['logits'] <= LOGITS_BOUND, errors
+  assert errors['sums'] <= SUMS_BOUND, errors
+  assert errors['gradients'] <= GRADIENT_BOUND, errors
+
+
+def run_draws(comparison: Comparison, count: int, **buckets) -> None:
+  """Checks that many random draws, the same ones at every call."""
+
+  @hypothesis.settings(
+      max_examples=count,
+      derandomize=True,
+      deadline=None,
+      database=None,
+      suppress_health_check=list(hypothesis.HealthCheck),
+  )
+  @hypothesis.given(draws(**buckets))
+  def test(draw):
+    check(comparison, draw)
+
+  test()
+
+
+class Alone:
+  """The stored answers to pictures that the official code saw alone."""
+
+  def __init__(self, name: str):
+    folder, weights = GOLDEN, 'nano'
+    if not name.startswith('nano'):
+      folder = pathlib.Path(os.environ['GLIP_JAX_SHARED']) / 'reference/golden'
+      weights = 'full'
+    self.arrays = np.load(folder / 'alone' / f'{name}.npz')
+    self.recipe, self.params = golden_weights.reference_model(
+        folder / weights, name
+    )
+    self.count = sum(key.endswith('_size_hw') for key in self.arrays.files)
+
+  def batch(self, canvas: tuple[int, int], order, num_tokens: int = 256):
+    """The pictures in an order, in a canvas, with their common prompt."""
+    a = self.arrays
+    sizes = np.array([a[f'img{i}_size_hw'] for i in order], np.int32)
+    image = np.zeros((len(order), *canvas, 3), np.uint8)
+    for row, i in enumerate(order):
+      image[row, : sizes[row, 0], : sizes[row, 1]] = a[f'img{i}_uint8_rgb']
+    spans = json.loads(str(a['positive_map_json']))
+    rows = np.zeros((len(spans), num_tokens), bool)
+    for row, places in enumerate(spans.values()):
+      rows[row, places] = True
+    repeat = lambda x: np.broadcast_to(x, (len(order), *x.shape))
+    return types.Batch(
+        image=image,
+        size=sizes,
+        extent=np.array([a[f'img{i}_padded_hw'] for i in order], np.int32),
+        scale=np.ones((len(order), 2), np.float32),
+        id=np.array(order, np.int32),
+        prompt=types.Prompt(
+            repeat(a['input_ids'].reshape(-1)[:num_tokens].astype(np.int32)),
+            repeat(a['attention_mask'].reshape(-1)[:num_tokens] > 0),
+            repeat(rows),
+        ),
+    )
+
+  @functools.cached_property
+  def forward(self):
+    """(params, batch) -> (outputs, box deltas, detections), compiled."""
+
+    @jax.jit
+    def forward(params, batch):
+      outputs, stages = self.recipe.model.apply(
+          {'params': params},
+          self.recipe.normalize(batch.image, batch.size),
+          batch.extent,
+          batch.prompt.ids,
+          batch.prompt.mask,
+          mutable='intermediates',
+      )
+      deltas = stages['intermediates']['head']['deltas'][0]
+      return outputs, deltas, self.recipe.decode(outputs, batch)
+
+    return forward
+
+  def errors(self, batch: types.Batch) -> list[dict[str, float]]:
+    """For each picture the largest errors, and the share of detections."""
+    with jax.default_matmul_precision('highest'):
+      outputs, deltas, found = self.forward(
+          self.params, jax.tree.map(jnp.asarray, batch)
+      )
+    rows = []
+    for row, i in enumerate(batch.id):
+      own = np.asarray(outputs.valid[row])
+      mine = {
+          'dot_product_logits_valid': outputs.logits[row],
+          'bbox_reg': deltas[row],
+          'centerness': outputs.quality[row][:, None],
+      }
+      errors = {}
+      for key, value in mine.items():
+        want = self.arrays[f'img{i}_{key}'][0]
+        value = np.asarray(value)[own][:, : want.shape[1]]
+        assert value.shape == want.shape, (key, value.shape, want.shape)
+        errors[key] = float(np.abs(value - want).max())
+      rows.append(errors | {'detections': self._share(i, row, found)})
+    return rows
+
+  def _share(self, i: int, row: int, found: types.Detections) -> float:
+    """Share of the stored detections of picture i found one to one."""
+    names = [int(x) for x in json.loads(str(self.arrays['positive_map_json']))]
+    valid = np.asarray(found.valid[row])
+    want = [self.arrays[f'dets{i}_{x}'] for x in ('boxes', 'scores', 'labels')]
+    mine = [np.asarray(x[row])[valid] for x in (found.boxes, found.scores)]
+    mine.append(np.array(names)[np.asarray(found.labels[row])[valid]])
+    free, hits = np.ones(len(mine[0]), bool), 0
+    for box, score, label in zip(*want, strict=True):
+      close = free & (mine[2] == label) & (np.abs(mine[1] - score) < 1e-3)
+      close &= np.abs(mine[0] - box).max(axis=1, initial=0) < 0.05
+      if close.any():
+        free[np.flatnonzero(close)[0]] = False
+        hits += 1
+    return hits / max(len(want[0]), len(free), 1)
+
+
+def main(arguments: list[str]) -> None:
+  options = dict(x[2:].split('=') for x in arguments if x.startswith('--'))
+  names = [x for x in arguments if not x.startswith('--')]
+  if not names or names[0] not in ('alone', 'draws'):
+    raise SystemExit(__doc__)
+  kind, names = names[0], names[1:] or ['nanoA', 'nanoB', 'nanoL']
+  for name in names:
+    if kind == 'draws':
+      recipe, params = golden_weights.reference_model(GOLDEN / 'nano', name)
+      comparison = Comparison(recipe, params)
+      count = int(options.get('count', 200))
+      run_draws(comparison, count)
+      worst = ', '.join(f'{k} {v:.1e}' for k, v in comparison.worst.items())
+      print(f'{name}: {count} draws equal; largest errors: {worst}', flush=True)
+    else:
+      small = (256, 288) if name.startswith('nano') else (512, 544)
+      canvas = options.get('canvas')
+      canvas = tuple(map(int, canvas.split('x'))) if canvas else small
+      alone = Alone(name)
+      batch = alone.batch(canvas, list(range(alone.count))[::-1])
+      for i, row in zip(batch.id, alone.errors(batch), strict=True):
+        size = 'x'.join(map(str, alone.arrays[f'img{i}_size_hw']))
+        text = ', '.join(f'{k} {v:.1e}' for k, v in row.items())
+        print(f'{name} {size} in {canvas}: {text}', flush=True)
+
+
+if __name__ == '__main__':
+  main(sys.argv[1:])
