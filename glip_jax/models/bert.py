@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from glip_jax.models import linear
+from glip_jax.ops import precision
 
 _init = nn.initializers.normal(0.02)
 # At BERT's own width this is its 0.02; narrower models start as lively.
@@ -135,7 +136,10 @@ class BertLayer(nn.Module):
         for name in ('query', 'key', 'value')
     )
     scores = jnp.einsum(
-        'bqhd,bkhd->bhqk', query, key, preferred_element_type=jnp.float32
+        'bqhd,bkhd->bhqk',
+        query,
+        key,
+        preferred_element_type=precision.widened(self.dtype),
     )
     scores = self._clip(scores * split[-1] ** -0.5)
     lowest = jnp.finfo(jnp.float32).min

@@ -31,7 +31,7 @@ _SIZES = (
     'neck.width', 'head.depth', 'head.num_groups', 'language.width',
     'language.depth', 'language.num_heads', 'language.vocab_size',
 )  # fmt: skip
-DTYPES = ('float32', 'bfloat16', 'float16')
+DTYPES = ('float32', 'bfloat16', 'float16', 'float64')
 
 
 @dataclasses.dataclass(frozen=True)

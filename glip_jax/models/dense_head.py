@@ -11,6 +11,7 @@ from glip_jax import types
 from glip_jax.models import dyhead, linear
 from glip_jax.ops import anchors as anchors_lib
 from glip_jax.ops import boxes as boxes_lib
+from glip_jax.ops import precision
 
 _CLAMP = 50_000.0
 _PRIOR = -float(np.log(99))  # logit of the prior probability 0.01
@@ -74,7 +75,7 @@ class DenseHead(nn.Module):
     return types.Outputs(
         logits=self._align(x, text),
         boxes=boxes_lib.decode_boxes(deltas, anchors),
-        quality=quality.astype(jnp.float32),
+        quality=precision.widen(quality),
         anchors=jnp.broadcast_to(anchors, (x.shape[0], *anchors.shape)),
         valid=valid,
         level_sizes=sizes,
@@ -86,13 +87,13 @@ class DenseHead(nn.Module):
     counts = np.array([h * w for h, w in sizes])
     scales = jnp.repeat(scales, counts, total_repeat_length=counts.sum())
     deltas = linear.Dense(4, dtype=self.dtype, name='boxes')(x)
-    deltas = deltas.astype(jnp.float32) * scales[:, None]
+    deltas = precision.widen(deltas) * scales[:, None]
     self.sow('intermediates', 'deltas', deltas)
     return deltas
 
   def _align(self, x, text) -> Float[Array, 'b r t']:
     """Region-word logits."""
-    text = text.astype(jnp.float32)
+    text = precision.widen(text)
     norm = jnp.sqrt(jnp.sum(text**2, axis=-1, keepdims=True) + 1e-24)
     text = text / jnp.maximum(norm, 1e-12)
     bias = self.param('bias_lang', nn.initializers.zeros, (text.shape[-1],))
@@ -109,7 +110,7 @@ class DenseHead(nn.Module):
         'brd,btd->brt',
         x.astype(self.dtype),
         words,
-        preferred_element_type=jnp.float32,
+        preferred_element_type=precision.widened(self.dtype),
     )
     logits = logits / jnp.exp(log_scale) + (text @ bias + bias0)[:, None, :]
     return jnp.clip(logits, -_CLAMP, _CLAMP)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from glip_jax.models import linear
-from glip_jax.ops import deform_conv, extents, resample
+from glip_jax.ops import deform_conv, extents, precision, resample
 
 # The convolutions of a DyConv, by what they read.
 BRANCHES = ('coarser', 'same', 'finer')
@@ -62,7 +62,7 @@ class DyConv(nn.Module):
     activation = DyReLU(dtype=self.dtype, name='dyrelu')
     readings, owners = [], []
     for i, x in enumerate(levels):
-      raw = offset(x).astype(jnp.float32)
+      raw = precision.widen(offset(x))
       own = _readings(
           levels, cells, i, raw[..., :18], jax.nn.sigmoid(raw[..., 18:])
       )
@@ -186,7 +186,7 @@ class ScaleAttention(nn.Module):
       self, x: Float[Array, 'b h w d'], cells: Int[Array, 'b 2']
   ) -> Float[Array, 'b h w d']:
     pooled = extents.own_mean(x, cells)
-    score = nn.relu(linear.Dense(1, dtype=jnp.float32, name='score')(pooled))
+    score = nn.relu(linear.Dense(1, dtype=pooled.dtype, name='score')(pooled))
     return x * _hard_sigmoid(score)[:, None, None, :].astype(x.dtype)
 
 
@@ -203,9 +203,9 @@ class DyReLU(nn.Module):
     d = x.shape[-1]
     y = extents.own_mean(x, cells)
     y = nn.relu(
-        linear.Dense(d // self.reduction, dtype=jnp.float32, name='squeeze')(y)
+        linear.Dense(d // self.reduction, dtype=y.dtype, name='squeeze')(y)
     )
-    y = linear.Dense(4 * d, dtype=jnp.float32, name='expand')(y)
+    y = linear.Dense(4 * d, dtype=y.dtype, name='expand')(y)
     y = _hard_sigmoid(y)[:, None, None, :].astype(x.dtype) - 0.5
     slope, intercept, slope2, intercept2 = jnp.split(y, 4, axis=-1)
     return jnp.maximum(

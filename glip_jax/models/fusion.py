@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from glip_jax.models import linear
+from glip_jax.ops import precision
 
 _CLAMP = 50_000.0
 
@@ -65,7 +66,7 @@ class BiAttention(nn.Module):
         'bnhd,bthd->bhnt',
         self._split(image, 'image_query') * self._head_width**-0.5,
         self._split(text, 'text_key'),
-        preferred_element_type=jnp.float32,
+        preferred_element_type=precision.widened(self.dtype),
     )
     logits = jnp.clip(logits, -_CLAMP, _CLAMP)
     drop = nn.Dropout(self.dropout_rate, deterministic=not train)

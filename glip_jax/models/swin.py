@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from glip_jax.models import linear
-from glip_jax.ops import extents
+from glip_jax.ops import extents, precision
 
 layer_norm = functools.partial(
     nn.LayerNorm, epsilon=1e-5, use_fast_variance=False
@@ -226,7 +226,7 @@ class WindowAttention(nn.Module):
         'bnphd,bnqhd->bnhpq',
         query * (d // heads) ** -0.5,
         key,
-        preferred_element_type=jnp.float32,
+        preferred_element_type=precision.widened(self.dtype),
     )
     logits = logits + bias
     if blocked is not None:

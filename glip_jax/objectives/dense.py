@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from glip_jax.ops import assign, losses, nms, phrases
+from glip_jax.ops import assign, losses, nms, phrases, precision
 from glip_jax.ops import boxes as box_ops
 from glip_jax.types import Batch, Detections, Outputs
 
@@ -232,11 +232,11 @@ def decode(
   _check(outputs)
   spans = jnp.asarray(batch.prompt.spans)
   scores = phrases.phrase_scores(
-      jax.nn.sigmoid(outputs.logits.astype(jnp.float32)), spans, mode=aggregate
+      jax.nn.sigmoid(precision.widen(outputs.logits)), spans, mode=aggregate
   )
   candidate = scores > score_threshold
   candidate &= jnp.any(spans, axis=-1)[:, None] & outputs.valid[..., None]
-  scores *= jax.nn.sigmoid(outputs.quality.astype(jnp.float32))[..., None]
+  scores *= jax.nn.sigmoid(precision.widen(outputs.quality))[..., None]
   boxes = box_ops.clip_boxes(outputs.boxes, jnp.asarray(batch.size))
   decode_image = functools.partial(
       _decode_image,

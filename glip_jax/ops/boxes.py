@@ -11,6 +11,8 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from glip_jax.ops import precision
+
 # Weights of (dx, dy, dw, dh), and the largest log ratio of sizes that the
 # coder emits: both as in Faster R-CNN and in GLIP's coder.
 _CENTRE_WEIGHT = 10.0
@@ -152,7 +154,7 @@ def decode_boxes(
   Returns:
     float32 boxes, xyxy in the inclusive-pixel convention, not clipped.
   """
-  deltas = deltas.astype(jnp.float32)
+  deltas = precision.widen(deltas)
   anchor_sizes = box_sizes(anchors, offset=1.0)
   shift = deltas[..., :2] / _CENTRE_WEIGHT
   log_ratio = jnp.minimum(deltas[..., 2:] / _SIZE_WEIGHT, _MAX_LOG_RATIO)

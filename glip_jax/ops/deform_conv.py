@@ -20,6 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from glip_jax.ops import precision
+
 _TAPS = 9
 
 
@@ -212,7 +214,7 @@ def _corners(
   """Row of the top-left corner in the ringed table, and four corner weights."""
   own_h, own_w = (cells[:, axis, None, None, None] for axis in (0, 1))
   b, p, q, _ = reading.offsets.shape
-  offsets = reading.offsets.astype(jnp.float32).reshape(b, p, q, _TAPS, 2)
+  offsets = precision.widen(reading.offsets).reshape(b, p, q, _TAPS, 2)
   tap = np.arange(_TAPS)
   rows = np.arange(p)[:, None, None] * reading.stride - 1 + tap // 3
   columns = np.arange(q)[None, :, None] * reading.stride - 1 + tap % 3
@@ -227,7 +229,7 @@ def _corners(
   weight = jnp.stack(
       [(1 - fy) * (1 - fx), (1 - fy) * fx, fy * (1 - fx), fy * fx], axis=-1
   )
-  scale = jnp.where(inside, reading.modulation.astype(jnp.float32), 0.0)
+  scale = jnp.where(inside, precision.widen(reading.modulation), 0.0)
   weight = weight * scale[..., None]
   index = (
       (top.astype(jnp.int32) + 1) * (size[1] + 2) + left.astype(jnp.int32) + 1
@@ -277,7 +279,7 @@ def _scan_taps(table, index, pitch, weight, kernels, counts):
             'bnd,de->bne',
             rows,
             matrix.astype(table.dtype),
-            preferred_element_type=jnp.float32,
+            preferred_element_type=precision.widened(table.dtype),
         )
         for rows, matrix in zip(
             _segments(sample, counts), matrices, strict=True
@@ -286,7 +288,7 @@ def _scan_taps(table, index, pitch, weight, kernels, counts):
     return total + jnp.concatenate(products, axis=1), None
 
   b, n = index.shape[1:]
-  start = jnp.zeros((b, n, kernels.shape[-1]), jnp.float32)
+  start = jnp.zeros((b, n, kernels.shape[-1]), precision.widened(table.dtype))
   return jax.lax.scan(tap, start, (index, weight, kernels))[0]
 
 
@@ -299,7 +301,9 @@ def _scan_taps_backward(counts, saved, gradient):
   table, index, pitch, weight, kernels = saved
   gradient = gradient.astype(table.dtype)
   gradients = _segments(gradient, counts)
-  product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
+  product = functools.partial(
+      jnp.einsum, preferred_element_type=precision.widened(table.dtype)
+  )
 
   def tap(d_table, inputs):
     rows, weights, matrices = inputs
@@ -323,7 +327,7 @@ def _scan_taps_backward(counts, saved, gradient):
       d_table = _add(d_table, rows + step, d_sample * weights[..., c, None])
     return d_table, (d_weights, d_matrices)
 
-  start = jnp.zeros(table.shape, jnp.float32)
+  start = jnp.zeros(table.shape, precision.widened(table.dtype))
   d_table, (d_weight, d_kernels) = jax.lax.scan(
       tap, start, (index, weight, kernels)
   )

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from glip_jax.ops import precision
+
 
 def own_cells(extent: Int[Array, 'b 2'], stride: int) -> Int[Array, 'b 2']:
   """(rows, columns) of a map at a stride that each image owns.
@@ -50,11 +52,11 @@ def zero_outside(
 def own_mean(
     x: Float[Array, 'b h w d'], cells: Int[Array, 'b 2']
 ) -> Float[Array, 'b d']:
-  """Mean over the cells that each image owns, computed in float32."""
+  """Mean over the cells that each image owns, computed in float32 at least."""
   total = jnp.sum(
       x,
       axis=(1, 2),
-      dtype=jnp.promote_types(x.dtype, jnp.float32),
+      dtype=precision.widened(x.dtype),
       where=inside(cells, x.shape[1:3])[..., None],
   )
   return total / jnp.prod(cells, axis=1)[:, None]

@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from glip_jax.ops import boxes as box_ops
+from glip_jax.ops import precision
 
 
 def region_word_focal_loss(
@@ -37,7 +38,7 @@ def region_word_focal_loss(
   """
   mask = word_mask[:, None, :]
   # Masked before and after: a non-finite logit at padding stays harmless.
-  logits = jnp.where(mask, logits.astype(jnp.float32), 0.0)
+  logits = jnp.where(mask, precision.widen(logits), 0.0)
   margin = jnp.where(targets, logits, -logits)
   # exp(gamma * log) has a finite slope where the miss underflows; a power of
   # it has not when gamma is below one.
@@ -60,7 +61,7 @@ def giou_loss(
     Loss per box, in [0, 2).
   """
   return 1.0 - box_ops.generalized_iou(
-      boxes.astype(jnp.float32), targets.astype(jnp.float32)
+      precision.widen(boxes), precision.widen(targets)
   )
 
 
@@ -77,7 +78,7 @@ def sigmoid_cross_entropy(
     Loss per element, in nats.
   """
   return optax.sigmoid_binary_cross_entropy(
-      logits.astype(jnp.float32), targets.astype(jnp.float32)
+      precision.widen(logits), precision.widen(targets)
   )
 
 

@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from glip_jax.ops import precision
+
 
 def upsample_bilinear(
     x: Float[Array, 'b h w d'],
@@ -28,7 +30,7 @@ def upsample_bilinear(
   """
   rows = _interpolation(own[:, 0], target[:, 0], (size[0], x.shape[1]))
   columns = _interpolation(own[:, 1], target[:, 1], (size[1], x.shape[2]))
-  y = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  y = precision.widen(x)
   y = jnp.einsum('bph,bhwd->bpwd', rows, y, precision='highest')
   y = jnp.einsum('bqw,bpwd->bpqd', columns, y, precision='highest')
   return y.astype(x.dtype)

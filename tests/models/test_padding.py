@@ -38,15 +38,15 @@ def test_random_pictures_are_equal_alone_and_among_others():
   # A window that divides neither extent nor canvas, and two blocks a stage:
   # one shifted.
   config.backbone.update(depths=(2, 1, 1, 1), window=5)
-  recipe = build.build(config)
+  init = build.build(config).init
   shapes = jax.eval_shape(
-      recipe.init, jax.random.key(0), abstract_models.blank_batch()
+      init, jax.random.key(0), abstract_models.blank_batch()
   )
   rng = np.random.default_rng(0)
   params = jax.tree.map(
       lambda x: 0.3 * rng.standard_normal(x.shape, np.float32), shapes
   )
-  comparison = padding.Comparison(recipe, params, _quick_jit)
+  comparison = padding.Comparison(config, params, _quick_jit)
   buckets = dict(alone=[(128, 128)], among=[(96, 160)])
   padding.run_draws(comparison, 10, **buckets)
   assert comparison.worst['logits'] > 0
