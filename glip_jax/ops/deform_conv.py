@@ -6,9 +6,7 @@ channels are (dy, dx) pairs per tap. A point at y <= -1, y >= h (or the same in
 x) reads zero; missing corners read zero.
 
 The map is kept as a table of rows with a ring of zeros around it, so that
-missing corners need no test, and the taps are scanned one after the other, so
-that no im2col matrix is ever stored. The backward pass is written by hand: it
-saves the inputs only and reads the corners again.
+missing corners need no test; `deform_taps` reads it.
 """
 
 import functools
@@ -20,9 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from glip_jax.ops import precision
+from glip_jax.ops import deform_taps, precision
 
 _TAPS = 9
+# Rows of the maps that share a table: more leave the cache (256 channels in
+# float32: 8 MB), fewer cost more loops to compile and to run.
+_TABLE_ROWS = 8192
 
 
 class Reading(NamedTuple):
@@ -81,11 +82,11 @@ def pyramid_deform_conv(
     readings: Sequence[Reading],
     kernels: Float[Array, 'k 9 d e'],
 ) -> list[Float[Array, 'b _ _ e']]:
-  """Many deformable convolutions of many maps in one pass over the taps.
+  """Many deformable convolutions of many maps in few passes over the taps.
 
-  One table holds all maps, and one loop reads for all convolutions: as exact
-  as one call each, quicker to compile, and quicker to run where maps are
-  small.
+  Small maps share one table, and one loop reads for all convolutions of them:
+  as exact as one call each, quicker to compile and to run. A large map has a
+  table and a loop of its own.
 
   Args:
     maps: of one width and any sizes, zero outside what each image owns.
@@ -102,37 +103,22 @@ def pyramid_deform_conv(
   """
   for reading in readings:
     _check(maps[reading.level].shape[1:3], reading)
-  # Rows of one kernel stand together, so that each needs one product.
-  order = sorted(range(len(readings)), key=lambda i: readings[i].kernel)
-  counts = [0] * kernels.shape[0]
-  index, weight, pitch = [], [], []
-  starts = np.cumsum(
-      [0] + [(x.shape[1] + 2) * (x.shape[2] + 2) for x in maps[:-1]]
-  )
-  for i in order:
-    reading = readings[i]
-    rows, weights = _corners(
-        maps[reading.level].shape[1:3], cells[reading.level], reading
-    )
-    index.append(rows + starts[reading.level])
-    weight.append(weights)
-    pitch += [maps[reading.level].shape[2] + 2] * rows.shape[-1]
-    counts[reading.kernel] += rows.shape[-1]
-  out = _scan_taps(
-      jnp.concatenate([_ringed(x) for x in maps], axis=1),
-      jnp.concatenate(index, axis=2),
-      jnp.asarray(pitch, jnp.int32),
-      jnp.concatenate(weight, axis=2),
-      jnp.moveaxis(kernels, 1, 0),
-      tuple(counts),
-  )
   results = [None] * len(readings)
-  start = 0
-  for i in order:
-    p, q = readings[i].offsets.shape[1:3]
-    rows = jax.lax.slice_in_dim(out, start, start + p * q, axis=1)
-    results[i] = rows.reshape(out.shape[0], p, q, -1)
-    start += p * q
+  for levels in _tables([_num_rows(x) for x in maps]):
+    chosen = [i for i, r in enumerate(readings) if r.level in levels]
+    # Rows of one kernel stand together, so that each needs one product.
+    chosen.sort(key=lambda i: readings[i].kernel)
+    if not chosen:
+      continue
+    own = [
+        readings[i]._replace(level=readings[i].level - levels[0])
+        for i in chosen
+    ]
+    found = _convolve_table(
+        [maps[i] for i in levels], [cells[i] for i in levels], own, kernels
+    )
+    for i, result in zip(chosen, found, strict=True):
+      results[i] = result
   return results
 
 
@@ -191,6 +177,57 @@ def _reread_flat(
   )
 
 
+def _num_rows(x: Float[Array, 'b h w d']) -> int:
+  """Rows of a map with its ring."""
+  return (x.shape[1] + 2) * (x.shape[2] + 2)
+
+
+def _tables(sizes: Sequence[int]) -> list[list[int]]:
+  """Neighbouring maps that share a table, by their numbers of rows."""
+  tables, filled = [], _TABLE_ROWS + 1
+  for i, size in enumerate(sizes):
+    if filled + size > _TABLE_ROWS:
+      tables.append([])
+      filled = 0
+    tables[-1].append(i)
+    filled += size
+  return tables
+
+
+def _convolve_table(
+    maps: Sequence[Float[Array, 'b _ _ d']],
+    cells: Sequence[Int[Array, 'b 2']],
+    readings: Sequence[Reading],
+    kernels: Float[Array, 'k 9 d e'],
+) -> list[Float[Array, 'b _ _ e']]:
+  """The readings, which stand in order of their kernels, of some maps."""
+  counts = [0] * kernels.shape[0]
+  index, weight, pitch = [], [], []
+  starts = np.cumsum([0] + [_num_rows(x) for x in maps[:-1]])
+  for reading in readings:
+    size = maps[reading.level].shape[1:3]
+    rows, weights = _corners(size, cells[reading.level], reading)
+    index.append(rows + starts[reading.level])
+    weight.append(weights)
+    pitch += [size[1] + 2] * rows.shape[-1]
+    counts[reading.kernel] += rows.shape[-1]
+  out = deform_taps.scan_taps(
+      jnp.concatenate([_ringed(x) for x in maps], axis=1),
+      jnp.concatenate(index, axis=2),
+      jnp.asarray(pitch, jnp.int32),
+      jnp.concatenate(weight, axis=2),
+      jnp.moveaxis(kernels, 1, 0),
+      tuple(counts),
+  )
+  results, start = [], 0
+  for reading in readings:
+    p, q = reading.offsets.shape[1:3]
+    rows = jax.lax.slice_in_dim(out, start, start + p * q, axis=1)
+    results.append(rows.reshape(out.shape[0], p, q, -1))
+    start += p * q
+  return results
+
+
 def _check(size: tuple[int, int], reading: Reading) -> None:
   """Raises a ValueError if offsets do not fit the map that they read."""
   h, w = size
@@ -237,107 +274,3 @@ def _corners(
   index = jnp.moveaxis(index.reshape(b, p * q, _TAPS), -1, 0)
   weight = jnp.moveaxis(weight.reshape(b, p * q, _TAPS, 4), 2, 0)
   return index, weight
-
-
-def _read(table: Float[Array, 'b r d'], rows: Int[Array, 'b n']):
-  take = lambda t, i: t.at[i].get(mode='promise_in_bounds')
-  return jax.vmap(take)(table, rows)
-
-
-def _add(table: Float[Array, 'b r d'], rows: Int[Array, 'b n'], values):
-  add = lambda t, i, v: t.at[i].add(v, mode='promise_in_bounds')
-  return jax.vmap(add)(table, rows, values)
-
-
-def _steps(pitch: Int[Array, 'n']) -> tuple:
-  """From the top-left corner's row to the rows of all four corners."""
-  return 0, 1, pitch, pitch + 1
-
-
-def _segments(x: Float[Array, 'b n d'], counts: tuple[int, ...]):
-  """The rows of each kernel."""
-  ends = np.cumsum(counts)[:-1]
-  return jnp.split(x, ends, axis=1)
-
-
-def _flat(x: Float[Array, 'b n d']) -> Float[Array, 'm d']:
-  return x.reshape(-1, x.shape[-1])
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
-def _scan_taps(table, index, pitch, weight, kernels, counts):
-  """Sum over taps of (interpolated row) @ (kernel of the tap and segment)."""
-
-  def tap(total, inputs):
-    rows, weights, matrices = inputs
-    sample = sum(
-        _read(table, rows + step) * weights[..., c, None]
-        for c, step in enumerate(_steps(pitch))
-    ).astype(table.dtype)
-    products = [
-        jnp.einsum(
-            'bnd,de->bne',
-            rows,
-            matrix.astype(table.dtype),
-            preferred_element_type=precision.widened(table.dtype),
-        )
-        for rows, matrix in zip(
-            _segments(sample, counts), matrices, strict=True
-        )
-    ]
-    return total + jnp.concatenate(products, axis=1), None
-
-  b, n = index.shape[1:]
-  start = jnp.zeros((b, n, kernels.shape[-1]), precision.widened(table.dtype))
-  return jax.lax.scan(tap, start, (index, weight, kernels))[0]
-
-
-def _scan_taps_forward(table, index, pitch, weight, kernels, counts):
-  out = _scan_taps(table, index, pitch, weight, kernels, counts)
-  return out, (table, index, pitch, weight, kernels)
-
-
-def _scan_taps_backward(counts, saved, gradient):
-  table, index, pitch, weight, kernels = saved
-  gradient = gradient.astype(table.dtype)
-  gradients = _segments(gradient, counts)
-  product = functools.partial(
-      jnp.einsum, preferred_element_type=precision.widened(table.dtype)
-  )
-
-  def tap(d_table, inputs):
-    rows, weights, matrices = inputs
-    corners = [_read(table, rows + step) for step in _steps(pitch)]
-    sample = sum(v * weights[..., c, None] for c, v in enumerate(corners))
-    samples = _segments(sample.astype(table.dtype), counts)
-    # Contracting one axis, not two: XLA's CPU loops are twice as quick then.
-    d_matrices = jnp.stack([
-        product('nd,ne->de', _flat(s), _flat(g))
-        for s, g in zip(samples, gradients, strict=True)
-    ])
-    d_sample = jnp.concatenate(
-        [
-            product('bne,de->bnd', g, matrix.astype(table.dtype))
-            for g, matrix in zip(gradients, matrices, strict=True)
-        ],
-        axis=1,
-    )
-    d_weights = jnp.stack([jnp.sum(v * d_sample, -1) for v in corners], -1)
-    for c, step in enumerate(_steps(pitch)):
-      d_table = _add(d_table, rows + step, d_sample * weights[..., c, None])
-    return d_table, (d_weights, d_matrices)
-
-  start = jnp.zeros(table.shape, precision.widened(table.dtype))
-  d_table, (d_weight, d_kernels) = jax.lax.scan(
-      tap, start, (index, weight, kernels)
-  )
-  return (
-      d_table.astype(table.dtype),
-      None,
-      None,
-      d_weight.astype(weight.dtype),
-      d_kernels.astype(kernels.dtype),
-  )
-
-
-_scan_taps.defvjp(_scan_taps_forward, _scan_taps_backward)
