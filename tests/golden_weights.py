@@ -7,14 +7,16 @@ that table in this project's words (tests/golden/README.md describes it).
 """
 
 import json
+import math
 import pathlib
 import re
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from glip_jax.models import build, variants
-from glip_jax.weights import glip
+from glip_jax.weights import buffers, glip
 
 # pattern -> (kind, center, spread). 'fan': spread / sqrt(inputs), 'fan_out':
 # spread / sqrt(outputs), 'plain': center + spread * draw.
@@ -84,8 +86,15 @@ def official_state(folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
   state = {}
   for key, shape in manifest.items():
     weight = make_weight(key, tuple(shape), offset)
-    state[key] = np.zeros(shape) if weight is None else weight
+    state[key] = computed(key, shape) if weight is None else weight
   return state
+
+
+def computed(key: str, shape: Sequence[int]) -> np.ndarray:
+  """What the official model computes itself and keeps in its state."""
+  if 'cell_anchors' in key:
+    return buffers.cell_anchors(int(key[-1]))
+  return buffers.relative_position_index(math.isqrt(shape[0]))
 
 
 def reference_model(folder: pathlib.Path, name: str):

@@ -11,6 +11,7 @@ from glip_jax import errors
 from glip_jax.models import build
 from glip_jax.training import optimizer, sharding, state, tables
 from glip_jax.weights import glip as glip_names
+from glip_jax.weights.rules import matches
 
 CONFIGS = {
     'shapes': shapes.get_config,
@@ -53,11 +54,8 @@ def test_an_unknown_option_is_named():
 
 def _own_name(official, rules):
   """Path of the parameter that an official one becomes, None if none does."""
-  rule = next(r for r in rules if re.fullmatch(r.pattern, official))
-  if rule.target is None:
-    return None
-  target = re.fullmatch(rule.pattern, official).expand(rule.target)
-  return re.sub(r'\[\d+\]$', '', target)
+  ((_, ((_, target),)),) = matches(rules, [official])
+  return target and re.sub(r'\[\d+\]$', '', target)
 
 
 @pytest.mark.parametrize(

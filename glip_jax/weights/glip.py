@@ -5,161 +5,55 @@ are the fusion, text layer and DyConv of block i; without fusion entry i is the
 DyConv of block i. Here the blocks are stacked, so entry i goes to place i.
 """
 
+import functools
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from glip_jax.weights import buffers, encoders, layouts
 from glip_jax.weights import rules as rules_lib
 
 Rule = rules_lib.Rule
-
-
-def _layer(pattern: str, target: str, transform, inverse) -> list[Rule]:
-  """A weight that changes its layout, and its bias."""
-  return [
-      Rule(pattern + r'\.weight', _leaf(target, 'kernel'), transform, inverse),
-      Rule(pattern + r'\.bias', _leaf(target, 'bias')),
-  ]
-
-
-def _linear(pattern: str, target: str) -> list[Rule]:
-  return _layer(pattern, target, np.transpose, np.transpose)
-
-
-def _conv(pattern: str, target: str) -> list[Rule]:
-  return _layer(
-      pattern,
-      target,
-      lambda x: x.transpose(2, 3, 1, 0),
-      lambda x: x.transpose(3, 2, 0, 1),
-  )
-
-
-def _pointwise(pattern: str, target: str) -> list[Rule]:
-  """A 1x1 convolution that is a Dense here."""
-  return _layer(
-      pattern,
-      target,
-      lambda x: x[:, :, 0, 0].T,
-      lambda x: x.T[:, :, None, None],
-  )
-
-
-def _norm(pattern: str, target: str) -> list[Rule]:
-  return [
-      Rule(pattern + r'\.weight', _leaf(target, 'scale')),
-      Rule(pattern + r'\.bias', _leaf(target, 'bias')),
-  ]
-
-
-def _leaf(target: str, name: str) -> str:
-  """'a/b[3]' + 'kernel' -> 'a/b/kernel[3]'."""
-  path, bracket, place = target.partition('[')
-  return f'{path}/{name}{bracket}{place}'
-
-
-def _bert_layer(pattern: str, target: str) -> list[Rule]:
-  path, bracket, place = target.partition('[')
-  to = lambda name: f'{path}/{name}{bracket}{place}'
-  dense = {
-      r'\.attention\.self\.query': 'query',
-      r'\.attention\.self\.key': 'key',
-      r'\.attention\.self\.value': 'value',
-      r'\.attention\.output\.dense': 'attention_out',
-      r'\.intermediate\.dense': 'mlp_in',
-      r'\.output\.dense': 'mlp_out',
-  }
-  table = []
-  for key, name in dense.items():
-    table += _linear(pattern + key, to(name))
-  table += _norm(
-      pattern + r'\.attention\.output\.LayerNorm', to('attention_norm')
-  )
-  return table + _norm(pattern + r'\.output\.LayerNorm', to('mlp_norm'))
-
-
-def _swin() -> list[Rule]:
-  body = r'backbone\.body\.'
-  block = body + r'layers\.(\d+)\.blocks\.(\d+)\.'
-  to = r'backbone/stage\1_block\2'
-  table = [
-      *_conv(body + r'patch_embed\.proj', 'backbone/patch_embed/proj'),
-      *_norm(body + r'patch_embed\.norm', 'backbone/patch_embed/norm'),
-      *_norm(block + r'norm([12])', to + r'/norm\3'),
-      *_linear(block + r'attn\.qkv', to + '/attention/qkv'),
-      *_linear(block + r'attn\.proj', to + '/attention/proj'),
-      Rule(
-          block + r'attn\.relative_position_bias_table',
-          to + '/attention/relative_position_bias',
-      ),
-      Rule(block + r'attn\.relative_position_index', None),
-      *_linear(block + r'mlp\.fc1', to + '/mlp_in'),
-      *_linear(block + r'mlp\.fc2', to + '/mlp_out'),
-      *_norm(body + r'norm(\d)', r'backbone/norm\1'),
-  ]
-  # Merging into stage i + 1 stands at the end of the official stage i.
-  for i in range(3):
-    merge = body + rf'layers\.{i}\.downsample\.'
-    table += [
-        *_norm(merge + 'norm', f'backbone/merge{i + 1}/norm'),
-        _linear(merge + 'reduction', f'backbone/merge{i + 1}/reduction')[0],
-    ]
-  return table
+_SWIN = 'backbone.body.'
+_ANCHORS = 'rpn.anchor_generator.cell_anchors'
+_BIAS_TABLE = 'relative_position_bias_table'
 
 
 def _fpn() -> list[Rule]:
-  fpn = r'backbone\.fpn\.'
-  table = _conv(fpn + r'top_blocks\.(p[67])', r'neck/\1')
+  fpn = 'backbone.fpn.'
+  table = layouts.conv(fpn + 'top_blocks.p{i}', 'neck/p{i}')
   for official, level in ((2, 3), (3, 4), (4, 5)):
-    table += _conv(fpn + f'fpn_inner{official}', f'neck/inner{level}')
-    table += _conv(fpn + f'fpn_layer{official}', f'neck/layer{level}')
+    table += layouts.conv(fpn + f'fpn_inner{official}', f'neck/inner{level}')
+    table += layouts.conv(fpn + f'fpn_layer{official}', f'neck/layer{level}')
   return table
 
 
-def _language(depth: int) -> list[Rule]:
-  model = r'language_backbone\.body\.model\.'
-  embeddings = model + r'embeddings\.'
-  table = [
-      Rule(embeddings + r'word_embeddings\.weight', 'language/words/embedding'),
-      Rule(embeddings + r'position_embeddings\.weight', 'language/positions'),
-      Rule(
-          embeddings + r'token_type_embeddings\.weight', 'language/token_types'
-      ),
-      Rule(embeddings + 'position_ids', None),
-      *_norm(embeddings + 'LayerNorm', 'language/norm'),
-  ]
-  for i in range(depth):
-    table += _bert_layer(
-        model + rf'encoder\.layer\.{i}', f'language/layers/layer[{i}]'
-    )
-  return table
-
-
-def _dyconv(pattern: str, place: int) -> list[Rule]:
+def _dyconv(key: str, place: int) -> list[Rule]:
   to = lambda name: f'tower/blocks/dyconv/{name}[{place}]'
   table = [
-      *_conv(pattern + r'\.offset', to('offset')),
-      *_pointwise(pattern + r'\.AttnConv\.1', to('scale_attention/score')),
-      *_linear(pattern + r'\.relu\.fc\.0', to('dyrelu/squeeze')),
-      *_linear(pattern + r'\.relu\.fc\.2', to('dyrelu/expand')),
+      *layouts.conv(key + '.offset', to('offset')),
+      *layouts.pointwise(key + '.AttnConv.1', to('scale_attention/score')),
+      *layouts.linear(key + '.relu.fc.0', to('dyrelu/squeeze')),
+      *layouts.linear(key + '.relu.fc.2', to('dyrelu/expand')),
   ]
   for branch, name in enumerate(('coarser', 'same', 'finer')):
-    key = pattern + rf'\.DyConv\.{branch}\.'
+    conv = f'{key}.DyConv.{branch}.'
     table += [
         Rule(
-            key + r'conv\.weight',
+            conv + 'conv.weight',
             to(f'convs/{name}_kernel'),
             lambda x: x.transpose(2, 3, 1, 0).reshape(9, x.shape[1], -1),
             lambda x: x.reshape(3, 3, *x.shape[1:]).transpose(3, 2, 0, 1),
         ),
-        Rule(key + r'conv\.bias', to(f'convs/{name}_bias')),
-        *_norm(key + 'bn', to(f'convs/{name}_norm')),
+        Rule(conv + 'conv.bias', to(f'convs/{name}_bias')),
+        *layouts.norm(conv + 'bn', to(f'convs/{name}_norm')),
     ]
   return table
 
 
-def _fusion(pattern: str, place: int) -> list[Rule]:
+def _fusion(key: str, place: int) -> list[Rule]:
   to = lambda name: f'tower/blocks/fusion/{name}[{place}]'
   attention = {
       'v_proj': 'image_query',
@@ -170,41 +64,55 @@ def _fusion(pattern: str, place: int) -> list[Rule]:
       'out_l_proj': 'text_out',
   }
   table = [
-      Rule(pattern + r'\.b_attn\.gamma_v', to('image_scale')),
-      Rule(pattern + r'\.b_attn\.gamma_l', to('text_scale')),
-      *_norm(pattern + r'\.b_attn\.layer_norm_v', to('image_norm')),
-      *_norm(pattern + r'\.b_attn\.layer_norm_l', to('text_norm')),
+      Rule(key + '.b_attn.gamma_v', to('image_scale')),
+      Rule(key + '.b_attn.gamma_l', to('text_scale')),
+      *layouts.norm(key + '.b_attn.layer_norm_v', to('image_norm')),
+      *layouts.norm(key + '.b_attn.layer_norm_l', to('text_norm')),
   ]
-  for key, name in attention.items():
-    table += _linear(pattern + rf'\.b_attn\.attn\.{key}', to(name))
+  for projection, name in attention.items():
+    table += layouts.linear(f'{key}.b_attn.attn.{projection}', to(name))
   return table
 
 
-def _head() -> list[Rule]:
-  head = r'rpn\.head\.'
+def _head(anchor_scale: float) -> list[Rule]:
+  head = 'rpn.head.'
   table = [
-      Rule(head + r'(log_scale|bias_lang|bias0)', r'head/\1'),
-      *_pointwise(head + 'bbox_pred', 'head/boxes'),
-      *_pointwise(head + 'centerness', 'head/centerness'),
-      *_linear(head + 'dot_product_projection_text', 'head/text_projection'),
+      *(
+          Rule(head + name, f'head/{name}')
+          for name in ('log_scale', 'bias_lang', 'bias0')
+      ),
+      *layouts.pointwise(head + 'bbox_pred', 'head/boxes'),
+      *layouts.pointwise(head + 'centerness', 'head/centerness'),
+      *layouts.linear(
+          head + 'dot_product_projection_text', 'head/text_projection'
+      ),
       # The reference keeps this branch only for its channel count.
-      Rule(head + r'cls_logits\.(weight|bias)', None),
-      Rule(r'rpn\.anchor_generator\.cell_anchors\.\d', None),
+      Rule(head + 'cls_logits.weight', None),
+      Rule(head + 'cls_logits.bias', None),
   ]
   for level in range(5):
-    table.append(
+    table += [
         Rule(
-            head + rf'scales\.{level}\.scale',
+            head + f'scales.{level}.scale',
             f'head/scales[{level}]',
             lambda x: x.reshape(()),
             lambda x: x.reshape(1),
-        )
-    )
+        ),
+        Rule(
+            f'{_ANCHORS}.{level}',
+            None,
+            check=functools.partial(
+                buffers.wrong_cell_anchors,
+                level=level,
+                anchor_scale=anchor_scale,
+            ),
+        ),
+    ]
   return table
 
 
 def glip_rules(
-    *, blocks: int, text_layers: int, fused: bool
+    *, blocks: int, text_layers: int, fused: bool, anchor_scale: float = 8.0
 ) -> list[rules_lib.Rule]:
   """The table for an official checkpoint.
 
@@ -212,28 +120,35 @@ def glip_rules(
     blocks: of the tower (6 in A, B, C, T; 8 in L).
     text_layers: of BERT (12).
     fused: False for variant A.
+    anchor_scale: side of the anchors in strides.
 
   Returns:
     Rules from official names to parameter paths of `GroundedDetector`.
   """
-  tower = r'rpn\.head\.dyhead_tower\.'
-  table = _swin() + _fpn() + _language(text_layers) + _head()
+  tower = 'rpn.head.dyhead_tower.'
+  table = encoders.swin(_SWIN) + _fpn() + _head(anchor_scale)
+  table += encoders.bert('language_backbone.body.model.', text_layers)
   for i in range(blocks):
     if fused:
-      table += _fusion(tower + str(3 * i), i)
-      table += _bert_layer(tower + str(3 * i + 1), f'tower/blocks/text[{i}]')
-      table += _dyconv(tower + str(3 * i + 2), i)
+      text = f'tower/blocks/text[{i}]'
+      table += _fusion(f'{tower}{3 * i}', i)
+      table += layouts.bert_layer(f'{tower}{3 * i + 1}', text)
+      table += _dyconv(f'{tower}{3 * i + 2}', i)
     else:
-      table += _dyconv(tower + str(i), i)
+      table += _dyconv(f'{tower}{i}', i)
   return table
 
 
-def from_official(state: Mapping[str, np.ndarray], params: Any) -> Any:
+def from_official(
+    state: Mapping[str, np.ndarray], params: Any, *, anchor_scale: float = 8.0
+) -> Any:
   """Official arrays as parameters of a model.
 
   Args:
     state: arrays by official name, without a `module.` prefix.
     params: parameters of the model (or their shapes).
+    anchor_scale: of the model's head: anchors that the state brings must be
+      these.
 
   Returns:
     A tree like `params`.
@@ -241,15 +156,71 @@ def from_official(state: Mapping[str, np.ndarray], params: Any) -> Any:
   Raises:
     WeightsError: lists everything that does not fit.
   """
-  tower = params['tower']['blocks']
-  return rules_lib.convert(
-      state,
-      glip_rules(
-          blocks=tower['dyconv']['offset']['bias'].shape[0],
-          text_layers=params['language']['layers']['layer']['query'][
-              'bias'
-          ].shape[0],
-          fused='fusion' in tower,
-      ),
-      params,
+  return rules_lib.convert(state, rules_of(params, anchor_scale), params)
+
+
+def to_official(
+    params: Any,
+    *,
+    anchor_scale: float = 8.0,
+    num_classes: int = buffers.NUM_CLASSES,
+) -> dict[str, np.ndarray]:
+  """Parameters of a model as arrays by official name: `from_official` undone.
+
+  What the official state holds beside parameters is made: indices of windows,
+  anchors, and the classification branch, of zeros because the official code
+  multiplies its output by zero. `embeddings.position_ids`, which only files of
+  older transformers hold, is not written; the official loader needs no key.
+
+  Args:
+    params: arrays of a `GroundedDetector`.
+    anchor_scale: of the model's head.
+    num_classes: channels of the classification branch: NUM_CLASSES - 1 of the
+      official config that the file is to be loaded with.
+
+  Returns:
+    Arrays by official name, without a `module.` prefix.
+
+  Raises:
+    WeightsError: lists every parameter without an official name and every
+      official name without a parameter.
+  """
+  state = rules_lib.invert(params, rules_of(params, anchor_scale))
+  for key, table in list(state.items()):
+    if key.endswith(_BIAS_TABLE):
+      window = (math.isqrt(table.shape[0]) + 1) // 2
+      index = buffers.relative_position_index(window)
+      state[key.removesuffix(_BIAS_TABLE) + 'relative_position_index'] = index
+  for level in range(len(params['head']['scales'])):
+    state[f'{_ANCHORS}.{level}'] = buffers.cell_anchors(level, anchor_scale)
+  width = params['head']['boxes']['kernel'].shape[0]
+  for name, array in buffers.cls_logits(num_classes, width).items():
+    state[f'rpn.head.cls_logits.{name}'] = array
+  return state
+
+
+def rules_of(params: Any, anchor_scale: float) -> list[rules_lib.Rule]:
+  """The table for a model with these parameters.
+
+  Args:
+    params: of a `GroundedDetector`, or their shapes.
+    anchor_scale: of its head.
+
+  Raises:
+    WeightsError: they are of another model.
+  """
+  flat = rules_lib.flatten(params)
+  stacked = (
+      'tower/blocks/dyconv/offset/bias',
+      'language/layers/layer/query/bias',
+  )
+  missing = [f'{path}: missing' for path in stacked if path not in flat]
+  if missing:
+    raise rules_lib.WeightsError(missing, 'the parameters of a GLIP model')
+  blocks, text_layers = (flat[path].shape[0] for path in stacked)
+  return glip_rules(
+      blocks=blocks,
+      text_layers=text_layers,
+      fused='tower/blocks/fusion/image_scale' in flat,
+      anchor_scale=anchor_scale,
   )

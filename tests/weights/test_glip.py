@@ -1,9 +1,9 @@
 """Official names: exactly one rule for each, in every released variant."""
 
-import collections
-import functools
 import json
+import math
 import re
+import zlib
 
 import abstract_models
 import golden_weights
@@ -11,17 +11,14 @@ import jax
 import numpy as np
 import pytest
 
-from glip_jax.weights import glip, rules
+from glip_jax.models import swin
+from glip_jax.weights import buffers, glip, rules
 from glip_jax.weights.rules import WeightsError
 
 NANO = ('nanoA', 'nanoB', 'nanoC', 'nanoL')
 FULL = ('A', 'B', 'C', 'L')
-# Read by no rule into a parameter, and why that is right.
-UNUSED = (
-    r'.*relative_position_index',  # Computed from the window.
-    r'.*cell_anchors\.\d',  # Computed from the strides.
-    r'rpn\.head\.cls_logits\.(weight|bias)',  # Multiplied by zero there.
-)
+# In the official state, but no parameter.
+COMPUTED = ('relative_position_index', 'cell_anchors', 'cls_logits')
 
 
 def _manifest(folder, name):
@@ -29,76 +26,146 @@ def _manifest(folder, name):
   return {key: tuple(shape) for key, shape in json.loads(text).items()}
 
 
-@functools.cache
-def _table(name):
-  """(compiled pattern, rule) of all rules that `from_official` uses."""
-  config = abstract_models.variants.to_config(name)
-  table = glip.glip_rules(
-      blocks=config.head.depth,
-      text_layers=config.language.depth,
-      fused=config.head.fusion is not None,
-  )
-  return [(re.compile(rule.pattern), rule) for rule in table]
-
-
-def _match(name, key):
-  """The one rule for a key, and its match."""
-  found = [
-      (r, m) for pattern, r in _table(name) if (m := pattern.fullmatch(key))
-  ]
-  assert len(found) == 1, (key, [rule.target for rule, _ in found])
-  return found[0]
-
-
-def _shapes(manifest, name):
-  """Shape of each parameter that a checkpoint fills; nothing is allocated."""
-  places = collections.defaultdict(dict)
+def _ramps(manifest):
+  """Arrays in which every place differs from its neighbours, by key."""
+  state = {}
   for key, shape in manifest.items():
-    rule, match = _match(name, key)
-    unused = any(re.fullmatch(pattern, key) for pattern in UNUSED)
-    assert (rule.target is None) == unused, key
-    if unused:
-      continue
-    path, _, place = match.expand(rule.target).rstrip(']').partition('[')
-    assert place not in places[path], key
-    array = np.broadcast_to(np.float32(0), shape)
-    places[path][place] = rule.transform(array).shape
-  return {path: _stacked(path, pieces) for path, pieces in places.items()}
+    if 'index' in key or 'anchors' in key:
+      state[key] = golden_weights.computed(key, shape)
+    else:
+      start = zlib.crc32(key.encode()) % 32768
+      ramp = np.arange(start, start + math.prod(shape), dtype=np.int32)
+      state[key] = ramp.astype(np.int16).reshape(shape)
+  return state
 
 
-def _stacked(path, pieces):
-  if set(pieces) == {''}:
-    return pieces['']
-  assert set(pieces) == set(map(str, range(len(pieces)))), path
-  (shape,) = set(pieces.values())
-  return (len(pieces), *shape)
-
-
-def _check_complete(folder, name):
-  params = rules.flatten(abstract_models.params(name))
-  want = {path: leaf.shape for path, leaf in params.items()}
-  assert _shapes(_manifest(folder, name), name) == want
+def _check_round_trip(folder, name):
+  """In, out and in again, in 16 bits, so that L takes little memory."""
+  manifest = _manifest(folder, name)
+  state = _ramps(manifest)
+  params = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, np.int16),
+      abstract_models.params(name),
+  )
+  once = glip.from_official(state, params)
+  back = glip.to_official(once)
+  assert {key: x.shape for key, x in back.items()} == manifest
+  for key, want in state.items():
+    if 'cls_logits' not in key:
+      assert back[key].dtype == want.dtype, key
+      np.testing.assert_array_equal(back[key], want, err_msg=key)
+  again = glip.from_official(back, params)
+  jax.tree.map(np.testing.assert_array_equal, once, again)
 
 
 @pytest.mark.parametrize('name', NANO)
-def test_small_checkpoints_are_complete_both_ways(golden, name):
-  _check_complete(golden / 'nano', name)
+def test_small_checkpoints_come_out_as_they_went_in(golden, name):
+  _check_round_trip(golden / 'nano', name)
 
 
 @pytest.mark.parametrize('name', FULL)
-def test_released_checkpoints_are_complete_both_ways(shared, name):
-  _check_complete(shared / 'reference' / 'golden' / 'full', name)
+def test_released_checkpoints_come_out_as_they_went_in(shared, name):
+  _check_round_trip(shared / 'reference' / 'golden' / 'full', name)
 
 
 @pytest.mark.parametrize('name', NANO)
-def test_every_rule_is_undone_by_its_inverse(golden, name):
-  for key, shape in _manifest(golden / 'nano', name).items():
-    rule, _ = _match(name, key)
-    if rule.target is None:
-      continue
-    array = np.arange(np.prod(shape)).reshape(shape)
-    back = rule.inverse(rule.transform(array))
-    np.testing.assert_array_equal(back, array, err_msg=key)
+def test_only_what_is_computed_has_no_parameter(golden, name):
+  manifest = _manifest(golden / 'nano', name)
+  table = glip.rules_of(abstract_models.params(name), 8.0)
+  for key, found in rules.matches(table, list(manifest)):
+    ((_, target),) = found
+    assert (target is None) == any(part in key for part in COMPUTED), key
+
+
+def test_the_unused_classifier_has_as_many_classes_as_asked(golden):
+  state = golden_weights.official_state(golden / 'nano', 'nanoB')
+  params = glip.from_official(state, abstract_models.params('nanoB'))
+  back = glip.to_official(params, num_classes=365)
+  assert back['rpn.head.cls_logits.weight'].shape == (365, 64, 1, 1)
+  assert back['rpn.head.cls_logits.bias'].shape == (365,)
+  # And a file with so many classes is read.
+  again = glip.from_official(back, abstract_models.params('nanoB'))
+  jax.tree.map(np.testing.assert_array_equal, params, again)
+
+
+def test_the_anchors_that_are_written_are_the_official_ones(golden):
+  official = np.load(golden / 'parts' / 'boxes_ops.npz')
+  for level in range(5):
+    np.testing.assert_array_equal(
+        buffers.cell_anchors(level), official[f'cell_anchors_l{level}']
+    )
+
+
+@pytest.mark.parametrize('window', [7, 12])
+def test_the_index_of_windows_is_the_one_the_model_uses(window):
+  ours = swin._relative_index(window)
+  written = buffers.relative_position_index(window)
+  np.testing.assert_array_equal(written, ours)
+  assert written.dtype == np.int64
+  # Tokens apart by the same step share a row, and every row has a pair.
+  assert np.unique(written).size == (2 * window - 1) ** 2
+  assert np.unique(np.diag(written)).size == 1
+
+
+@pytest.mark.parametrize(
+    'key, array, fault',
+    [
+        (
+            'backbone.body.layers.0.blocks.0.attn.relative_position_index',
+            np.zeros((49, 49), np.int64),
+            'is not the index of Swin version 1 with a window of 7',
+        ),
+        (
+            'backbone.body.layers.0.blocks.0.attn.relative_position_index',
+            np.zeros((50, 49), np.int64),
+            'shape (50, 49) is that of no square window',
+        ),
+        (
+            'rpn.anchor_generator.cell_anchors.0',
+            np.array([[-16, -16, 23, 23]]),
+            (
+                'anchors [[-16.0, -16.0, 23.0, 23.0]] are not the'
+                ' [[-28.0, -28.0, 35.0, 35.0]] of this model'
+            ),
+        ),
+    ],
+)
+def test_computed_arrays_that_the_model_would_compute_otherwise_are_refused(
+    golden, key, array, fault
+):
+  state = golden_weights.official_state(golden / 'nano', 'nanoA')
+  with pytest.raises(WeightsError) as caught:
+    glip.from_official(state | {key: array}, abstract_models.params('nanoA'))
+  assert str(caught.value) == f'1 faults in the weights: {key}: {fault}'
+
+
+def test_smaller_anchors_are_written_and_read_again():
+  params = jax.tree.map(
+      lambda x: np.zeros(x.shape, x.dtype), abstract_models.params('shapes')
+  )
+  state = glip.to_official(params, anchor_scale=2.5)
+  np.testing.assert_array_equal(
+      state['rpn.anchor_generator.cell_anchors.0'], [[-6, -6, 13, 13]]
+  )
+  glip.from_official(state, params, anchor_scale=2.5)
+  with pytest.raises(WeightsError, match='5 faults'):
+    glip.from_official(state, params)
+
+
+def test_parameters_of_another_model_are_not_written(golden):
+  state = golden_weights.official_state(golden / 'nano', 'nanoA')
+  params = glip.from_official(state, abstract_models.params('nanoA'))
+  del params['head']['bias0']
+  params['head']['more'] = np.zeros(3)
+  with pytest.raises(WeightsError) as caught:
+    glip.to_official(params)
+  assert str(caught.value) == (
+      '2 faults in the weights: head/more: no rule gives it a name;'
+      ' rpn.head.bias0: no parameter fills it'
+  )
+  del params['tower']
+  with pytest.raises(WeightsError, match='tower/.*: missing'):
+    glip.to_official(params)
 
 
 @pytest.mark.parametrize('name', NANO)

@@ -8,12 +8,12 @@ from glip_jax.weights import rules
 from glip_jax.weights.rules import Rule, WeightsError
 
 TABLE = [
-    Rule(r'fc\.weight', 'dense/kernel', lambda x: x.T, lambda x: x.T),
-    Rule(r'fc\.bias', 'dense/bias'),
-    Rule(r'layers\.0\.gain', 'stack/gain[0]'),
-    Rule(r'layers\.1\.gain', 'stack/gain[1]'),
-    Rule(r'(a|b)\.scale', r'norms/\1'),
-    Rule(r'index', None),
+    Rule('fc.weight', 'dense/kernel', lambda x: x.T, lambda x: x.T),
+    Rule('fc.bias', 'dense/bias'),
+    Rule('layers.0.gain', 'stack/gain[0]'),
+    Rule('layers.1.gain', 'stack/gain[1]'),
+    Rule('norm{i}.scale', 'norms/n{i}'),
+    Rule('index', None, check=lambda x: None if len(x) == 9 else 'not nine'),
 ]
 
 
@@ -22,7 +22,7 @@ def _target(dtype=np.float32):
   return {
       'dense': {'kernel': spec(2, 3), 'bias': spec(3)},
       'stack': {'gain': spec(2, 4)},
-      'norms': {'a': spec(), 'b': spec()},
+      'norms': {'n0': spec(), 'n10': spec()},
   }
 
 
@@ -32,8 +32,8 @@ def _source(**changes):
       'fc.bias': np.ones(3),
       'layers.1.gain': np.full(4, 1.0),
       'layers.0.gain': np.full(4, 0.0),
-      'a.scale': np.array(5.0),
-      'b.scale': np.array(6.0),
+      'norm0.scale': np.array(5.0),
+      'norm10.scale': np.array(6.0),
       'index': np.arange(9),
   }
   source |= changes
@@ -53,7 +53,7 @@ def test_every_array_goes_to_its_place_in_the_layout_of_the_target():
   tree = rules.convert(_source(), TABLE, _target())
   np.testing.assert_array_equal(tree['dense']['kernel'], [[0, 2, 4], [1, 3, 5]])
   np.testing.assert_array_equal(tree['stack']['gain'][:, 0], [0, 1])
-  assert tree['norms'] == {'a': 5.0, 'b': 6.0}
+  assert tree['norms'] == {'n0': 5.0, 'n10': 6.0}
 
 
 def test_arrays_take_the_type_of_the_target():
@@ -85,7 +85,7 @@ def test_what_does_not_fit_is_named(changes, faults):
 
 
 def test_two_rules_for_one_key_are_refused():
-  table = [*TABLE, Rule(r'fc\.b.*', 'norms/a')]
+  table = [*TABLE, Rule('fc.bias', 'norms/n0')]
   assert _faults(_source(), table) == [
       'dense/bias: nothing fills it',
       'fc.bias: 2 rules match',
@@ -107,11 +107,13 @@ def test_a_rule_to_no_parameter_is_refused():
 
 
 def test_all_faults_are_listed_in_one_error():
-  source = _source(extra=np.ones(1), **{'fc.bias': None, 'a.scale': np.ones(2)})
+  source = _source(
+      extra=np.ones(1), **{'fc.bias': None, 'norm0.scale': np.ones(2)}
+  )
   assert _faults(source) == [
       'dense/bias: nothing fills it',
       'extra: 0 rules match',
-      'norms/a: shape (2,), wanted ()',
+      'norms/n0: shape (2,), wanted ()',
   ]
 
 
@@ -119,3 +121,65 @@ def test_a_rule_must_match_the_whole_key():
   assert 'xfc.bias: 0 rules match' in _faults(
       _source(xfc_bias=None) | {'xfc.bias': np.ones(3)}
   )
+
+
+def _inverted(tree, table=TABLE):
+  with pytest.raises(WeightsError) as caught:
+    rules.invert(tree, table)
+  return str(caught.value).split(' faults in the weights: ')[1].split('; ')
+
+
+def test_what_went_in_comes_out_under_its_name():
+  source = _source()
+  tree = rules.convert(source, TABLE, _target(np.float64))
+  back = rules.invert(tree, TABLE)
+  del source['index']
+  assert back.keys() == source.keys()
+  for key, want in source.items():
+    np.testing.assert_array_equal(back[key], want, err_msg=key)
+
+
+def test_parameters_without_a_name_and_names_without_one_are_listed():
+  tree = rules.convert(_source(), TABLE, _target())
+  tree['dense']['more'] = tree['dense'].pop('bias')
+  tree['stack']['gain'] = np.zeros((3, 4))
+  tree['norms']['n01'] = np.zeros(())
+  assert _inverted(tree) == [
+      'dense/more: no rule gives it a name',
+      'fc.bias: no parameter fills it',
+      'layers.0.gain: no parameter fills it',
+      'layers.1.gain: no parameter fills it',
+      'norms/n01: no rule gives it a name',
+      'stack/gain: shape (3, 4), wanted (2, ...)',
+  ]
+
+
+def test_one_parameter_does_not_get_two_names_nor_one_name_two_parameters():
+  tree = rules.convert(_source(), TABLE, _target())
+  twice = [*TABLE, Rule('again', 'dense/bias')]
+  assert 'dense/bias: 2 rules match' in _inverted(tree, twice)
+  tree['more'] = np.zeros(3)
+  same = [*TABLE, Rule('fc.bias', 'more')]
+  assert _inverted(tree, same) == ['more: fc.bias is already written']
+
+
+def test_arrays_of_another_kind_are_listed_both_ways():
+  table = [
+      Rule('conv', 'kernel', lambda x: x.transpose(1, 2, 0)),
+      Rule('fc', 'dense', lambda x: x, lambda x: x.transpose(2, 0, 1)),
+  ]
+  spec = jax.ShapeDtypeStruct((2, 3), np.float32)
+  source = {'conv': np.zeros((2, 3)), 'fc': np.zeros((2, 3))}
+  with pytest.raises(WeightsError, match=r'conv: shape \(2, 3\) is of another'):
+    rules.convert(source, table, {'kernel': spec, 'dense': spec})
+  tree = {'kernel': np.zeros((2, 3)), 'dense': np.zeros((2, 3))}
+  assert _inverted(tree, table) == ['dense: shape (2, 3) is of another kind']
+
+
+def test_an_array_without_a_target_must_be_what_the_target_computes():
+  assert _faults(_source(index=np.arange(8))) == ['index: not nine']
+
+
+def test_a_number_comes_back_as_it_was_written():
+  faults = _faults(_source() | {'norm010.scale': np.array(1.0)})
+  assert faults == ['norm010.scale: 0 rules match']
