@@ -1,21 +1,17 @@
 """Bidirectional fusion: image regions and prompt words attend to each other.
 
-One matrix of logits between all positions of all pyramid levels and all words
-serves both directions: softmax over words gives the image its message, softmax
-over positions gives the words theirs (GLIP, arXiv 2112.03857, equations 4-6).
+The attention itself is `ops.bi_attention`; here are its norms, its weights and
+the scales of its messages (GLIP, arXiv 2112.03857, equations 4-6).
 """
 
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from glip_jax.models import linear
-from glip_jax.ops import precision
-
-_CLAMP = 50_000.0
+from glip_jax.ops import bi_attention
 
 
 class BiAttention(nn.Module):
@@ -62,38 +58,35 @@ class BiAttention(nn.Module):
     """
     image = self._norm('image_norm')(image)
     text = self._norm('text_norm')(text)
-    logits = jnp.einsum(
-        'bnhd,bthd->bhnt',
-        self._split(image, 'image_query') * self._head_width**-0.5,
-        self._split(text, 'text_key'),
-        preferred_element_type=precision.widened(self.dtype),
-    )
-    logits = jnp.clip(logits, -_CLAMP, _CLAMP)
-    drop = nn.Dropout(self.dropout_rate, deterministic=not train)
-    # -9e15 is the reference's own; a finite number keeps the gradient finite.
-    to_words = jax.nn.softmax(
-        jnp.where(mask[:, None, None, :], logits, -9e15), axis=3
-    )
-    to_places = jax.nn.softmax(
-        jnp.where(inside[:, None, :, None], logits, -9e15), axis=2
-    )
-    to_words = drop(to_words).astype(self.dtype)
-    to_places = drop(to_places).astype(self.dtype)
-    to_image = jnp.einsum(
-        'bhnt,bthd->bnhd', to_words, self._split(text, 'text_value')
-    )
-    to_text = jnp.einsum(
-        'bhnt,bnhd->bthd', to_places, self._split(image, 'image_value')
+    dropped = train and self.dropout_rate
+    to_image, to_text = bi_attention.bi_attention(
+        image,
+        text,
+        inside,
+        mask,
+        self._projections(image.shape[-1], text.shape[-1]),
+        num_heads=self.num_heads,
+        dropout_rate=self.dropout_rate,
+        dropout_key=self.make_rng('dropout') if dropped else None,
     )
     image_scale = self._scale('image_scale', image.shape[-1])
     text_scale = self._scale('text_scale', text.shape[-1])
-    to_image = self._join(to_image, image.shape[-1], 'image_out')
-    to_text = self._join(to_text, text.shape[-1], 'text_out')
     return image + image_scale * to_image, text + text_scale * to_text
 
-  @property
-  def _head_width(self) -> int:
-    return self.width // self.num_heads
+  def _projections(self, image: int, text: int) -> bi_attention.Projections:
+    """The weights, of the widths of image and text."""
+    widths = dict(
+        image_query=(image, self.width),
+        text_key=(text, self.width),
+        image_value=(image, self.width),
+        text_value=(text, self.width),
+        image_out=(self.width, image),
+        text_out=(self.width, text),
+    )
+    return bi_attention.Projections(**{
+        name: bi_attention.Affine(*linear.Weights(*width, name=name)())
+        for name, width in widths.items()
+    })
 
   def _norm(self, name: str) -> nn.LayerNorm:
     return nn.LayerNorm(
@@ -103,20 +96,3 @@ class BiAttention(nn.Module):
   def _scale(self, name: str, width: int):
     init = nn.initializers.constant(self.layer_scale)
     return self.param(name, init, (width,)).astype(self.dtype)
-
-  def _split(self, x, name: str):
-    x = linear.Dense(
-        self.width,
-        dtype=self.dtype,
-        kernel_init=nn.initializers.xavier_uniform(),
-        name=name,
-    )(x)
-    return x.reshape(*x.shape[:2], self.num_heads, self._head_width)
-
-  def _join(self, x, width: int, name: str):
-    return linear.Dense(
-        width,
-        dtype=self.dtype,
-        kernel_init=nn.initializers.xavier_uniform(),
-        name=name,
-    )(x.reshape(*x.shape[:2], self.width))

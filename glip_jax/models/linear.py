@@ -1,4 +1,4 @@
-"""A dense layer whose gradient is quick on every backend."""
+"""A dense layer whose gradient is quick on every backend, and its weights."""
 
 from collections.abc import Callable
 from typing import Any
@@ -38,3 +38,26 @@ class Dense(nn.Module):
       bias = self.param('bias', nn.initializers.zeros, (self.features,))
       y += bias.astype(self.dtype)
     return y.reshape(*inputs.shape[:-1], self.features)
+
+
+class Weights(nn.Module):
+  """Kernel and bias of a dense layer, for an operation that applies them.
+
+  Attributes:
+    inputs: width of the input.
+    features: width of the output.
+    kernel_init: initialiser of the kernel.
+  """
+
+  inputs: int
+  features: int
+  kernel_init: Callable[..., Any] = nn.initializers.xavier_uniform()
+
+  @nn.compact
+  def __call__(self) -> tuple[Float[Array, 'd e'], Float[Array, 'e']]:
+    """Returns (kernel, bias)."""
+    kernel = self.param(
+        'kernel', self.kernel_init, (self.inputs, self.features)
+    )
+    bias = self.param('bias', nn.initializers.zeros, (self.features,))
+    return kernel, bias

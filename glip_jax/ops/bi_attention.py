@@ -1,0 +1,273 @@
+"""Bidirectional attention between image positions and words, in one pass.
+
+One matrix of logits S between n positions and t words serves both directions:
+its softmax over words weighs what each position hears, its softmax over
+positions what each word hears (GLIP, arXiv 2112.03857, equations 4-6).
+
+Two changes of form leave the numbers as they are. The projections of the image
+are absorbed into the text side: with heads of 256 channels, an image of as many
+and as many words, S = image @ (W_query K^T) and the messages need no matrix of
+n x heads x channels, which halves the arithmetic. And positions are visited in
+chunks: a position's softmax over words is complete within its chunk; a word's
+softmax over positions is kept as a running maximum, sum and weighted sum. So
+S is never stored, forward or backward.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from glip_jax.ops import precision
+
+# The reference's bound on logits, which half precision needs.
+_CLAMP = 50_000.0
+# Below every logit; finite, for differences of two of it are taken.
+_LOWEST = -1e30
+
+
+class Affine(NamedTuple):
+  """x @ kernel + bias."""
+
+  kernel: Float[Array, 'i o']
+  bias: Float[Array, 'o']
+
+  def __call__(self, x: Float[Array, '*n i']) -> Float[Array, '*n o']:
+    """Applies it in the type of `x`."""
+    return x @ self.kernel.astype(x.dtype) + self.bias.astype(x.dtype)
+
+
+class Projections(NamedTuple):
+  """The six projections: image of width d, text of width e, heads of width w.
+
+  Attributes:
+    image_query: d -> w.
+    text_key: e -> w.
+    image_value: d -> w, what words hear.
+    text_value: e -> w, what positions hear.
+    image_out: w -> d.
+    text_out: w -> e.
+  """
+
+  image_query: Affine
+  text_key: Affine
+  image_value: Affine
+  text_value: Affine
+  image_out: Affine
+  text_out: Affine
+
+
+class _Dropout(NamedTuple):
+  """Drops attention weights with a key for each chunk; None drops nothing."""
+
+  rate: float
+  key: Array | None
+
+  def __call__(self, weights: Array, chunk: Array | int, side: int) -> Array:
+    if self.key is None:
+      return weights
+    keep = dropout_keep(self.key, chunk, side, weights.shape, self.rate)
+    return jnp.where(keep, weights / (1 - self.rate), 0)
+
+
+class _Words(NamedTuple):
+  """The text side with the image's projections absorbed.
+
+  Attributes:
+    query: position -> logits of every head and word.
+    bias: of those logits.
+    value: what a position hears from a word of full weight.
+    mask: False at padding words.
+  """
+
+  query: Float[Array, 'b d h t']
+  bias: Float[Array, 'b h t']
+  value: Float[Array, 'b h t d']
+  mask: Bool[Array, 'b t']
+
+
+class _Running(NamedTuple):
+  """Softmax over the positions visited so far, and what it weighs.
+
+  Attributes:
+    peak: largest logit.
+    total: sum of exp(logit - peak).
+    kept: the same sum after dropout.
+    context: the dropped weights' sum of positions.
+  """
+
+  peak: Float[Array, 'b h t']
+  total: Float[Array, 'b h t']
+  kept: Float[Array, 'b h t']
+  context: Float[Array, 'b h t d']
+
+
+def bi_attention(
+    image: Float[Array, 'b n d'],
+    text: Float[Array, 'b t e'],
+    inside: Bool[Array, 'b n'],
+    mask: Bool[Array, 'b t'],
+    projections: Projections,
+    *,
+    num_heads: int,
+    dropout_rate: float = 0.0,
+    dropout_key: Array | None = None,
+    chunk: int = 512,
+) -> tuple[Float[Array, 'b n d'], Float[Array, 'b t e']]:
+  """What image positions and words tell each other.
+
+  Args:
+    image: normalised features of positions; computed on in their own dtype,
+      softmax and sums in float32.
+    text: normalised features of words.
+    inside: False at positions outside the image, which no word attends to.
+    mask: False at padding words, which no position attends to; a prompt of
+      padding alone is attended to evenly.
+    projections: the learned weights.
+    num_heads: divides the width of the heads.
+    dropout_rate: of both attention matrices.
+    dropout_key: None for no dropout.
+    chunk: positions that are visited at a time: changes speed and memory, and
+      with dropout the draw.
+
+  Returns:
+    The messages to positions and to words.
+  """
+  words = _absorb(text, mask, projections, num_heads)
+  dropout = _Dropout(dropout_rate, dropout_key if dropout_rate else None)
+  visit = functools.partial(_visit, words=words, dropout=dropout)
+  b, n, d = image.shape
+  running = _start((b, num_heads, text.shape[1]), d, image.dtype)
+  if n <= chunk:
+    running, heard = visit(running, (image, inside, 0))
+  else:
+    count = -(-n // chunk)
+    split = functools.partial(_split, count=count, chunk=chunk)
+    running, heard = jax.lax.scan(
+        jax.checkpoint(visit),
+        running,
+        (split(image), split(inside), jnp.arange(count)),
+    )
+    heard = jnp.moveaxis(heard, 0, 1).reshape(b, count * chunk, d)[:, :n]
+  heard += projections.image_out.bias.astype(heard.dtype)
+  return heard, _to_text(running, projections, image.dtype)
+
+
+def dropout_keep(
+    key: Array, chunk: Array | int, side: int, shape: tuple, rate: float
+) -> Bool[Array, 'b n h t']:
+  """What dropout keeps of a chunk's attention.
+
+  Args:
+    key: of the whole call.
+    chunk: number of the chunk.
+    side: 0 for what positions hear, 1 for what words hear.
+    shape: of the result.
+    rate: share that is dropped.
+  """
+  key = jax.random.fold_in(jax.random.fold_in(key, chunk), side)
+  return jax.random.bernoulli(key, 1 - rate, shape)
+
+
+def _absorb(
+    text: Float[Array, 'b t e'],
+    mask: Bool[Array, 'b t'],
+    projections: Projections,
+    num_heads: int,
+) -> _Words:
+  """The text side of all products with positions."""
+  heads = lambda x: x.reshape(*x.shape[:-1], num_heads, -1)
+  key = heads(projections.text_key(text))
+  key *= key.shape[-1] ** -0.5
+  query = projections.image_query
+  out = projections.image_out.kernel.astype(text.dtype)
+  out = out.reshape(num_heads, -1, out.shape[-1])
+  return _Words(
+      query=jnp.einsum(
+          'dhc,bthc->bdht', heads(query.kernel.astype(text.dtype)), key
+      ),
+      bias=jnp.einsum(
+          'hc,bthc->bht', heads(query.bias.astype(text.dtype)), key
+      ),
+      value=jnp.einsum(
+          'bthc,hcd->bhtd', heads(projections.text_value(text)), out
+      ),
+      mask=mask,
+  )
+
+
+def _start(shape: tuple[int, int, int], width: int, dtype) -> _Running:
+  """No position visited."""
+  zeros = jnp.zeros(shape, precision.widened(dtype))
+  context = jnp.zeros((*shape, width), zeros.dtype)
+  return _Running(zeros + _LOWEST, zeros, zeros, context)
+
+
+def _split(x: Array, *, count: int, chunk: int) -> Array:
+  """[b n ...] -> [count b chunk ...], zeros behind the last position."""
+  padding = [(0, 0)] * x.ndim
+  padding[1] = (0, count * chunk - x.shape[1])
+  x = jnp.pad(x, padding).reshape(x.shape[0], count, chunk, *x.shape[2:])
+  return jnp.moveaxis(x, 1, 0)
+
+
+def _visit(running: _Running, positions, *, words: _Words, dropout: _Dropout):
+  """Adds a chunk of positions; returns what they hear."""
+  image, inside, chunk = positions
+  logits = jnp.einsum(
+      'bnd,bdht->bnht',
+      image,
+      words.query,
+      preferred_element_type=precision.widened(image.dtype),
+  )
+  logits = jnp.clip(logits + words.bias[:, None], -_CLAMP, _CLAMP)
+  # -9e15 is the reference's own; a finite number keeps the gradient finite.
+  to_words = jax.nn.softmax(
+      jnp.where(words.mask[:, None, None], logits, -9e15), axis=-1
+  )
+  heard = jnp.einsum(
+      'bnht,bhtd->bnd',
+      dropout(to_words, chunk, 0).astype(image.dtype),
+      words.value,
+  )
+  inside = inside[:, :, None, None]
+  own = jnp.where(inside, logits, _LOWEST)
+  peak = jnp.maximum(running.peak, jax.lax.stop_gradient(own.max(axis=1)))
+  weights = jnp.where(inside, jnp.exp(own - peak[:, None]), 0)
+  kept = dropout(weights, chunk, 1)
+  fade = jnp.exp(running.peak - peak)
+  context = jnp.einsum(
+      'bnht,bnd->bhtd',
+      kept.astype(image.dtype),
+      image,
+      preferred_element_type=logits.dtype,
+  )
+  running = _Running(
+      peak=peak,
+      total=running.total * fade + weights.sum(axis=1),
+      kept=running.kept * fade + kept.sum(axis=1),
+      context=running.context * fade[..., None] + context,
+  )
+  return running, heard
+
+
+def _to_text(
+    running: _Running, projections: Projections, dtype
+) -> Float[Array, 'b t e']:
+  """What words hear: the projected mean of positions."""
+  # An image without positions tells nothing.
+  total = jnp.where(running.total > 0, running.total, 1)
+  context = (running.context / total[..., None]).astype(dtype)
+  num_heads = context.shape[1]
+  kernel, bias = (x.astype(dtype) for x in projections.image_value)
+  heard = jnp.einsum(
+      'bhtd,dhc->bthc',
+      context,
+      kernel.reshape(kernel.shape[0], num_heads, -1),
+  )
+  # After dropout the weights of a word no longer sum to one.
+  share = (running.kept / total).astype(dtype).swapaxes(1, 2)
+  heard += share[..., None] * bias.reshape(num_heads, -1)
+  return projections.text_out(heard.reshape(*heard.shape[:2], -1))
