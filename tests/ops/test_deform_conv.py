@@ -3,9 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import plain_deform_conv
 import pytest
 
-from glip_jax.ops import deform_conv
+from glip_jax.ops import deform_conv, extents
 
 
 def _inputs(seed=0, stride=1, spread=2.0):
@@ -176,6 +177,44 @@ def test_a_padded_map_gives_what_the_map_alone_gives(stride):
     want = np.asarray(want)
     mine = np.asarray(mine)[:, : want.shape[1], : want.shape[2]]
     np.testing.assert_allclose(mine, want, atol=1e-5)
+
+
+@pytest.mark.parametrize('table_rows', [1, 100, 10_000])
+def test_a_pyramid_gives_what_its_convolutions_give_one_by_one(
+    monkeypatch, table_rows
+):
+  # Every map a table of its own, some shared, all in one.
+  monkeypatch.setattr(deform_conv, '_TABLE_ROWS', table_rows)
+  rng = np.random.default_rng(0)
+  sizes = [(8, 6), (4, 3), (2, 2)]
+  own = [jnp.array([[8, 6], [6, 4]]), jnp.array([[4, 3], [3, 2]])]
+  own.append(jnp.array([[2, 2], [2, 1]]))
+  plan = [(0, 1, 0), (0, 2, 1), (1, 1, 0), (2, 1, 2), (1, 2, 1)]
+  with jax.enable_x64(True):
+    draw = lambda *shape: jnp.asarray(rng.normal(size=shape))
+    maps = [draw(2, *size, 4) for size in sizes]
+    outputs = [[-(-x // s) for x in sizes[level]] for level, s, _ in plan]
+    sampling = [(2 * draw(2, *o, 18), draw(2, *o, 9)) for o in outputs]
+    kernels = draw(3, 9, 4, 5)
+
+    def total(form, maps, sampling, kernels):
+      maps = list(map(extents.zero_outside, maps, own))
+      readings = [
+          deform_conv.Reading(level, *pair, stride, kernel)
+          for (level, stride, kernel), pair in zip(plan, sampling, strict=True)
+      ]
+      results = form(maps, own, readings, kernels)
+      return sum(jnp.sum(jnp.sin(y)) for y in results), results
+
+    run = lambda form: jax.tree.leaves(
+        jax.grad(lambda *x: total(form, *x), argnums=(0, 1, 2), has_aux=True)(
+            maps, sampling, kernels
+        )
+    )
+    mine = run(deform_conv.pyramid_deform_conv)
+    want = run(plain_deform_conv.pyramid_deform_conv)
+    for a, b in zip(mine, want, strict=True):
+      np.testing.assert_allclose(a, b, atol=1e-11 * np.abs(b).max())
 
 
 def test_flat_rereading_is_a_reshape_of_channels_first_memory():

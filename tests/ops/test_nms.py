@@ -5,6 +5,7 @@ import functools
 import jax
 import naive_boxes
 import numpy as np
+import plain_nms
 import pytest
 
 from glip_jax.ops import nms
@@ -69,6 +70,11 @@ def test_survivors_equal_the_sequential_algorithm(seed, block_size):
   assert len(expected) < inputs[3].sum()
   kept = _survivors(*inputs, block_size=block_size)
   np.testing.assert_array_equal(kept, expected)
+  # The benchmarks' loop is the same algorithm.
+  looped = plain_nms.non_max_suppression(
+      *inputs, threshold=0.3, max_outputs=len(expected) + 2
+  )
+  np.testing.assert_array_equal(looped, [*expected, -1, -1])
 
 
 def test_few_outputs_are_the_first_of_many():

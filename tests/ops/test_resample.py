@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import plain_resample
 import pytest
 
 from glip_jax.ops import resample
@@ -50,6 +51,10 @@ def test_each_image_aligns_its_own_corners():
     want = np.zeros((8, 11, 3))
     want[:p, :q] = _naive_bilinear(x[b : b + 1, :h, :w], (p, q))[0]
     np.testing.assert_allclose(out[b], want, atol=1e-5)
+  plain = plain_resample.upsample_bilinear(
+      jnp.asarray(x), (8, 11), jnp.asarray(own), jnp.asarray(target)
+  )
+  np.testing.assert_allclose(out, plain, atol=1e-5)
 
 
 def test_nearest_repeats_pixels():

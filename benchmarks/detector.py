@@ -1,0 +1,204 @@
+"""A whole model: its fast forms against the same model in plain forms.
+
+  python -m benchmarks.detector [--variant=T] [--size=800x1333] [--words=256]
+      [--batch=1] [--dtype=bfloat16] [--gradient] [--parts]
+
+The plain forms are put in the places of fusion, deformable convolution,
+upsampling and suppression before the model is traced; everything else, weights
+included, is the same. `--parts` times the parts of the fast model one by one.
+"""
+
+import contextlib
+import unittest.mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+
+from benchmarks import oracles, timing
+from glip_jax import types
+from glip_jax.models import build, dyconv, dyhead, variants
+from glip_jax.ops import (
+    anchors,
+    bi_attention,
+    deform_conv,
+    extents,
+    nms,
+    resample,
+)
+
+VARIANT = flags.DEFINE_string('variant', 'T', 'Of models.variants.')
+SIZE = flags.DEFINE_string('size', '800x1333', 'Height and width of a picture.')
+WORDS = flags.DEFINE_integer('words', 256, 'Tokens; three quarters are valid.')
+BATCH = flags.DEFINE_integer('batch', 1, 'Images.')
+DTYPE = flags.DEFINE_string('dtype', 'float32', 'Of matrix products.')
+GRADIENT = flags.DEFINE_bool('gradient', False, 'Also forward and gradient.')
+PARTS = flags.DEFINE_bool('parts', False, 'Time the parts alone, fast form.')
+PLAIN = flags.DEFINE_bool('plain', True, 'Compare with the plain forms.')
+ROUNDS = flags.DEFINE_integer('rounds', 7, 'Runs of each form.')
+
+
+@contextlib.contextmanager
+def plain_forms():
+  """Puts the plain forms in the places of the fast ones."""
+  with contextlib.ExitStack() as stack:
+    for module, name, form in (
+        (bi_attention, 'bi_attention', oracles.plain_bi_attention),
+        (deform_conv, 'pyramid_deform_conv', oracles.plain_deform_conv),
+        (resample, 'upsample_bilinear', oracles.plain_resample),
+        (nms, 'non_max_suppression', oracles.plain_nms),
+    ):
+      stack.enter_context(
+          unittest.mock.patch.object(module, name, getattr(form, name))
+      )
+    yield
+
+
+def make_batch() -> types.Batch:
+  """Pictures of noise with 80 names of two tokens and ten boxes each."""
+  height, width = map(int, SIZE.value.split('x'))
+  b, t, m = BATCH.value, WORDS.value, 10
+  rng = np.random.default_rng(0)
+  canvas = [-(-side // 32) * 32 for side in (height, width)]
+  image = np.zeros((b, *canvas, 3), np.uint8)
+  image[:, :height, :width] = rng.integers(0, 256, (b, height, width, 3))
+  repeat = lambda x: np.broadcast_to(x, (b, *np.shape(x)))
+  mask = np.arange(t) < t * 3 // 4
+  places = 1 + np.arange(80) * 2 % max(t // 2, 1)
+  spans = np.abs(np.arange(t) - places[:, None] - 0.5) < 1
+  corners = np.sort(rng.uniform(0, 1, (b, m, 2, 2)), axis=2)
+  boxes = (corners * [width, height]).reshape(b, m, 4)
+  return types.Batch(
+      image=image,
+      size=repeat(np.array([height, width], np.int32)),
+      extent=repeat(np.array(canvas, np.int32)),
+      scale=np.ones((b, 2), np.float32),
+      id=np.arange(b, dtype=np.int32),
+      prompt=types.Prompt(
+          rng.integers(1, 1000, (b, t)).astype(np.int32),
+          repeat(mask),
+          repeat(spans & mask),
+      ),
+      targets=types.Targets(
+          boxes=boxes.astype(np.float32),
+          phrase=np.zeros((b, m), np.int32),
+          tokens=repeat(spans[:m] & mask),
+          valid=np.ones((b, m), bool),
+          crowd=np.zeros((b, m), bool),
+      ),
+  )
+
+
+def random_params(init, *inputs):
+  """Small random weights of the shapes that an initialisation would make."""
+  shapes = jax.eval_shape(init, jax.random.key(0), *inputs)
+  rng = np.random.default_rng(0)
+  draw = lambda x: 0.05 * rng.standard_normal(x.shape, np.float32)
+  return jax.device_put(jax.tree.map(draw, shapes))
+
+
+def compare_whole(recipe, params, batch) -> None:
+  """Forward with decoding, and where asked for forward and gradient."""
+
+  def forward(params, batch):
+    return recipe.decode(recipe.forward(params, batch), batch)
+
+  def gradient(params, batch):
+    def total(params):
+      return recipe.loss(recipe.forward(params, batch), batch)[0]
+
+    return jax.grad(total)(params)
+
+  def plain(form):
+    def traced(*inputs):
+      with plain_forms():
+        return form(*inputs)
+
+    return traced
+
+  for title, form in (('forward', forward), ('forward, gradient', gradient)):
+    if form is gradient and not GRADIENT.value:
+      continue
+    forms = {'plain': plain(form)} if PLAIN.value else {}
+    forms['fast'] = form
+    timing.report(
+        f'{title}: {VARIANT.value}, {BATCH.value} x {SIZE.value},'
+        f' {WORDS.value} words, {DTYPE.value}',
+        timing.compare(forms, (params, batch), rounds=ROUNDS.value),
+    )
+
+
+def compare_parts(recipe, params, batch) -> None:
+  """The parts of the forward pass, one by one."""
+  model, b = recipe.model, BATCH.value
+  extent = jnp.asarray(batch.extent)
+  image = jax.jit(recipe.normalize)(batch.image, batch.size)
+  cells = tuple(extents.own_cells(extent, s) for s in anchors.STRIDES)
+  sizes = anchors.pyramid_sizes(*image.shape[1:3])
+  width = model.neck.width
+  key = jax.random.key(0)
+  levels = tuple(jax.random.normal(key, (b, *s, width)) for s in sizes)
+  text = jax.random.normal(key, (b, WORDS.value, model.language.width))
+  mask = jnp.asarray(batch.prompt.mask)
+  tower = model.tower
+  block = lambda tree: jax.tree.map(lambda x: x[0], tree)
+  blocks = params['tower']['blocks']
+  maps = tuple(
+      jax.random.normal(key, (b, *s, model.backbone.embed_dim * 2**i))
+      for i, s in enumerate(sizes[:3], start=1)
+  )
+  parts = {
+      'backbone': (model.backbone, params['backbone'], (image, extent)),
+      'neck': (model.neck, params['neck'], (maps, extent)),
+      'language': (
+          model.language,
+          params['language'],
+          (jnp.asarray(batch.prompt.ids), mask),
+      ),
+      'dyconv, one block': (
+          dyconv.DyConv(width, tower.num_groups, dtype=tower.dtype),
+          block(blocks['dyconv']),
+          (levels, cells),
+      ),
+      'head': (
+          model.head,
+          params['head'],
+          (levels, text, mask, extent),
+      ),
+  }
+  if tower.fusion is not None:
+    flat = dyhead.flatten_levels(levels)
+    inside = jnp.ones(flat.shape[:2], bool)
+    parts['fusion, one block'] = (
+        tower.fusion(),
+        block(blocks['fusion']),
+        (flat, text, inside, mask),
+    )
+  for name, (module, weights, inputs) in parts.items():
+    module = module.clone(parent=None)
+    form = lambda w, *x, module=module: module.apply({'params': w}, *x)
+    timed = timing.compare(
+        {'fast': form}, (weights, *inputs), rounds=ROUNDS.value
+    )
+    timing.report(name, timed)
+
+
+def main(_):
+  config = variants.to_config(VARIANT.value)
+  config.dtype = DTYPE.value
+  recipe = build.build(config)
+  batch = make_batch()
+  params = random_params(recipe.init, batch)
+  timing.print_machine()
+  print(f'products of 4096: {timing.matmul_rate() / 1e9:.0f} GFLOP/s')
+  if PARTS.value:
+    compare_parts(recipe, params, batch)
+  compare_whole(recipe, params, batch)
+  stats = jax.devices()[0].memory_stats()
+  if stats and 'peak_bytes_in_use' in stats:
+    print(f'peak memory {stats["peak_bytes_in_use"] / 1e9:.2f} GB')
+
+
+if __name__ == '__main__':
+  app.run(main)
