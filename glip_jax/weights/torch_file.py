@@ -8,24 +8,11 @@ import math
 import os
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from glip_jax import errors
 from glip_jax.weights import torch_archive, torch_pickle
 
-_TYPES: dict[str, np.dtype] = {
-    'FloatStorage': np.dtype(np.float32),
-    'HalfStorage': np.dtype(np.float16),
-    'BFloat16Storage': np.dtype(ml_dtypes.bfloat16),
-    'DoubleStorage': np.dtype(np.float64),
-    'LongStorage': np.dtype(np.int64),
-    'IntStorage': np.dtype(np.int32),
-    'ShortStorage': np.dtype(np.int16),
-    'CharStorage': np.dtype(np.int8),
-    'ByteStorage': np.dtype(np.uint8),
-    'BoolStorage': np.dtype(bool),
-}
 _MAX_AXES = 32
 
 
@@ -58,7 +45,7 @@ class TorchFile:
     Raises:
       UserError: it reaches beyond its storage, or the storage is not whole.
     """
-    dtype = _TYPES[view.storage.kind]
+    dtype = torch_pickle.KINDS[view.storage.kind]
     self._check(view, dtype)
     if not math.prod(view.shape):
       return np.zeros(view.shape, dtype)

@@ -12,6 +12,9 @@ import pickletools
 from collections.abc import Callable
 from typing import Any
 
+import ml_dtypes
+import numpy as np
+
 from glip_jax import errors
 
 _MAX_BYTES = 1 << 24  # Of names, shapes and places; arrays lie elsewhere.
@@ -48,18 +51,19 @@ class View:
   strides: tuple[int, ...]
 
 
-KINDS = (
-    'FloatStorage',
-    'HalfStorage',
-    'BFloat16Storage',
-    'DoubleStorage',
-    'LongStorage',
-    'IntStorage',
-    'ShortStorage',
-    'CharStorage',
-    'ByteStorage',
-    'BoolStorage',
-)
+# Storages of torch, and what their numbers are here.
+KINDS: dict[str, np.dtype] = {
+    'FloatStorage': np.dtype(np.float32),
+    'HalfStorage': np.dtype(np.float16),
+    'BFloat16Storage': np.dtype(ml_dtypes.bfloat16),
+    'DoubleStorage': np.dtype(np.float64),
+    'LongStorage': np.dtype(np.int64),
+    'IntStorage': np.dtype(np.int32),
+    'ShortStorage': np.dtype(np.int16),
+    'CharStorage': np.dtype(np.int8),
+    'ByteStorage': np.dtype(np.uint8),
+    'BoolStorage': np.dtype(bool),
+}
 
 
 class RefusedError(errors.UserError):

@@ -3,8 +3,6 @@
 import struct
 import zipfile
 
-import numpy as np
-
 KINDS = {
     'float32': 'FloatStorage',
     'float16': 'HalfStorage',
@@ -82,7 +80,7 @@ def tensor(stored, shape, strides, offset=0):
 
 def whole(key, array):
   """Of a tensor that is all of its storage, rows first."""
-  strides = [s // array.itemsize for s in np.ascontiguousarray(array).strides]
+  strides = [s // array.itemsize for s in array.copy('C').strides]
   stored = storage(key, KINDS[array.dtype.name], array.size)
   return tensor(stored, array.shape, strides)
 

@@ -1,0 +1,146 @@
+"""Files of weights as flat tables of arrays by name, and back.
+
+Read: `.safetensors`, and what `torch.save` wrote under any other ending.
+Checkpoints wrap their table in different ways; `read` finds it.
+"""
+
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from glip_jax import errors
+from glip_jax.weights import torch_file, torch_pickle, torch_writer
+
+ENDINGS = ('.safetensors', '.pth', '.pt', '.bin')
+# Where a checkpoint keeps its table: official, mmdetection, Swin's authors.
+_TABLES = ('model', 'state_dict')
+_EMA_TABLES = ('model_ema', 'ema_state_dict')
+_PREFIX = 'module.'
+
+
+def is_file(path: str | os.PathLike) -> bool:
+  """Whether a path is one of a file of weights, by its ending."""
+  return os.fspath(path).lower().endswith(ENDINGS)
+
+
+def read(
+    path: str | os.PathLike, *, ema: bool = False
+) -> dict[str, np.ndarray]:
+  """Arrays by name, without the `module.` that torch's wrappers put before.
+
+  Args:
+    path: of a file.
+    ema: read the average of the weights that the file holds beside them.
+
+  Returns:
+    Read-only arrays, where possible views of the file.
+
+  Raises:
+    UserError: the file cannot be read, is refused (see `torch_pickle`) or
+      holds no table of weights.
+  """
+  path = os.path.expanduser(os.fspath(path))
+  if path.lower().endswith('.safetensors'):
+    if ema:
+      raise errors.UserError(
+          f'{path} has one table of weights and no average of them: read it'
+          ' without asking for the average'
+      )
+    state = _read_safetensors(path)
+  else:
+    file = torch_file.TorchFile(path)
+    table = _table(file.value, path, ema=ema)
+    state = {key: file.array(view) for key, view in table.items()}
+  if all(key.startswith(_PREFIX) for key in state):
+    state = {key.removeprefix(_PREFIX): x for key, x in state.items()}
+  return state
+
+
+def write(path: str | os.PathLike, state: Mapping[str, np.ndarray]):
+  """Writes arrays by name, as `.safetensors` or, {'model': ...}, as `.pth`.
+
+  The file appears when it is whole. Its folder is made.
+
+  Args:
+    path: ends in one of `ENDINGS`.
+    state: arrays by name.
+
+  Raises:
+    UserError: the ending is another one.
+  """
+  path = pathlib.Path(path).expanduser()
+  if not is_file(path):
+    raise errors.UserError(
+        f'{path} is no file of weights: let it end in one of'
+        f' {", ".join(ENDINGS)}'
+    )
+  path.parent.mkdir(parents=True, exist_ok=True)
+  part = path.with_name(f'.{path.name}.{os.getpid()}.part')
+  try:
+    if path.suffix.lower() == '.safetensors':
+      _write_safetensors(part, state)
+    else:
+      torch_writer.write(part, state)
+    os.replace(part, path)
+  finally:
+    part.unlink(missing_ok=True)
+
+
+def _table(value: Any, path: str, *, ema: bool) -> dict[str, torch_pickle.View]:
+  """The table of weights among all that a checkpoint holds."""
+  names = _EMA_TABLES if ema else _TABLES
+  if not isinstance(value, dict):
+    raise errors.UserError(
+        f'{path} holds a {type(value).__name__}: give a file with a table of'
+        ' weights'
+    )
+  found = next((value[name] for name in names if name in value), None)
+  if found is None and ema:
+    raise errors.UserError(
+        f'{path} has no average of the weights ({" or ".join(names)}), only'
+        f' {_some(value)}: read it without asking for the average'
+    )
+  table = value if found is None else found
+  if not isinstance(table, dict) or not table:
+    raise errors.UserError(f'{path} has no table of weights: give another file')
+  others = [
+      key
+      for key, view in table.items()
+      if not (isinstance(key, str) and isinstance(view, torch_pickle.View))
+  ]
+  if others:
+    raise errors.UserError(
+        f'{path} has no table of weights: {_some(others)} are no arrays; save'
+        " the weights as {'model': model.state_dict()}"
+    )
+  return table
+
+
+def _some(names: Any) -> str:
+  """A few names of many, as they may be any objects."""
+  names = [f'{name:.60}' if isinstance(name, str) else '?' for name in names]
+  more = f' and {len(names) - 5} more' if len(names) > 5 else ''
+  return ', '.join(names[:5]) + more
+
+
+def _read_safetensors(path: str) -> dict[str, np.ndarray]:
+  try:
+    return safetensors.numpy.load_file(path)
+  except (OSError, KeyError, safetensors.SafetensorError) as error:
+    raise errors.UserError(
+        f'weights {path} cannot be read ({error}): give a whole safetensors'
+        ' file'
+    ) from None
+
+
+def _write_safetensors(path: pathlib.Path, state: Mapping[str, np.ndarray]):
+  # It would write the memory of a transposed array as if it were not.
+  whole = {key: np.ascontiguousarray(x) for key, x in state.items()}
+  # An array of no axes comes back with one.
+  for key, x in state.items():
+    whole[key] = whole[key].reshape(np.shape(x))
+  safetensors.numpy.save_file(whole, path)
