@@ -4,6 +4,13 @@
   python eval.py --workdir=runs/shapes --step=best --per_class
   python eval.py --config=configs/shapes.py --workdir=runs/shapes \
       --config.evals.val.batch_size=8
+  python eval.py --config=configs/coco.py:T --out=runs/glip_t \
+      --weights=glip_tiny_model_o365_goldg_cc_sbu.pth \
+      --config.evals.val.data.annotations=instances_val2017.json \
+      --config.evals.val.data.images=val2017
+
+The last one needs no training run: --weights takes released files as they are
+(docs/weights.md).
 
 Any number of devices will do, whatever the checkpoint was written on; several
 processes need a --config with `distributed=True`. Writes
@@ -11,8 +18,10 @@ processes need a --config with `distributed=True`. Writes
 result format) and `<name>/pictures.png` (truth beside predictions).
 """
 
+import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import ml_collections
@@ -24,12 +33,26 @@ from glip_jax import configuring, errors
 from glip_jax.evaluators import evaluation
 from glip_jax.models import build
 from glip_jax.text import tokenizer
-from glip_jax.training import processes, runtime, serving, sharding, stored
+from glip_jax.training import (
+    checkpoint,
+    processes,
+    runtime,
+    serving,
+    sharding,
+    stored,
+)
+from glip_jax.weights import params_file
 
 CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'Config file; by default what the workdir was trained with.'
 )
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a training run.')
+WEIGHTS = flags.DEFINE_string(
+    'weights', None, 'File of weights to evaluate, instead of a workdir.'
+)
+EMA = flags.DEFINE_bool(
+    'ema', False, 'Evaluate the average that the file of weights holds.'
+)
 STEP = flags.DEFINE_string('step', 'latest', 'latest, best, or a number.')
 OUT = flags.DEFINE_string('out', '', 'Where to write; <workdir>/eval if empty.')
 PER_CLASS = flags.DEFINE_bool('per_class', False, 'Print a line per class.')
@@ -46,12 +69,44 @@ def _mesh(config: ml_collections.ConfigDict) -> jax.sharding.Mesh:
   return sharding.make_mesh({'data': -1}, devices)
 
 
+def _out() -> epath.Path:
+  """Where to write; what is wrong with the flags comes as a UserError."""
+  if not WORKDIR.value and not WEIGHTS.value:
+    raise errors.UserError(
+        '--workdir is missing: give that of a training run, or a file of'
+        ' --weights'
+    )
+  if WORKDIR.value and WEIGHTS.value:
+    raise errors.UserError('--workdir and --weights: give one of the two')
+  if WEIGHTS.value and CONFIG.value is None:
+    raise errors.UserError(
+        '--config is missing: say what --weights are of, for example'
+        ' --config=configs/coco.py:T'
+    )
+  if OUT.value:
+    return epath.Path(OUT.value).expanduser()
+  if WORKDIR.value:
+    return epath.Path(WORKDIR.value).expanduser() / 'eval'
+  return epath.Path('runs') / epath.Path(WEIGHTS.value).stem / 'eval'
+
+
+def _read_params(
+    config: ml_collections.ConfigDict, source: epath.Path, shapes: Any
+) -> Any:
+  """The parameters that the flags name, of a file or of a checkpoint."""
+  if not WEIGHTS.value:
+    return checkpoint.restore_params(source, shapes)
+  scale = config.model.head.anchor_scale
+  return params_file.read(source, shapes, anchor_scale=scale, ema=EMA.value)
+
+
 def main(_: Sequence[str]):
-  if not WORKDIR.value:
-    raise errors.UserError('--workdir is missing: give that of a training run')
-  workdir = epath.Path(WORKDIR.value).expanduser()
-  folder = stored.find(workdir, STEP.value)
-  out = epath.Path(OUT.value or workdir / 'eval').expanduser()
+  out = _out()
+  if WEIGHTS.value:
+    source = epath.Path(WEIGHTS.value).expanduser()
+  else:
+    workdir = epath.Path(WORKDIR.value).expanduser()
+    source = stored.find(workdir, STEP.value)
   configuring.check_folder('out', out)
   config = CONFIG.value
   if config is None:
@@ -68,8 +123,12 @@ def main(_: Sequence[str]):
       vocab_size=len(tokenizer.load_tokenizer(config.data.tokenizer)),
   )
   sources = evaluation.open_sources(config)
-  predict = serving.restore_predict(
-      recipe, folder, mesh, data=config.data, table=config.sharding
+  predict = serving.make_predict(
+      recipe,
+      functools.partial(_read_params, config, source),
+      mesh,
+      data=config.data,
+      table=config.sharding,
   )
   results = evaluation.evaluate(
       config,
@@ -80,7 +139,7 @@ def main(_: Sequence[str]):
       **runtime.share(),
   )
   if jax.process_index() == 0:
-    print(f'checkpoint {folder}\n')
+    print(f'checkpoint {source}\n')
     print(evaluation.tables(results, per_class=PER_CLASS.value))
     print(f'\nmetrics, predictions and pictures are in {out}')
 

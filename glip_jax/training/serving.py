@@ -1,4 +1,4 @@
-"""A checkpoint as a function from batches to detections."""
+"""Weights as a function from batches to detections."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -34,12 +34,41 @@ def restore_predict(
   Raises:
     UserError: the checkpoint is one of another model.
   """
+  return make_predict(
+      recipe,
+      functools.partial(checkpoint.restore_params, folder),
+      mesh,
+      data=data,
+      table=table,
+  )
+
+
+def make_predict(
+    recipe: Any,
+    read_params: Callable[[Any], Any],
+    mesh: jax.sharding.Mesh,
+    *,
+    data: Mapping[str, Any],
+    table: tables.Table = (),
+) -> Callable[[types.Batch], types.Detections]:
+  """The prediction of a model whose parameters come from anywhere.
+
+  Args:
+    recipe: from `glip_jax.models.build.build`.
+    read_params: given the shapes and shardings of the parameters, returns
+      them, on the host or where they belong.
+    mesh: divides the batches.
+    data: `config.data`: the shapes of a batch.
+    table: `config.sharding`: where parameters live.
+
+  Returns:
+    The prediction of host batches, as `step.make_host_predict` makes it.
+  """
   params = state.abstract_params(
       state.make_init_params(recipe, state.blank_batch(data), seed=0)
   )
   shardings = sharding.param_shardings(params, mesh, table)
-  params = checkpoint.restore_params(
-      folder, state.with_shardings(params, shardings)
-  )
+  params = read_params(state.with_shardings(params, shardings))
+  params = jax.device_put(params, shardings)
   predict = step.make_host_predict(recipe, mesh, shardings)
   return functools.partial(predict, params)

@@ -23,7 +23,9 @@ _BIAS_TABLE = 'relative_position_bias_table'
 
 def _fpn() -> list[Rule]:
   fpn = 'backbone.fpn.'
-  table = layouts.conv(fpn + 'top_blocks.p{i}', 'neck/p{i}')
+  table = []
+  for name in ('p6', 'p7'):
+    table += layouts.conv(fpn + f'top_blocks.{name}', f'neck/{name}')
   for official, level in ((2, 3), (3, 4), (4, 5)):
     table += layouts.conv(fpn + f'fpn_inner{official}', f'neck/inner{level}')
     table += layouts.conv(fpn + f'fpn_layer{official}', f'neck/layer{level}')

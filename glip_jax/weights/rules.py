@@ -46,9 +46,14 @@ class Rule:
 
 
 class WeightsError(errors.UserError):
-  """A checkpoint that does not fit: lists every key that is amiss."""
+  """A checkpoint that does not fit: lists every key that is amiss.
+
+  Attributes:
+    faults: one text for each.
+  """
 
   def __init__(self, faults: Sequence[str], what: str = 'the weights'):
+    self.faults = tuple(faults)
     listed = '; '.join(sorted(faults))
     super().__init__(f'{len(faults)} faults in {what}: {listed}')
 

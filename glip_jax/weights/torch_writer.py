@@ -36,11 +36,16 @@ def write(path: str | os.PathLike, state: Mapping[str, np.ndarray]):
   model = _DICT + _MARK + b''.join(entries) + _SET_ITEMS
   whole = _DICT + _MARK + _text('model') + model + _SET_ITEMS
   with zipfile.ZipFile(path, 'w', zipfile.ZIP_STORED) as archive:
-    archive.writestr('archive/data.pkl', _PROTOCOL + whole + _STOP)
-    archive.writestr('archive/byteorder', b'little')
+    archive.writestr(_entry('data.pkl'), _PROTOCOL + whole + _STOP)
+    archive.writestr(_entry('byteorder'), b'little')
     for i, array in enumerate(arrays.values()):
-      _write_record(archive, f'archive/data/{i}', array)
-    archive.writestr('archive/version', b'3\n')
+      _write_record(archive, f'data/{i}', array)
+    archive.writestr(_entry('version'), b'3\n')
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+  """A record without a date, so that equal weights give equal files."""
+  return zipfile.ZipInfo(f'archive/{name}')
 
 
 def _write_record(archive: zipfile.ZipFile, name: str, array: np.ndarray):
@@ -49,7 +54,7 @@ def _write_record(archive: zipfile.ZipFile, name: str, array: np.ndarray):
   numbers = flat.view(f'u{flat.itemsize}')
   data = numbers.astype(numbers.dtype.newbyteorder('<'), copy=False).view('u1')
   large = len(data) >= zipfile.ZIP64_LIMIT
-  with archive.open(name, 'w', force_zip64=large) as file:
+  with archive.open(_entry(name), 'w', force_zip64=large) as file:
     for start in range(0, len(data), _CHUNK):
       file.write(data[start : start + _CHUNK])
 

@@ -1,0 +1,105 @@
+"""Converts weights between files: official, mmdetection's and ours.
+
+  python -m glip_jax.tools.convert --variant=T \
+      --weights=glip_tiny_model_o365_goldg_cc_sbu.pth --out=glip_t.safetensors
+  python -m glip_jax.tools.convert --workdir=runs/mine --official \
+      --out=mine.pth
+
+The names of what is read are recognised. Written are our names, or with
+--official those of the official code, which loads the .pth as it is.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import ml_collections
+from absl import flags
+
+from glip_jax import configuring, errors
+from glip_jax.models import build, variants
+from glip_jax.training import checkpoint, state, stored
+from glip_jax.weights import files, params_file
+
+
+def convert(
+    config: ml_collections.ConfigDict,
+    out: str | os.PathLike,
+    *,
+    weights: str | os.PathLike | None = None,
+    folder: str | os.PathLike | None = None,
+    official: bool = False,
+    ema: bool = False,
+) -> int:
+  """Reads weights of a model and writes them to a file.
+
+  Args:
+    config: `config.model`.
+    out: file to write; its ending says in which format.
+    weights: file to read, or else
+    folder: of a checkpoint, whose average is taken if it has one.
+    official: write official names.
+    ema: take the average that `weights` holds beside them.
+
+  Returns:
+    Number of parameters.
+
+  Raises:
+    UserError: something cannot be read or written, or does not fit the model.
+  """
+  shapes = _shapes(config)
+  scale = config.head.anchor_scale
+  if weights is not None:
+    params = params_file.read(weights, shapes, anchor_scale=scale, ema=ema)
+  else:
+    params = checkpoint.restore_params(folder, shapes)
+  params_file.write(out, params, anchor_scale=scale, official=official)
+  return sum(x.size for x in jax.tree.leaves(params))
+
+
+def _shapes(config: ml_collections.ConfigDict) -> Any:
+  """Shapes of the parameters of a model; nothing is computed."""
+  data = dict(image_size=(64, 64), num_tokens=8, num_phrases=1, num_boxes=1)
+  blank = state.blank_batch(data)
+  recipe = build.build(config)
+  return state.abstract_params(state.make_init_params(recipe, blank, seed=0))
+
+
+def main(_: Sequence[str]):
+  """Runs the command line."""
+  options = flags.FLAGS
+  if not options.out:
+    raise errors.UserError('--out is missing: give a file to write')
+  out = os.path.expanduser(options.out)
+  if not files.is_file(out):
+    raise errors.UserError(
+        f'--out={options.out} is no file of weights: let it end in one of'
+        f' {", ".join(files.ENDINGS)}'
+    )
+  if bool(options.weights) == bool(options.workdir):
+    raise errors.UserError('give one of --weights and --workdir to read')
+  if options.workdir:
+    folder = stored.find(options.workdir, options.step)
+    config = configuring.load(os.path.expanduser(options.workdir)).model
+    read = dict(folder=folder)
+  else:
+    config = variants.to_config(options.variant)
+    read = dict(weights=options.weights, ema=options.ema)
+  count = convert(config, out, official=options.official, **read)
+  print(f'{count:,} parameters are in {out}')
+
+
+def _define_flags():
+  flags.DEFINE_string('weights', None, 'File to read.')
+  flags.DEFINE_string('workdir', None, 'Training run to read, instead.')
+  flags.DEFINE_string('step', 'best', 'Of the run: best, latest or a number.')
+  flags.DEFINE_string('variant', 'T', 'What --weights are of: A, B, C, T, L.')
+  flags.DEFINE_bool('ema', False, 'Take the average that --weights hold.')
+  flags.DEFINE_bool('official', False, 'Write official names.')
+  flags.DEFINE_string('out', None, 'File to write: .safetensors or .pth.')
+
+
+if __name__ == '__main__':
+  _define_flags()
+  configuring.run(main)

@@ -1,0 +1,81 @@
+"""A file of weights as the parameters of a model, whoever named its arrays."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from glip_jax import errors
+from glip_jax.weights import files, glip, mmdet, rules
+
+
+def read(
+    path: str | os.PathLike,
+    params: Any,
+    *,
+    anchor_scale: float = 8.0,
+    ema: bool = False,
+) -> Any:
+  """Parameters from an official file, one of mmdetection or one of ours.
+
+  Args:
+    path: of a file that `files.read` reads.
+    params: parameters of the model, or their shapes.
+    anchor_scale: of the model's head.
+    ema: read the average of the weights, where the file holds one beside them.
+
+  Returns:
+    A tree like `params`, of numpy arrays.
+
+  Raises:
+    UserError: the file cannot be read or nobody's names are in it.
+    WeightsError: lists every array of it that does not fit the model.
+  """
+  state = files.read(path, ema=ema)
+  name = os.fspath(path)
+  try:
+    return _convert(state, params, name, anchor_scale)
+  except rules.WeightsError as error:
+    raise rules.WeightsError(error.faults, name) from None
+
+
+def write(
+    path: str | os.PathLike, params: Any, *, anchor_scale: float, official: bool
+):
+  """Writes parameters to a file.
+
+  Args:
+    path: ends in one of `files.ENDINGS`.
+    params: arrays of a model.
+    anchor_scale: of its head.
+    official: under official names, for the official code; else under ours.
+
+  Raises:
+    UserError: the path has another ending.
+    WeightsError: the model has parts that the official one does not.
+  """
+  if official:
+    state = glip.to_official(params, anchor_scale=anchor_scale)
+  else:
+    state = {name: np.asarray(x) for name, x in rules.flatten(params).items()}
+  files.write(path, state)
+
+
+def _convert(
+    state: Mapping[str, np.ndarray],
+    params: Any,
+    name: str,
+    anchor_scale: float,
+) -> Any:
+  if any(key.startswith('rpn.head.') for key in state):
+    return glip.from_official(state, params, anchor_scale=anchor_scale)
+  if any(key.startswith('bbox_head.head.') for key in state):
+    return mmdet.from_mmdet(state, params)
+  own = rules.flatten(params)
+  if own.keys() & state.keys():
+    return rules.convert(state, [rules.Rule(p, p) for p in own], params)
+  raise errors.UserError(
+      f'{name} holds no GLIP model, neither under official names nor under'
+      f" mmdetection's or ours; it begins with {', '.join(list(state)[:3])}"
+  )
