@@ -1,1 +1,28 @@
-"""Grounded language-image pre-training in JAX and Flax."""
+"""Grounded language-image pre-training in JAX and Flax.
+
+import glip_jax
+find = glip_jax.load('glip_t')
+print(find.in_picture('photo.jpg', 'a red car. dog').table())
+"""
+
+import typing
+
+if typing.TYPE_CHECKING:
+  from glip_jax.predict import Predictor
+
+
+def load(source: str, **options: typing.Any) -> 'Predictor':
+  """A predictor with released weights or those of a file.
+
+  Args:
+    source: 'glip_t_a', 'glip_t_b', 'glip_t_c', 'glip_t' or 'glip_l', which is
+      fetched once and kept; or the path of a file of weights.
+    **options: see `pretrained.load`.
+
+  Raises:
+    UserError: the name is unknown, or the file cannot be had or read.
+  """
+  # JAX and all that follows take seconds: only for who asks.
+  from glip_jax import pretrained
+
+  return pretrained.load(source, **options)

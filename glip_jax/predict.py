@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import ml_collections
@@ -26,7 +27,7 @@ from glip_jax.data import element, images, records, settings
 from glip_jax.evaluators import unpack
 from glip_jax.models import build
 from glip_jax.text import prompts
-from glip_jax.training import runtime, serving, sharding, stored
+from glip_jax.training import checkpoint, runtime, serving, sharding, stored
 
 THRESHOLD = 0.3
 _FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.webp': 'WEBP'}
@@ -100,6 +101,20 @@ class Predictor:
         phrases=tuple(text.phrases[label] for label in found.labels[keep]),
     )
 
+  def in_picture(self, path: str | os.PathLike, prompt: str) -> Found:
+    """Finds what a prompt names in a picture file.
+
+    Args:
+      path: of the picture.
+      prompt: phrases, separated by full stops.
+
+    Raises:
+      UserError: the picture cannot be read, or the prompt holds no words or
+        too many.
+    """
+    text = prompts.from_caption(prompt)
+    return self(images.read_image(path), text)
+
   def _batch(self, image: np.ndarray, text: prompts.TextPrompt) -> types.Batch:
     """A batch of one, made as evaluation makes its batches."""
     record = records.Record(
@@ -133,14 +148,33 @@ def load(
     UserError: there is no config or no such checkpoint, or no score can reach
       the threshold.
   """
-  if not 0 <= threshold <= 1:
-    raise errors.UserError(
-        f'threshold={threshold} is not in [0, 1], where scores are: try'
-        f' {THRESHOLD}'
-    )
+  _check_threshold(threshold)
   workdir = epath.Path(workdir).expanduser()
   folder = stored.find(workdir, step)
-  config = configuring.load(workdir)
+  return make_predictor(
+      configuring.load(workdir),
+      functools.partial(checkpoint.restore_params, folder),
+      threshold=threshold,
+  )
+
+
+def make_predictor(
+    config: ml_collections.ConfigDict,
+    read_params: Callable[[Any], Any],
+    *,
+    threshold: float = THRESHOLD,
+) -> Predictor:
+  """A predictor whose parameters come from anywhere, on the first device.
+
+  Args:
+    config: `model` and `data` are read; changed.
+    read_params: as for `serving.make_predict`.
+    threshold: detections with a lower score are left out, in [0, 1].
+
+  Raises:
+    UserError: no score can reach the threshold.
+  """
+  _check_threshold(threshold)
   # A score is the root of phrase score times centerness, so a phrase score
   # below the square cannot reach the threshold.
   decode = config.model.decode
@@ -150,8 +184,16 @@ def load(
   runtime.start(config)
   recipe = build.build(config.model)
   mesh = sharding.make_mesh({'data': 1}, jax.devices()[:1])
-  predict = serving.restore_predict(recipe, folder, mesh, data=config.data)
+  predict = serving.make_predict(recipe, read_params, mesh, data=config.data)
   return Predictor(config.data, predict, threshold)
+
+
+def _check_threshold(threshold: float):
+  if not 0 <= threshold <= 1:
+    raise errors.UserError(
+        f'threshold={threshold} is not in [0, 1], where scores are: try'
+        f' {THRESHOLD}'
+    )
 
 
 def write_picture(

@@ -43,6 +43,7 @@ ALLOWED = {
         'evaluators.unpack',
         'draw',
     ),
+    'pretrained': ('predict', 'models.variants', 'weights'),
     'tools': ('',),
 }
 # Whole packages of others that a part must do without.
@@ -68,6 +69,7 @@ CONFIG_READERS = (
     'models.build',
     'models.variants',
     'predict',
+    'pretrained',
     'tools',
 )
 VAGUE = re.compile(r'(utils?|helpers?|common|misc)', re.IGNORECASE)

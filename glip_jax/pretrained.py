@@ -1,0 +1,68 @@
+"""Released weights as a predictor, at the official test settings."""
+
+import functools
+import os
+
+import ml_collections
+from etils import epath
+
+from glip_jax import errors, predict
+from glip_jax.models import variants
+from glip_jax.weights import files, params_file, released
+
+# The official test settings; the canvas holds any picture resized so.
+_RESIZE = (800, 1333)
+_CANVAS = (1344, 1344)
+
+
+def load(
+    source: str | os.PathLike,
+    *,
+    variant: str | None = None,
+    threshold: float = predict.THRESHOLD,
+    tokenizer: str = 'bert-base-uncased',
+    resize: tuple[int, int] = _RESIZE,
+    canvas: tuple[int, int] = _CANVAS,
+) -> predict.Predictor:
+  """A predictor with released weights or those of a file.
+
+  Args:
+    source: a name of `released.RELEASED`, or the path of a file of weights:
+      official, mmdetection's or ours.
+    variant: of the model in the file, where its name does not say: A, B, C, T,
+      L.
+    threshold: detections with a lower score are left out, in [0, 1].
+    tokenizer: a name on the Hugging Face hub or the path of one.
+    resize: shorter and longest side of pictures, in pixels.
+    canvas: height and width that every picture is padded to.
+
+  Raises:
+    UserError: the name is unknown, the file cannot be had or read, or nothing
+      says what model it is of.
+  """
+  name = os.fspath(source)
+  variant = variant or released.variant_of(name)
+  if name in released.RELEASED:
+    path = released.fetch(name)
+  elif files.is_file(name):
+    path = epath.Path(name).expanduser()
+  else:
+    path = released.fetch(name)  # Says which names there are.
+  if variant is None:
+    raise errors.UserError(
+        f'variant is missing: say whose weights {name} are, A, B, C, T or L'
+    )
+  config = ml_collections.ConfigDict()
+  config.model = variants.to_config(variant)
+  config.data = dict(
+      tokenizer=tokenizer,
+      num_tokens=256,
+      num_phrases=16,
+      num_boxes=1,
+      image_size=canvas,
+      resize=resize,
+  )
+  read = functools.partial(
+      params_file.read, path, anchor_scale=config.model.head.anchor_scale
+  )
+  return predict.make_predictor(config, read, threshold=threshold)

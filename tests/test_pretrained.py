@@ -1,0 +1,69 @@
+"""`glip_jax.load`: from a name or a file to what a picture holds."""
+
+import subprocess
+import sys
+
+import abstract_models
+import golden_weights
+import jax
+import ml_collections
+import numpy as np
+import pytest
+from PIL import Image
+
+import glip_jax
+from glip_jax import errors, predict
+from glip_jax.models import variants
+from glip_jax.weights import files, glip, released
+
+SMALL = dict(tokenizer='shapes', resize=(64, 64), canvas=(64, 64))
+
+
+def test_importing_the_package_is_light():
+  code = (
+      'import sys, glip_jax; heavy = {"jax", "numpy", "flax"};'
+      'sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules)'
+      ' else 0)'
+  )
+  subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_names_that_are_none_and_files_of_unknown_models_are_refused(tmp_path):
+  with pytest.raises(errors.UserError, match="'glip_x' is no released model"):
+    glip_jax.load('glip_x')
+  path = tmp_path / 'mine.pth'
+  files.write(path, {'x': np.ones(1)})
+  with pytest.raises(errors.UserError, match='variant is missing: say whose'):
+    glip_jax.load(str(path))
+  with pytest.raises(errors.UserError, match='holds no GLIP model'):
+    glip_jax.load(str(path), variant='nanoA', **SMALL)
+
+
+@pytest.mark.slow
+def test_a_released_name_finds_what_its_weights_find(
+    golden, tmp_path, monkeypatch
+):
+  # The file of the name lies in the cache, so nothing is fetched.
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  small = released.Released('nanoA', 'nano.pth')
+  monkeypatch.setitem(released.RELEASED, 'glip_nano', small)
+  state = golden_weights.official_state(golden / 'nano', 'nanoA')
+  files.write(released.cache_folder() / 'nano.pth', state)
+  find = glip_jax.load('glip_nano', threshold=0.1, **SMALL)
+  picture = tmp_path / 'picture.png'
+  pixels = np.random.default_rng(0).integers(0, 256, (50, 60, 3), np.uint8)
+  Image.fromarray(pixels).save(picture)
+  found = find.in_picture(picture, 'red circle. dog')
+  assert len(found.scores) and set(found.phrases) <= {'red circle', 'dog'}
+  # Detections end at the last pixel of the *resized* picture.
+  assert found.boxes.max() < 61 and found.scores.min() >= 0.1
+  config = variants.to_config('nanoA')
+  params = glip.from_official(state, abstract_models.params('nanoA'))
+  same = predict.make_predictor(
+      ml_collections.ConfigDict(dict(model=config, data=find.data.to_dict())),
+      lambda shapes: jax.tree.map(lambda x, _: x, params, shapes),
+      threshold=0.1,
+  )
+  np.testing.assert_array_equal(
+      found.boxes, same.in_picture(picture, 'red circle. dog').boxes
+  )
