@@ -16,24 +16,19 @@ rounding reaches.
 """
 
 import dataclasses
-import functools
-import json
-import os
-import pathlib
 import sys
 
 import golden_weights
 import hypothesis
 import jax
-import jax.numpy as jnp
 import numpy as np
+import padding_alone
 from hypothesis import strategies as st
 
 from glip_jax import types
 from glip_jax.models import build, variants
 from glip_jax.objectives import dense
 
-GOLDEN = pathlib.Path(__file__).parent / 'golden'
 # (height, width) of the canvases; batches of one are given more tokens too.
 BUCKETS = ((96, 160), (160, 96), (128, 128), (192, 224))
 TOKENS = {1: 64, 3: 32}
@@ -224,104 +219,6 @@ def run_draws(comparison: Comparison, count: int, **buckets) -> None:
   test()
 
 
-class Alone:
-  """The stored answers to pictures that the official code saw alone."""
-
-  def __init__(self, name: str):
-    folder, weights = GOLDEN, 'nano'
-    if not name.startswith('nano'):
-      folder = pathlib.Path(os.environ['GLIP_JAX_SHARED']) / 'reference/golden'
-      weights = 'full'
-    self.arrays = np.load(folder / 'alone' / f'{name}.npz')
-    self.recipe, self.params = golden_weights.reference_model(
-        folder / weights, name
-    )
-    self.count = sum(key.endswith('_size_hw') for key in self.arrays.files)
-
-  def batch(self, canvas: tuple[int, int], order, num_tokens: int = 256):
-    """The pictures in an order, in a canvas, with their common prompt."""
-    a = self.arrays
-    sizes = np.array([a[f'img{i}_size_hw'] for i in order], np.int32)
-    image = np.zeros((len(order), *canvas, 3), np.uint8)
-    for row, i in enumerate(order):
-      image[row, : sizes[row, 0], : sizes[row, 1]] = a[f'img{i}_uint8_rgb']
-    spans = json.loads(str(a['positive_map_json']))
-    rows = np.zeros((len(spans), num_tokens), bool)
-    for row, places in enumerate(spans.values()):
-      rows[row, places] = True
-    repeat = lambda x: np.broadcast_to(x, (len(order), *x.shape))
-    return types.Batch(
-        image=image,
-        size=sizes,
-        extent=np.array([a[f'img{i}_padded_hw'] for i in order], np.int32),
-        scale=np.ones((len(order), 2), np.float32),
-        id=np.array(order, np.int32),
-        prompt=types.Prompt(
-            repeat(a['input_ids'].reshape(-1)[:num_tokens].astype(np.int32)),
-            repeat(a['attention_mask'].reshape(-1)[:num_tokens] > 0),
-            repeat(rows),
-        ),
-    )
-
-  @functools.cached_property
-  def forward(self):
-    """(params, batch) -> (outputs, box deltas, detections), compiled."""
-
-    @jax.jit
-    def forward(params, batch):
-      outputs, stages = self.recipe.model.apply(
-          {'params': params},
-          self.recipe.normalize(batch.image, batch.size),
-          batch.extent,
-          batch.prompt.ids,
-          batch.prompt.mask,
-          mutable='intermediates',
-      )
-      deltas = stages['intermediates']['head']['deltas'][0]
-      return outputs, deltas, self.recipe.decode(outputs, batch)
-
-    return forward
-
-  def errors(self, batch: types.Batch) -> list[dict[str, float]]:
-    """For each picture the largest errors, and the share of detections."""
-    with jax.default_matmul_precision('highest'):
-      outputs, deltas, found = self.forward(
-          self.params, jax.tree.map(jnp.asarray, batch)
-      )
-    rows = []
-    for row, i in enumerate(batch.id):
-      own = np.asarray(outputs.valid[row])
-      mine = {
-          'dot_product_logits_valid': outputs.logits[row],
-          'bbox_reg': deltas[row],
-          'centerness': outputs.quality[row][:, None],
-      }
-      errors = {}
-      for key, value in mine.items():
-        want = self.arrays[f'img{i}_{key}'][0]
-        value = np.asarray(value)[own][:, : want.shape[1]]
-        assert value.shape == want.shape, (key, value.shape, want.shape)
-        errors[key] = float(np.abs(value - want).max())
-      rows.append(errors | {'detections': self._share(i, row, found)})
-    return rows
-
-  def _share(self, i: int, row: int, found: types.Detections) -> float:
-    """Share of the stored detections of picture i found one to one."""
-    names = [int(x) for x in json.loads(str(self.arrays['positive_map_json']))]
-    valid = np.asarray(found.valid[row])
-    want = [self.arrays[f'dets{i}_{x}'] for x in ('boxes', 'scores', 'labels')]
-    mine = [np.asarray(x[row])[valid] for x in (found.boxes, found.scores)]
-    mine.append(np.array(names)[np.asarray(found.labels[row])[valid]])
-    free, hits = np.ones(len(mine[0]), bool), 0
-    for box, score, label in zip(*want, strict=True):
-      close = free & (mine[2] == label) & (np.abs(mine[1] - score) < 1e-3)
-      close &= np.abs(mine[0] - box).max(axis=1, initial=0) < 0.05
-      if close.any():
-        free[np.flatnonzero(close)[0]] = False
-        hits += 1
-    return hits / max(len(want[0]), len(free), 1)
-
-
 def main(arguments: list[str]) -> None:
   options = dict(x[2:].split('=') for x in arguments if x.startswith('--'))
   names = [x for x in arguments if not x.startswith('--')]
@@ -330,7 +227,9 @@ def main(arguments: list[str]) -> None:
   kind, names = names[0], names[1:] or ['nanoA', 'nanoB', 'nanoL']
   for name in names:
     if kind == 'draws':
-      _, params = golden_weights.reference_model(GOLDEN / 'nano', name)
+      _, params = golden_weights.reference_model(
+          padding_alone.GOLDEN / 'nano', name
+      )
       comparison = Comparison(variants.to_config(name), params)
       count = int(options.get('count', 200))
       run_draws(comparison, count)
@@ -340,7 +239,7 @@ def main(arguments: list[str]) -> None:
       small = (256, 288) if name.startswith('nano') else (512, 544)
       canvas = options.get('canvas')
       canvas = tuple(map(int, canvas.split('x'))) if canvas else small
-      alone = Alone(name)
+      alone = padding_alone.Alone(name)
       batch = alone.batch(canvas, list(range(alone.count))[::-1])
       for i, row in zip(batch.id, alone.errors(batch), strict=True):
         size = 'x'.join(map(str, alone.arrays[f'img{i}_size_hw']))

@@ -6,6 +6,7 @@ import abstract_models
 import jax
 import numpy as np
 import padding
+import padding_alone
 import pytest
 import tiny_config
 
@@ -23,7 +24,7 @@ _quick_jit = functools.partial(
 
 @pytest.mark.parametrize('name', ['nanoA', 'nanoB', 'nanoL'])
 def test_pictures_in_a_batch_get_the_official_answers_of_each_alone(name):
-  alone = padding.Alone(name)
+  alone = padding_alone.Alone(name)
   # Fewer tokens than the official 256 too: the prompt has 24.
   batch = alone.batch((256, 288), [3, 0, 5, 4, 1, 2], num_tokens=32)
   for errors in alone.errors(batch):
