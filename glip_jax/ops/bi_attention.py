@@ -101,7 +101,7 @@ class _Running(NamedTuple):
   peak: Float[Array, 'b h t']
   total: Float[Array, 'b h t']
   kept: Float[Array, 'b h t']
-  context: Float[Array, 'b h t d']
+  context: Float[Array, 'b d h t']
 
 
 def bi_attention(
@@ -201,7 +201,7 @@ def _absorb(
 def _start(shape: tuple[int, int, int], width: int, dtype) -> _Running:
   """No position visited."""
   zeros = jnp.zeros(shape, precision.widened(dtype))
-  context = jnp.zeros((*shape, width), zeros.dtype)
+  context = jnp.zeros((shape[0], width, *shape[1:]), zeros.dtype)
   return _Running(zeros + _LOWEST, zeros, zeros, context)
 
 
@@ -238,17 +238,18 @@ def _visit(running: _Running, positions, *, words: _Words, dropout: _Dropout):
   weights = jnp.where(inside, jnp.exp(own - peak[:, None]), 0)
   kept = dropout(weights, chunk, 1)
   fade = jnp.exp(running.peak - peak)
+  # Words last: XLA's CPU product takes half as long as with words first.
   context = jnp.einsum(
-      'bnht,bnd->bhtd',
-      kept.astype(image.dtype),
+      'bnd,bnht->bdht',
       image,
+      kept.astype(image.dtype),
       preferred_element_type=logits.dtype,
   )
   running = _Running(
       peak=peak,
       total=running.total * fade + weights.sum(axis=1),
       kept=running.kept * fade + kept.sum(axis=1),
-      context=running.context * fade[..., None] + context,
+      context=running.context * fade[:, None] + context,
   )
   return running, heard
 
@@ -259,11 +260,11 @@ def _to_text(
   """What words hear: the projected mean of positions."""
   # An image without positions tells nothing.
   total = jnp.where(running.total > 0, running.total, 1)
-  context = (running.context / total[..., None]).astype(dtype)
-  num_heads = context.shape[1]
+  context = (running.context / total[:, None]).astype(dtype)
+  num_heads = context.shape[2]
   kernel, bias = (x.astype(dtype) for x in projections.image_value)
   heard = jnp.einsum(
-      'bhtd,dhc->bthc',
+      'bdht,dhc->bthc',
       context,
       kernel.reshape(kernel.shape[0], num_heads, -1),
   )
