@@ -38,6 +38,7 @@ from glip_jax.training import (
     step,
     stored,
 )
+from glip_jax.weights import files, params_file
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'Config file.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.')
@@ -100,7 +101,7 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> None:
   else:
     params = state.materialise(init_params, param_shardings)
     if config.init:
-      params, loaded = checkpoint.load_for_init(config.init, params)
+      params, loaded = _start_from(config, params)
       _say(str(loaded))
     now = state.materialise(
         lambda p: state.make_state(p, tx, ema=has_ema),
@@ -190,6 +191,18 @@ def _read(
   if progress.images_per_second:
     numbers['images_per_second'] = progress.images_per_second
   writer.write(done, numbers)
+
+
+def _start_from(
+    config: ml_collections.ConfigDict, params: Any
+) -> tuple[Any, checkpoint.InitReport]:
+  """What `config.init` names: a file of weights, a checkpoint or a workdir."""
+  if not files.is_file(config.init):
+    return checkpoint.load_for_init(config.init, params)
+  arrays, unused = params_file.read_start(
+      config.init, params, anchor_scale=config.model.head.anchor_scale
+  )
+  return checkpoint.start_from(config.init, params, arrays, unused)
 
 
 def _without_workers(data: ml_collections.ConfigDict) -> dict[str, Any]:

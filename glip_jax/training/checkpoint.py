@@ -9,7 +9,7 @@ the iterator, one file for each process), `meta` and `metrics` (JSON).
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -222,6 +222,39 @@ def load_for_init(
       lambda key, leaf: loaded.get(tables.path_name(key), leaf), params
   )
   return merged, report
+
+
+def start_from(
+    path: str | os.PathLike,
+    params: Any,
+    arrays: Mapping[str, Any],
+    unused: Sequence[str] = (),
+) -> tuple[Any, InitReport]:
+  """Starts a model from arrays of a file, all of which fit it.
+
+  Args:
+    path: of the file, for the report.
+    params: freshly initialised parameters; their shardings are kept.
+    arrays: by path of the parameter.
+    unused: names of the file that the model has no use for.
+
+  Returns:
+    The parameters, and the report of what was loaded and what was not.
+  """
+
+  def place(key: Any, leaf: jax.Array) -> jax.Array:
+    value = arrays.get(tables.path_name(key))
+    return leaf if value is None else jax.device_put(value, leaf.sharding)
+
+  own = tables.named_leaves(params)
+  report = InitReport(
+      path=os.fspath(path),
+      loaded=tuple(name for name in own if name in arrays),
+      missing=tuple(name for name in own if name not in arrays),
+      different=(),
+      unused=tuple(unused),
+  )
+  return jax.tree_util.tree_map_with_path(place, params), report
 
 
 def _prune(tree: Any, names: set[str], prefix: str = '') -> Any:

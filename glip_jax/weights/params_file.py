@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from glip_jax import errors
-from glip_jax.weights import files, glip, mmdet, rules
+from glip_jax.weights import files, glip, mmdet, pretraining, rules
 
 
 def read(
@@ -36,6 +36,33 @@ def read(
   name = os.fspath(path)
   try:
     return _convert(state, params, name, anchor_scale)
+  except rules.WeightsError as error:
+    raise rules.WeightsError(error.faults, name) from None
+
+
+def read_start(
+    path: str | os.PathLike, params: Any, *, anchor_scale: float = 8.0
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+  """What a file has for a model to start from: all of it, or one encoder.
+
+  Args:
+    path: of a file that `read` takes, or of a Swin or a BERT alone.
+    params: parameters of the model, or their shapes.
+    anchor_scale: of the model's head.
+
+  Returns:
+    Arrays by path of the parameter, and names of the file that are not used.
+
+  Raises:
+    UserError: the file cannot be read or nobody's names are in it.
+    WeightsError: lists every array of it that does not fit the model.
+  """
+  state, name = files.read(path), os.fspath(path)
+  try:
+    if pretraining.is_encoder(state):
+      encoder = pretraining.read_encoder(state, params)
+      return encoder.params, encoder.unused
+    return rules.flatten(_convert(state, params, name, anchor_scale)), ()
   except rules.WeightsError as error:
     raise rules.WeightsError(error.faults, name) from None
 
