@@ -3,8 +3,8 @@
 Swin from its authors, timm and Hugging Face, BERT from Hugging Face. Names were
 learnt from the public sources of timm and transformers; files that transformers
 5 writes of new models are read, and no published file was at hand. All of them
-merge patches in the order of Swin's authors. timm puts a merging before the stage it
-leads to, the others after the stage it leaves.
+merge patches in the order of Swin's authors. timm puts a merging before the
+stage it leads to, the others after the stage it leaves.
 
 Arrays are taken as they are: the first convolution sees blue first here,
 whatever order of colours it was trained with.
