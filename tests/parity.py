@@ -1,279 +1,144 @@
-"""Agreement with the reference implementation, stage by stage.
+"""Agreement with the reference implementation, in one table.
 
-Run as a program it prints one table for the small reference models:
+    python tests/parity.py                        # all eight models
+    python tests/parity.py nanoA B --all          # these, every stage
+    python tests/parity.py L --skip=double,gradients
 
-    python tests/parity.py [nanoA nanoB nanoL]
+Of each model: the stages of the forward pass (of each family the one nearest
+to its bound, or --all), with the largest absolute error, the noise floor (how
+far our float32 is from our own float64, and how far the reference, float32 as
+well, is from it) and the stage's largest value; then
+detections, losses, positive sets, gradients and, of small models, trajectories
+of the optimizer. Each model has a process of its own. The last lines say of
+each whether all is within target; if not, the exit status is 1.
 
-Every number is the largest absolute error of a stage, beside that stage's
-largest absolute value. The reference arrays are batches of two in which the
-whole canvas counts as image, so `extent` is the canvas for both.
+The full-size models (A B C L) need GLIP_JAX_SHARED, the folder that holds
+reference/golden. See docs/parity.md.
 """
 
-import functools
-import json
-import pathlib
+import argparse
+import subprocess
 import sys
-import zlib
 
-import golden_weights
-import jax
-import jax.numpy as jnp
 import numpy as np
+import parity_detections
+import parity_reference
+import parity_stages
+import parity_training
 
-from glip_jax import types
-from glip_jax.ops import assign
-
-FOLDER = pathlib.Path(__file__).parent / 'golden' / 'nano'
-LEVELS = (3, 4, 5, 6, 7)
+NAMES = parity_reference.SMALL + parity_reference.FULL
+SKIPPABLE = ('double', 'detections', 'losses')
 
 
-class Reference:
-  """The stored arrays of one model; big ones are stored as samples."""
+class Report:
+  """Prints rows of measurements and remembers which were out of bounds."""
 
   def __init__(self, name: str):
     self.name = name
-    self.arrays = np.load(FOLDER / f'{name}.npz')
-    self.fused = not name.endswith('A')
+    self.count = 0
+    self.failures: list[str] = []
 
-  def error(self, key: str, value: np.ndarray) -> tuple[float, float]:
-    """(largest absolute error, largest absolute value) of a stage."""
-    value = np.asarray(value, np.float64)
-    if key in self.arrays.files:
-      want = self.arrays[key]
-      assert want.shape == value.shape, (key, want.shape, value.shape)
-    else:
-      assert tuple(self.arrays[f'{key}__shape']) == value.shape, key
-      seed = zlib.crc32(key.encode())
-      rng = np.random.Generator(np.random.PCG64(seed))
-      want = self.arrays[f'{key}__sample']
-      value = value.reshape(-1)[rng.integers(0, value.size, size=want.size)]
-    return float(np.abs(want - value).max()), float(np.abs(want).max())
+  def row(self, what: str, ok: bool, values: str) -> None:
+    """Prints one measurement."""
+    self.count += 1
+    if not ok:
+      self.failures.append(what)
+    print(f'  {what:34s} {values}{"" if ok else "  <-- OUT"}', flush=True)
+
+  def verdict(self) -> str:
+    """One line: within target or not."""
+    if not self.failures:
+      return f'{self.name}: within target ({self.count} rows)'
+    names = ', '.join(self.failures)
+    return f'{self.name}: NOT within target: {names}'
 
 
-@functools.cache
-def model(name: str):
-  """(recipe, params, reference, jitted forward with its stages)."""
-  recipe, params = golden_weights.reference_model(FOLDER, name)
-
-  @jax.jit
-  def forward(params, image, extent, ids, mask):
-    return recipe.model.apply(
-        {'params': params}, image, extent, ids, mask, mutable='intermediates'
+def stages(report: Report, *, every: bool, floor: bool) -> None:
+  """Stages of the category prompt, and those stored of the sentence."""
+  for prefix, title in (('det', 'categories'), ('grd', 'sentence')):
+    rows = parity_stages.rows(report.name, prefix, floor=floor)
+    print(
+        f'{report.name}, stages on {title}: {len(rows)} compared'
+        f'{"" if every else ", the nearest to the bound of each family"}\n'
+        f'  {"stage":34s} {"error":>8s} {"floor":>8s} {"theirs":>8s}'
+        f' {"largest":>8s} {"bound":>8s}'
     )
+    for row in rows if every else parity_stages.worst(rows):
+      values = (row.error, row.floor, row.theirs, row.size, row.bound)
+      report.row(row.stage, row.ok, ' '.join(f'{x:8.1e}' for x in values))
+    # Those that are not printed count too.
+    report.failures += [
+        row.stage
+        for row in rows
+        if not row.ok and row.stage not in report.failures
+    ]
 
-  return recipe, params, Reference(name), forward
+
+def detections(report: Report) -> None:
+  """Detections in three prompt modes."""
+  print(f'{report.name}, detections matched one to one')
+  for key, share in parity_detections.shares(report.name).items():
+    report.row(key, share == 1.0, f'{share:8.1%}')
 
 
-@functools.cache
-def run(name: str, prefix: str):
-  """(outputs, stages) on the stored images and a stored prompt."""
-  _, params, reference, forward = model(name)
-  inputs = np.load(FOLDER / 'inputs.npz')
-  image = jnp.asarray(inputs['images'].transpose(0, 2, 3, 1))
-  with jax.default_matmul_precision('highest'):
-    outputs, stages = forward(
-        params,
-        image,
-        jnp.array([image.shape[1:3]] * 2),
-        jnp.asarray(reference.arrays[f'{prefix}_input_ids'], jnp.int32),
-        jnp.asarray(reference.arrays[f'{prefix}_attention_mask'] > 0),
+def losses(report: Report) -> None:
+  """Losses, and the anchors that are matched to each box."""
+  print(f'{report.name}, losses (error, value) and positives')
+  for key, (error, size) in parity_training.loss_errors(report.name).items():
+    report.row(
+        key, error <= parity_training.LOSS * size, f'{error:8.1e} {size:8.1e}'
     )
-  return jax.tree.map(np.asarray, (outputs, stages['intermediates']))
+  for i, (mine, want) in enumerate(parity_training.positive_sets(report.name)):
+    equal = np.array_equal(mine, want)
+    word = 'equal' if equal else 'DIFFER'
+    report.row(f'positives of image {i}', equal, f'{(want >= 0).sum()} {word}')
 
 
-def stage_errors(name: str) -> dict[str, tuple[float, float]]:
-  """Error and size of every stage of the forward pass."""
-  outputs, stages = run(name, 'det')
-  reference = model(name)[2]
-  rows = {}
-
-  def compare(key, value, layout=lambda x: x):
-    rows[key] = reference.error(f'det_{key}', layout(value))
-
-  channels_first = lambda x: x.transpose(0, 3, 1, 2)
-  for i in range(2, 6):
-    compare(
-        f'swin_stage{i}', stages['backbone'][f'stage{i}'][0], channels_first
-    )
-  for i in LEVELS:
-    compare(f'fpn_p{i}', stages['neck'][f'level{i}'][0], channels_first)
-  compare('bert_embeddings_out', stages['language']['embeddings'][0])
-  compare('bert_hidden', stages['language']['hidden'][0])
-  blocks = {k: v[0] for k, v in stages['tower']['blocks'].items()}
-  for i in range(len(blocks['dyconv_p3'])):
-    entry = 3 * i if reference.fused else i
-    if reference.fused:
-      for p in LEVELS:
-        compare(
-            f'tower{entry:02}_fuse_p{p}',
-            blocks[f'fuse_p{p}'][i],
-            channels_first,
-        )
-      compare(f'tower{entry:02}_fuse_text', blocks['fuse_text'][i])
-      compare(f'tower{entry + 1:02}_lang_text', blocks['lang_text'][i])
-      entry += 2
-    for p in LEVELS:
-      compare(
-          f'tower{entry:02}_dyconv_p{p}',
-          blocks[f'dyconv_p{p}'][i],
-          channels_first,
-      )
-  compare('projected_text', stages['head']['projected_text'][0])
-  compare('bbox_reg', stages['head']['deltas'][0])
-  compare('centerness', outputs.quality[..., None])
-  compare('dot_product_logits_valid', outputs.logits[..., :32])
-  return rows
+def check(name: str, *, every: bool, skip: tuple[str, ...]) -> Report:
+  """Prints all of one model."""
+  report = Report(name)
+  stages(report, every=every, floor='double' not in skip)
+  if 'detections' not in skip:
+    detections(report)
+  if 'losses' not in skip:
+    losses(report)
+  return report
 
 
-def prompt_batch(name: str, prefix: str, spans: np.ndarray) -> types.Batch:
-  """The stored images with a prompt, without targets."""
-  arrays = model(name)[2].arrays
-  inputs = np.load(FOLDER / 'inputs.npz')
-  h, w = inputs['images'].shape[2:]
-  return types.Batch(
-      image=jnp.zeros((2, h, w, 3), jnp.uint8),
-      size=jnp.asarray(inputs['image_sizes_hw'], jnp.int32),
-      extent=jnp.array([(h, w)] * 2),
-      scale=jnp.ones((2, 2)),
-      id=jnp.arange(2),
-      prompt=types.Prompt(
-          jnp.asarray(arrays[f'{prefix}_input_ids'], jnp.int32),
-          jnp.asarray(arrays[f'{prefix}_attention_mask'] > 0),
-          jnp.asarray(spans),
-      ),
-  )
+def main() -> int:
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument('names', nargs='*', help=f'of {" ".join(NAMES)}')
+  parser.add_argument('--all', action='store_true', help='print every stage')
+  parser.add_argument('--skip', default='', help=f'of {",".join(SKIPPABLE)}')
+  args = parser.parse_args()
+  skip = tuple(filter(None, args.skip.split(',')))
+  if unknown := set(skip) - set(SKIPPABLE):
+    parser.error(f'--skip={sorted(unknown)}: choose of {SKIPPABLE}')
+  names = args.names or list(NAMES)
+  for name in names:
+    parity_reference.folder(name)
+  if len(names) == 1:
+    report = check(names[0], every=args.all, skip=skip)
+    print(report.verdict(), flush=True)
+    return 1 if report.failures else 0
+  return _each_alone(names, [f'--skip={args.skip}'] + ['--all'] * args.all)
 
 
-def training_batch(name: str) -> types.Batch:
-  """The stored training batch: three and two boxes."""
-  arrays = model(name)[2].arrays
-  batch = prompt_batch(name, 'train', np.zeros((2, 1, 256), bool))
-  count = [len(arrays[f'train_img{i}_boxes']) for i in range(2)]
-  boxes = np.zeros((2, max(count), 4), np.float32)
-  tokens = np.zeros((2, max(count), 256), bool)
-  rows = np.split(arrays['train_positive_map'] > 0, [count[0]])
-  for i in range(2):
-    boxes[i, : count[i]] = arrays[f'train_img{i}_boxes']
-    tokens[i, : count[i]] = rows[i]
-  valid = np.arange(max(count)) < np.array(count)[:, None]
-  targets = types.Targets(
-      boxes, np.zeros(valid.shape, int), tokens, valid, np.zeros_like(valid)
-  )
-  return batch.replace(targets=jax.tree.map(jnp.asarray, targets))
-
-
-def loss_errors(name: str) -> dict[str, tuple[float, float]]:
-  """Relative errors of the losses on the stored training batch."""
-  recipe, _, reference, _ = model(name)
-  outputs, _ = run(name, 'train')
-  total, parts = jax.jit(recipe.loss)(outputs, training_batch(name))
-  pairs = {
-      'loss_total': total,
-      'loss_reg': parts['loss_box'],
-      'loss_centerness': parts['loss_centerness'],
-      'loss_dot_product_token': parts['loss_token'],
-  }
-  return {
-      key: (
-          abs(float(value) - float(reference.arrays[key])),
-          float(reference.arrays[key]),
-      )
-      for key, value in pairs.items()
-  }
-
-
-def positive_sets(name: str) -> list[tuple[np.ndarray, np.ndarray]]:
-  """(ours, stored) anchor indices matched to a box, for each image."""
-  outputs, _ = run(name, 'train')
-  targets = training_batch(name).targets
-  matched = assign.assign_atss(
-      jnp.asarray(outputs.anchors),
-      jnp.asarray(outputs.valid),
-      targets.boxes,
-      targets.valid,
-      level_sizes=outputs.level_sizes,
-  )
-  arrays = model(name)[2].arrays
-  return [
-      (
-          np.flatnonzero(np.asarray(matched[i]) >= 0),
-          np.sort(arrays[f'train_img{i}_pos_anchor_idx']),
-      )
-      for i in range(2)
-  ]
-
-
-def detection_shares(name: str) -> dict[str, float]:
-  """Share of the stored detections that ours match one to one, by prompt."""
-  recipe, _, reference, _ = model(name)
-  arrays = reference.arrays
-  decode = jax.jit(recipe.decode)
-  shares = {}
-  for key, prefix in (('det', 'det'), ('grd', 'grd'), ('det_pertoken', 'det')):
-    spans, names = _spans(arrays, key, prefix)
-    spans = np.broadcast_to(spans, (2, *spans.shape))
-    found = decode(run(name, prefix)[0], prompt_batch(name, prefix, spans))
-    for i in range(2):
-      want = tuple(
-          arrays[
-              f'{key}_dets_img{i}_{k}'
-              if key != 'det_pertoken'
-              else f'{key}_img{i}_{k}'
-          ]
-          for k in ('boxes', 'scores', 'labels')
-      )
-      valid = np.asarray(found.valid[i])
-      mine = (
-          np.asarray(found.boxes[i])[valid],
-          np.asarray(found.scores[i])[valid],
-          names[np.asarray(found.labels[i])[valid]],
-      )
-      shares[f'{key} image {i}'] = _matched(want, mine)
-  return shares
-
-
-def _spans(arrays, key, prefix):
-  """(bool[c t] spans, the reference's label of each) of a stored prompt."""
-  if key == 'det_pertoken':
-    # Every token between [CLS] and [SEP] is a class of its own.
-    words = np.arange(1, arrays['det_attention_mask'][0].sum() - 1)
-    return np.eye(256, dtype=bool)[words], words
-  tokens = json.loads(str(arrays[f'{prefix}_positive_map_json']))
-  spans = np.zeros((len(tokens), 256), bool)
-  for row, positions in enumerate(tokens.values()):
-    spans[row, positions] = True
-  return spans, np.array([int(label) for label in tokens])
-
-
-def _matched(want, mine) -> float:
-  """Share matched one to one: same label, 0.05 px, 1e-3 in score."""
-  free = np.ones(len(mine[0]), bool)
-  hits = 0
-  for box, score, label in zip(*want, strict=True):
-    close = (
-        free
-        & (mine[2] == label)
-        & (np.abs(mine[0] - box).max(axis=1) < 0.05)
-        & (np.abs(mine[1] - score) < 1e-3)
-    )
-    if close.any():
-      free[np.flatnonzero(close)[0]] = False
-      hits += 1
-  return hits / max(len(want[0]), len(mine[0]), 1)
-
-
-def main(names: list[str]) -> None:
-  for name in names or ['nanoA', 'nanoB', 'nanoL']:
-    print(f'{name}: stage, largest error, largest value')
-    for rows in (stage_errors(name), loss_errors(name)):
-      for key, (error, size) in rows.items():
-        print(f'  {key:28s} {error:9.2e} {size:9.2e}')
-    for i, (mine, want) in enumerate(positive_sets(name)):
-      equal = 'equal' if np.array_equal(mine, want) else 'DIFFER'
-      print(f'  positives of image {i}: {len(want)} anchors, {equal}')
-    for key, share in detection_shares(name).items():
-      print(f'  detections, {key}: {share:.1%} matched')
+def _each_alone(names: list[str], options: list[str]) -> int:
+  """Every model in a process that gives its memory back."""
+  verdicts, status = [], 0
+  for name in names:
+    command = [sys.executable, __file__, name, *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    line = f'{name}: failed to run'
+    for line in process.stdout:
+      print(line, end='', flush=True)
+    status |= int(process.wait() != 0)
+    ended = line.strip() if line.startswith(name) else f'{name}: it broke off'
+    verdicts.append(ended)
+  print('\n' + '\n'.join(verdicts))
+  return status
 
 
 if __name__ == '__main__':
-  main(sys.argv[1:])
+  sys.exit(main())

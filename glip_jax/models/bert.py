@@ -78,7 +78,7 @@ class Bert(nn.Module):
     x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
     layers = nn.scan(
         _Step,
-        variable_axes={'params': 0},
+        variable_axes={'params': 0, 'intermediates': 0},
         split_rngs={'params': True, 'dropout': True},
         in_axes=(nn.broadcast, nn.broadcast),
         length=self.depth,
@@ -191,4 +191,6 @@ class _Step(nn.Module):
         dtype=self.dtype,
         name='layer',
     )
-    return layer(x, mask, train=train), None
+    x = layer(x, mask, train=train)
+    self.sow('intermediates', 'output', x)
+    return x, None

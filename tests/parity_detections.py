@@ -1,0 +1,69 @@
+"""Detections in the three prompt modes, matched one to one."""
+
+import jax
+import numpy as np
+import parity_reference as reference_lib
+
+# Key in the reference -> the prompt whose outputs are decoded: category names,
+# phrases of a sentence, and every token as a class of its own.
+MODES = {'det': 'det', 'grd': 'grd', 'det_pertoken': 'det'}
+BOX, SCORE = 0.05, 1e-3  # Pixels, and score.
+
+Found = tuple[np.ndarray, np.ndarray, np.ndarray]  # Boxes, scores, labels.
+
+
+def shares(name: str) -> dict[str, float]:
+  """Share of the stored detections that ours match one to one, by prompt."""
+  recipe, _ = reference_lib.model(name)
+  arrays = reference_lib.reference(name)
+  decode = jax.jit(recipe.decode)
+  result = {}
+  for key, prefix in MODES.items():
+    spans, names = _spans(arrays, key, prefix)
+    spans = np.broadcast_to(spans, (2, *spans.shape))
+    outputs, _ = reference_lib.run(name, prefix)
+    found = decode(outputs, reference_lib.prompt_batch(name, prefix, spans))
+    stem = key if key == 'det_pertoken' else f'{key}_dets'
+    for i in range(2):
+      want = tuple(
+          arrays[f'{stem}_img{i}_{k}'] for k in ('boxes', 'scores', 'labels')
+      )
+      mine = labelled(found, i, names)
+      result[f'{key} image {i}'] = matched(want, mine)
+  return result
+
+
+def labelled(found, row: int, names: np.ndarray) -> Found:
+  """The valid detections of one image, with the reference's labels."""
+  valid = np.asarray(found.valid[row])
+  return (
+      np.asarray(found.boxes[row])[valid],
+      np.asarray(found.scores[row])[valid],
+      names[np.asarray(found.labels[row])[valid]],
+  )
+
+
+def matched(want: Found, mine: Found, *, box: float = BOX) -> float:
+  """Share matched one to one: same label, box within `box`, score near."""
+  free = np.ones(len(mine[0]), bool)
+  hits = 0
+  for corners, score, label in zip(*want, strict=True):
+    close = (
+        free
+        & (mine[2] == label)
+        & (np.abs(mine[0] - corners).max(axis=1, initial=0) < box)
+        & (np.abs(mine[1] - score) < SCORE)
+    )
+    if close.any():
+      free[np.flatnonzero(close)[0]] = False
+      hits += 1
+  return hits / max(len(want[0]), len(mine[0]), 1)
+
+
+def _spans(arrays, key, prefix):
+  """(bool[c t] spans, the reference's label of each) of a stored prompt."""
+  if key == 'det_pertoken':
+    # Every token between [CLS] and [SEP] is a class of its own.
+    words = np.arange(1, arrays['det_attention_mask'][0].sum() - 1)
+    return np.eye(256, dtype=bool)[words], words
+  return reference_lib.positive_map(arrays[f'{prefix}_positive_map_json'])

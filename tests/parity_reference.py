@@ -1,0 +1,163 @@
+"""The stored reference arrays, and the models that they were computed with.
+
+Reference arrays of nano and full models are batches of two in which the whole
+canvas counts as image, so `extent` is the canvas for both.
+"""
+
+import functools
+import json
+import os
+import pathlib
+import zlib
+
+import golden_weights
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from glip_jax import types
+from glip_jax.models import stages as stages_lib
+
+GOLDEN = pathlib.Path(__file__).parent / 'golden'
+SMALL = ('nanoA', 'nanoB', 'nanoC', 'nanoL')
+FULL = ('A', 'B', 'C', 'L')
+
+
+def folder(name: str) -> pathlib.Path:
+  """Where the arrays of a model are; full-size ones do not travel along."""
+  if name in SMALL:
+    return GOLDEN / 'nano'
+  if name not in FULL:
+    raise SystemExit(f'{name!r} is unknown: choose of {SMALL + FULL}')
+  shared = os.environ.get('GLIP_JAX_SHARED')
+  if not shared:
+    raise SystemExit(
+        f'{name}: set GLIP_JAX_SHARED to the folder that holds reference/golden'
+    )
+  return pathlib.Path(shared) / 'reference' / 'golden' / 'full'
+
+
+def sample(key: str, value: np.ndarray, count: int) -> np.ndarray:
+  """The entries of a big array that the reference stores under a key."""
+  rng = np.random.Generator(np.random.PCG64(zlib.crc32(key.encode())))
+  return value.reshape(-1)[rng.integers(0, value.size, size=count)]
+
+
+class Reference:
+  """The stored arrays of one model; big ones are stored as samples."""
+
+  def __init__(self, name: str):
+    self.name = name
+    self.arrays = np.load(folder(name) / f'{name}.npz')
+    self.fused = not name.endswith('A')
+
+  def __contains__(self, key: str) -> bool:
+    return key in self.arrays.files or f'{key}__shape' in self.arrays.files
+
+  def __getitem__(self, key: str) -> np.ndarray:
+    return self.arrays[key]
+
+  def error(self, key: str, value: np.ndarray) -> tuple[float, float]:
+    """(largest absolute error, largest absolute value) of a stage."""
+    value = np.asarray(value, np.float64)
+    if key in self.arrays.files:
+      want = self.arrays[key]
+      assert want.shape == value.shape, (key, want.shape, value.shape)
+    else:
+      assert tuple(self.arrays[f'{key}__shape']) == value.shape, key
+      want = self.arrays[f'{key}__sample']
+      value = sample(key, value, want.size)
+    return float(np.abs(want - value).max()), float(np.abs(want).max())
+
+
+@functools.cache
+def reference(name: str) -> Reference:
+  """The stored arrays of a model."""
+  return Reference(name)
+
+
+@functools.cache
+def model(name: str):
+  """(recipe, params) with the weights that the rule makes."""
+  return golden_weights.reference_model(folder(name), name)
+
+
+@functools.cache
+def forward(name: str):
+  """Compiled: params, inputs -> (outputs, stages)."""
+  recipe, _ = model(name)
+  return jax.jit(functools.partial(stages_lib.run, recipe.model))
+
+
+@functools.cache
+def run(name: str, prefix: str):
+  """(outputs, stages) on the stored images and a stored prompt."""
+  with jax.default_matmul_precision('highest'):
+    outputs = forward(name)(model(name)[1], *inputs(name, prefix))
+  return jax.tree.map(np.asarray, outputs)
+
+
+def forget() -> None:
+  """Drops all weights, results and compiled functions: memory."""
+  for cached in (reference, model, forward, run, image):
+    cached.cache_clear()
+  jax.clear_caches()
+
+
+@functools.cache
+def image(name: str) -> np.ndarray:
+  """The stored normalised images, channels last."""
+  stored = np.load(folder(name) / 'inputs.npz')['images']
+  return stored.transpose(0, 2, 3, 1)
+
+
+def inputs(name: str, prefix: str) -> tuple[jax.Array, ...]:
+  """image, extent, ids and mask of a stored prompt: 'det', 'grd', 'train'."""
+  arrays, pixels = reference(name), image(name)
+  return (
+      jnp.asarray(pixels),
+      jnp.array([pixels.shape[1:3]] * 2),
+      jnp.asarray(arrays[f'{prefix}_input_ids'], jnp.int32),
+      jnp.asarray(arrays[f'{prefix}_attention_mask'] > 0),
+  )
+
+
+def prompt_batch(name: str, prefix: str, spans: np.ndarray) -> types.Batch:
+  """The stored images with a prompt, without targets."""
+  pixels, extent, ids, mask = inputs(name, prefix)
+  sizes = np.load(folder(name) / 'inputs.npz')['image_sizes_hw']
+  return types.Batch(
+      image=jnp.zeros(pixels.shape, jnp.uint8),
+      size=jnp.asarray(sizes, jnp.int32),
+      extent=extent,
+      scale=jnp.ones((2, 2)),
+      id=jnp.arange(2),
+      prompt=types.Prompt(ids, mask, jnp.asarray(spans)),
+  )
+
+
+def training_batch(name: str) -> types.Batch:
+  """The stored training batch: three and two boxes."""
+  arrays = reference(name)
+  batch = prompt_batch(name, 'train', np.zeros((2, 1, 256), bool))
+  count = [len(arrays[f'train_img{i}_boxes']) for i in range(2)]
+  boxes = np.zeros((2, max(count), 4), np.float32)
+  tokens = np.zeros((2, max(count), 256), bool)
+  rows = np.split(arrays['train_positive_map'] > 0, [count[0]])
+  for i in range(2):
+    boxes[i, : count[i]] = arrays[f'train_img{i}_boxes']
+    tokens[i, : count[i]] = rows[i]
+  valid = np.arange(max(count)) < np.array(count)[:, None]
+  targets = types.Targets(
+      boxes, np.zeros(valid.shape, int), tokens, valid, np.zeros_like(valid)
+  )
+  return batch.replace(targets=jax.tree.map(jnp.asarray, targets))
+
+
+def positive_map(text: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """(bool[c 256] spans, the label of each) of a stored positive map."""
+  tokens = json.loads(str(text))
+  spans = np.zeros((len(tokens), 256), bool)
+  for row, positions in enumerate(tokens.values()):
+    spans[row, positions] = True
+  return spans, np.array([int(label) for label in tokens])

@@ -1,0 +1,142 @@
+"""Every stage of the forward pass beside the reference and our own float64."""
+
+import dataclasses
+import functools
+import re
+
+import jax
+import numpy as np
+import parity_double
+import parity_reference as reference_lib
+
+from glip_jax.models import stages as stages_lib
+
+FAMILIES = ('swin', 'fpn', 'bert', 'fusion', 'text', 'dyconv', 'head', 'logits')
+# What logits may differ by: about ten times the noise of float32, which a
+# deep tower with fusion amplifies.
+LOGITS = {name: 2e-4 for name in reference_lib.SMALL}
+LOGITS |= {'A': 1e-4, 'B': 3e-3, 'C': 3e-3, 'L': 3e-3}
+# All other stages, relative to the stage's largest value.
+RELATIVE = 1e-4
+_channels_first = lambda x: x.transpose(0, 3, 1, 2)
+_same = lambda x: x
+# Stage -> (family, name in the reference, change of layout); {f}, {t} and {d}
+# are the entries of fusion, text layer and DyConv in the official tower.
+_STAGES = (
+    (r'backbone/stage(\d)', 'swin', 'swin_stage{0}', _channels_first),
+    (r'neck/p(\d)', 'fpn', 'fpn_p{0}', _channels_first),
+    (r'language/embeddings', 'bert', 'bert_embeddings_out', _same),
+    (r'language/hidden', 'bert', 'bert_hidden', _same),
+    (
+        r'tower/\d+/fusion/p(\d)',
+        'fusion',
+        'tower{f:02}_fuse_p{0}',
+        _channels_first,
+    ),
+    (r'tower/\d+/fusion/text', 'fusion', 'tower{f:02}_fuse_text', _same),
+    (r'tower/\d+/text', 'text', 'tower{t:02}_lang_text', _same),
+    (
+        r'tower/\d+/dyconv/p(\d)',
+        'dyconv',
+        'tower{d:02}_dyconv_p{0}',
+        _channels_first,
+    ),
+    (r'head/projected_text', 'head', 'projected_text', _same),
+    (r'head/deltas', 'head', 'bbox_reg', _same),
+    (r'outputs/quality', 'head', 'centerness', lambda x: x[..., None]),
+    (
+        r'outputs/logits',
+        'logits',
+        'dot_product_logits_valid',
+        lambda x: x[..., :32],
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """One stage of one configuration.
+
+  Attributes:
+    stage: its name, by `models.stages`.
+    family: one of `FAMILIES`.
+    error: largest absolute difference from the reference.
+    size: largest absolute value in the reference.
+    bound: what the error may be.
+    floor: largest absolute difference of our float32 from our own float64, or
+      nan.
+    theirs: the same of the reference, which is float32 too.
+  """
+
+  stage: str
+  family: str
+  error: float
+  size: float
+  bound: float
+  floor: float = float('nan')
+  theirs: float = float('nan')
+
+  @property
+  def ok(self) -> bool:
+    return self.error <= self.bound
+
+
+def rows(name: str, prefix: str = 'det', *, floor: bool = False) -> list[Row]:
+  """The stages of a model that the reference has, in order of computation.
+
+  Args:
+    name: of the model.
+    prefix: which stored prompt; all stages are stored of 'det' alone.
+    floor: True runs the model in float64 too.
+  """
+  reference = reference_lib.reference(name)
+  _, stages = reference_lib.run(name, prefix)
+  exact = double(name, prefix) if floor else {}
+  found = []
+  for stage, value in stages.items():
+    match = _official(stage, fused=reference.fused)
+    if match is None:
+      continue
+    family, key, layout = match
+    if prefix != 'det' and f'{prefix}_{key}' not in reference:
+      continue
+    error, size = reference.error(f'{prefix}_{key}', layout(value))
+    bound = LOGITS[name] if family == 'logits' else RELATIVE * size
+    noise = (float('nan'), float('nan'))
+    if floor:
+      mine = float(np.abs(value - exact[stage]).max())
+      theirs, _ = reference.error(f'{prefix}_{key}', layout(exact[stage]))
+      noise = (mine, theirs)
+    found.append(Row(stage, family, error, size, bound, *noise))
+  return found
+
+
+@functools.cache
+def double(name: str, prefix: str) -> dict[str, np.ndarray]:
+  """The stages of a model, computed in float64."""
+  recipe, params = reference_lib.model(name)
+  with jax.default_matmul_precision('highest'):
+    return parity_double.in_double(
+        functools.partial(stages_lib.run, recipe.model)
+    )(params, *reference_lib.inputs(name, prefix))[1]
+
+
+def worst(found: list[Row]) -> list[Row]:
+  """Of each family the row that is nearest to its bound."""
+  chosen = []
+  for family in FAMILIES:
+    members = [row for row in found if row.family == family]
+    if members:
+      chosen.append(max(members, key=lambda row: row.error / row.bound))
+  return chosen
+
+
+def _official(stage: str, *, fused: bool):
+  """(family, name in the reference, change of layout) of a stage, or None."""
+  for pattern, family, name, layout in _STAGES:
+    if match := re.fullmatch(pattern, stage):
+      block = re.match(r'tower/(\d+)/', stage)
+      i = int(block[1]) if block else 0
+      place = dict(f=3 * i, t=3 * i + 1, d=3 * i + 2 if fused else i)
+      return family, name.format(*match.groups(), **place), layout
+  return None
