@@ -76,8 +76,17 @@ def _apply(equation: Any, args: list[Any]) -> list[Any]:
   params = {
       k: _DOUBLE if _is_single(v) else v for k, v in equation.params.items()
   }
+  if params.get('update_jaxpr') is not None and args[0].dtype == _DOUBLE:
+    params['update_jaxpr'] = _retrace(params['update_jaxpr'])
   results = equation.primitive.bind(*args, **params)
   return results if equation.primitive.multiple_results else [results]
+
+
+def _retrace(combine: Any) -> Any:
+  """How a scatter combines two numbers, of float64."""
+  zero = np.zeros((), _DOUBLE)
+  combine = functools.partial(_play, combine, [])
+  return jax.make_jaxpr(lambda x, y: combine([x, y])[0])(zero, zero).jaxpr
 
 
 def _is_single(value: Any) -> bool:
