@@ -118,3 +118,75 @@ def _compare(reference, name: str, mine: np.ndarray, total: float) -> Row:
       float(np.linalg.norm(entries - want)) / max(share, np.linalg.norm(want)),
       scale,
   )
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+  """One step of training: (ours, stored) of what is compared.
+
+  Attributes:
+    loss: total loss before the update.
+    norm: global norm of the gradients of trained parameters before clipping.
+    lr: base learning rate.
+  """
+
+  loss: tuple[float, float]
+  norm: tuple[float, float]
+  lr: tuple[float, float]
+
+  @property
+  def error(self) -> float:
+    """The largest relative error of the three."""
+    pairs = (self.loss, self.norm, self.lr)
+    return max(abs(mine / want - 1) for mine, want in pairs)
+
+
+def trajectory(name: str) -> list[Step]:
+  """The stored steps of training, and ours by our own optimizer."""
+  path = reference_lib.folder(name) / 'train_steps.json'
+  stored = json.loads(path.read_text())[name]
+  params = jax.tree.map(np.asarray, reference_lib.model(name)[1])
+  total_steps, config = _solver(name, stored['solver_overrides'])
+  optimizer = optimizer_lib.make_optimizer(config, params, total_steps)
+
+  @jax.jit
+  def update(grads, state, params):
+    updates, state = optimizer.transform.update(grads, state, params)
+    return optax.apply_updates(params, updates), state
+
+  state, steps = optimizer.transform.init(params), []
+  for i, row in enumerate(stored['rows']):
+    (loss, _), grads = gradients(name, params)
+    trained = zip(
+        jax.tree.leaves(grads), jax.tree.leaves(optimizer.trained), strict=True
+    )
+    norm = optax.global_norm([grad for grad, train in trained if train])
+    steps.append(
+        Step(
+            (float(loss), row['total']),
+            (float(norm), row['grad_norm_before_clip']),
+            (float(optimizer.schedule(i)), row['lr_fpn_weight']),
+        )
+    )
+    params, state = update(grads, state, params)
+  return steps
+
+
+def _solver(name: str, overrides: list[str]) -> tuple[int, dict[str, Any]]:
+  """(steps, config.optimizer) of configs/glip.py with the stored overrides."""
+  changes = dict(zip(overrides[::2], overrides[1::2], strict=True))
+  changes = {k.removeprefix('SOLVER.'): v for k, v in changes.items()}
+  config = glip_config.get_config(name).optimizer.to_dict()
+  config['schedule'] |= dict(
+      warmup_steps=int(changes.pop('WARMUP_ITERS')),
+      warmup_factor=float(changes.pop('WARMUP_FACTOR')),
+      boundaries=tuple(json.loads(f'[{changes.pop("STEPS").strip("()")}]')),
+  )
+  if config['decay_boundaries']:
+    # The official weight decay falls at 0.667 of every milestone.
+    config['decay_boundaries'] = tuple(
+        0.667 * x for x in config['schedule']['boundaries']
+    )
+  total_steps = int(changes.pop('MAX_ITER'))
+  assert not changes, changes
+  return total_steps, config
