@@ -26,20 +26,29 @@ def in_double(function: Callable[..., Any]) -> Callable[..., Any]:
     function: pure, of arrays. Gradients are taken inside of it.
 
   Returns:
-    A function of the same arguments whose results are numpy arrays; it is
-    compiled at each call.
+    A function of the same arguments whose results are numpy arrays. What is
+    float64 among the arguments keeps its digits. Compiled at the first call;
+    later ones must have the same shapes.
   """
+  made = []
 
   def run(*args: Any) -> Any:
-    trace, shape = jax.make_jaxpr(function, return_shape=True)(*args)
-    leaves = zip(jax.tree.leaves(args), trace.in_avals, strict=True)
-    with jax.enable_x64(True):
-      flat = [_widen(np.asarray(x, aval.dtype)) for x, aval in leaves]
+    if not made:
+      trace, shape = jax.make_jaxpr(function, return_shape=True)(*args)
       play = jax.jit(functools.partial(_play, trace.jaxpr, trace.consts))
-      flat = [np.asarray(x) for x in play(flat)]
-    return jax.tree.unflatten(jax.tree.structure(shape), flat)
+      made.extend((trace.in_avals, jax.tree.structure(shape), play))
+    avals, structure, play = made
+    leaves = zip(jax.tree.leaves(args), avals, strict=True)
+    with jax.enable_x64(True):
+      flat = [_as_double(x, aval.dtype) for x, aval in leaves]
+      return jax.tree.unflatten(structure, [np.asarray(x) for x in play(flat)])
 
   return run
+
+
+def _as_double(x: Any, dtype: np.dtype) -> np.ndarray:
+  x = np.asarray(x)
+  return _widen(x if x.dtype == _DOUBLE else x.astype(dtype))
 
 
 def _widen(x: Any) -> Any:

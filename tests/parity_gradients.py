@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 import optax
+import parity_double
 import parity_reference as reference_lib
 
 from configs import glip as glip_config
@@ -48,49 +49,63 @@ class Row:
 
   @property
   def ok(self) -> bool:
-    return max(self.norm_error, self.error) <= BOUND
+    return self.worst <= BOUND
+
+  @property
+  def worst(self) -> float:
+    """The larger of the two errors."""
+    return max(self.norm_error, self.error)
+
+  @property
+  def short(self) -> str:
+    """The name without what all parameters of its part share."""
+    return re.sub(r'^.*(body|head|encoder)\.', '', self.name)
 
 
-@functools.cache
-def compiled(name: str):
-  """Compiled: params, batch -> ((loss, parts), gradients); nothing random.
-
-  The stored images are normalised, so they are part of the program's inputs
-  and `Batch.image` is not read.
-  """
+def _loss_and_gradients(name: str):
+  """params, image, batch -> ((loss, parts), gradients); nothing random."""
   recipe, _ = reference_lib.model(name)
 
   def loss(params, image, batch):
+    # The stored images are normalised: `batch.image` is not read.
     prompt = batch.prompt
     outputs = recipe.model.apply(
         {'params': params}, image, batch.extent, prompt.ids, prompt.mask
     )
     return recipe.loss(outputs, batch)
 
-  return jax.jit(jax.value_and_grad(loss, has_aux=True))
+  return jax.value_and_grad(loss, has_aux=True)
 
 
-def gradients(name: str, params: Any) -> tuple[tuple[Any, Any], Any]:
+@functools.cache
+def compiled(name: str, double: bool = False):
+  """Compiled: params, image, batch -> ((loss, parts), gradients)."""
+  function = _loss_and_gradients(name)
+  if double:
+    return parity_double.in_double(function)
+  return jax.jit(function, compiler_options=reference_lib.options(name))
+
+
+def gradients(
+    name: str, params: Any, *, double: bool = False
+) -> tuple[tuple[Any, Any], Any]:
   """((loss, parts), gradients) on the stored training batch."""
   with jax.default_matmul_precision('highest'):
-    return compiled(name)(
+    return compiled(name, double)(
         params,
         reference_lib.image(name),
         reference_lib.training_batch(name),
     )
 
 
-def rows(name: str) -> list[Row]:
-  """Every stored gradient beside ours."""
+def rows(name: str, *, double: bool = False) -> list[Row]:
+  """Every stored gradient beside ours; `double` computes them in float64."""
   reference = reference_lib.reference(name)
-  _, grads = gradients(name, reference_lib.model(name)[1])
+  params = reference_lib.model(name)[1]
+  _, grads = gradients(name, params, double=double)
   mine = glip.to_official(jax.tree.map(np.asarray, grads))
   total = float(reference['grad_global_norm'])
-  ours = np.sqrt(
-      sum(
-          np.sum(np.square(g, dtype=np.float64)) for g in jax.tree.leaves(grads)
-      )
-  )
+  ours = _norm(grads, jax.tree.map(lambda _: True, grads))
   found = [Row('grad_global_norm', total, abs(ours / total - 1), 0.0, total)]
   for key in reference.arrays.files:
     if key.startswith('gradnorm/'):
@@ -135,13 +150,17 @@ class Step:
   lr: tuple[float, float]
 
   @property
-  def error(self) -> float:
-    """The largest relative error of the three."""
-    pairs = (self.loss, self.norm, self.lr)
-    return max(abs(mine / want - 1) for mine, want in pairs)
+  def errors(self) -> tuple[float, ...]:
+    """Relative errors of loss, rate and norm."""
+    pairs = (self.loss, self.lr, self.norm)
+    return tuple(abs(mine / want - 1) for mine, want in pairs)
+
+  @property
+  def ok(self) -> bool:
+    return max(self.errors) <= TRAJECTORY
 
 
-def trajectory(name: str) -> list[Step]:
+def trajectory(name: str, *, double: bool = False) -> list[Step]:
   """The stored steps of training, and ours by our own optimizer."""
   path = reference_lib.folder(name) / 'train_steps.json'
   stored = json.loads(path.read_text())[name]
@@ -149,27 +168,33 @@ def trajectory(name: str) -> list[Step]:
   total_steps, config = _solver(name, stored['solver_overrides'])
   optimizer = optimizer_lib.make_optimizer(config, params, total_steps)
 
-  @jax.jit
   def update(grads, state, params):
     updates, state = optimizer.transform.update(grads, state, params)
     return optax.apply_updates(params, updates), state
 
+  update = parity_double.in_double(update) if double else jax.jit(update)
   state, steps = optimizer.transform.init(params), []
   for i, row in enumerate(stored['rows']):
-    (loss, _), grads = gradients(name, params)
-    trained = zip(
-        jax.tree.leaves(grads), jax.tree.leaves(optimizer.trained), strict=True
-    )
-    norm = optax.global_norm([grad for grad, train in trained if train])
+    (loss, _), grads = gradients(name, params, double=double)
     steps.append(
         Step(
             (float(loss), row['total']),
-            (float(norm), row['grad_norm_before_clip']),
+            (_norm(grads, optimizer.trained), row['grad_norm_before_clip']),
             (float(optimizer.schedule(i)), row['lr_fpn_weight']),
         )
     )
     params, state = update(grads, state, params)
   return steps
+
+
+def _norm(grads: Any, trained: Any) -> float:
+  """Global norm of the trained parameters' gradients."""
+  pairs = zip(jax.tree.leaves(grads), jax.tree.leaves(trained), strict=True)
+  return float(
+      np.sqrt(
+          sum(np.sum(np.square(g, dtype=np.float64)) for g, t in pairs if t)
+      )
+  )
 
 
 def _solver(name: str, overrides: list[str]) -> tuple[int, dict[str, Any]]:

@@ -7,8 +7,8 @@ import parity_reference as reference_lib
 
 from glip_jax.ops import assign
 
-# Of a loss, relative; of gradients; of losses and norms along a trajectory.
-LOSS, GRADIENT, TRAJECTORY = 1e-5, 1e-4, 1e-3
+# Of a loss, relative.
+LOSS = 1e-5
 _LOSSES = {
     'loss_reg': 'loss_box',
     'loss_centerness': 'loss_centerness',
