@@ -23,6 +23,7 @@ import hypothesis
 import jax
 import numpy as np
 import padding_alone
+import parity_reference
 from hypothesis import strategies as st
 
 from glip_jax import types
@@ -128,7 +129,7 @@ class Comparison:
     config.dtype = 'float64'
     precise = build.build(config)
     self._params = params
-    self._precise_params = _in_float64(params)
+    self._precise_params = parity_reference.in_float64(params)
 
     def forward(params, batch):
       outputs = recipe.forward(params, batch)
@@ -175,16 +176,12 @@ class Comparison:
     length = batch.prompt.mask[place].sum()
     with jax.enable_x64(True):
       gradients, sums = self._gradient(
-          self._precise_params, _in_float64(batch), np.eye(len(pictures))[place]
+          self._precise_params,
+          parity_reference.in_float64(batch),
+          np.eye(len(pictures))[place],
       )
     sums = [float(x[place]) for x in sums]
     return own[:, :length], sums, jax.tree.map(np.asarray, gradients)
-
-
-def _in_float64(tree):
-  """The same arrays, those of float32 in float64."""
-  widen = lambda x: np.asarray(x, 'f8') if x.dtype == np.float32 else x
-  return jax.tree.map(widen, tree)
 
 
 def _gradient_error(one, other) -> float:

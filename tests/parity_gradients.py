@@ -16,7 +16,6 @@ from typing import Any
 import jax
 import numpy as np
 import optax
-import parity_double
 import parity_reference as reference_lib
 
 from configs import glip as glip_config
@@ -62,9 +61,10 @@ class Row:
     return re.sub(r'^.*(body|head|encoder)\.', '', self.name)
 
 
-def _loss_and_gradients(name: str):
+def _loss_and_gradients(name: str, double: bool):
   """params, image, batch -> ((loss, parts), gradients); nothing random."""
-  recipe, _ = reference_lib.model(name)
+  model = reference_lib.precise if double else reference_lib.model
+  recipe, _ = model(name)
 
   def loss(params, image, batch):
     # The stored images are normalised: `batch.image` is not read.
@@ -80,9 +80,9 @@ def _loss_and_gradients(name: str):
 @functools.cache
 def compiled(name: str, double: bool = False):
   """Compiled: params, image, batch -> ((loss, parts), gradients)."""
-  function = _loss_and_gradients(name)
+  function = _loss_and_gradients(name, double)
   if double:
-    return parity_double.in_double(function)
+    return jax.jit(function)
   return jax.jit(function, compiler_options=reference_lib.options(name))
 
 
@@ -90,12 +90,12 @@ def gradients(
     name: str, params: Any, *, double: bool = False
 ) -> tuple[tuple[Any, Any], Any]:
   """((loss, parts), gradients) on the stored training batch."""
+  inputs = params, reference_lib.image(name), reference_lib.training_batch(name)
+  if double:
+    with jax.enable_x64(True):
+      return compiled(name, double)(*reference_lib.in_float64(inputs))
   with jax.default_matmul_precision('highest'):
-    return compiled(name, double)(
-        params,
-        reference_lib.image(name),
-        reference_lib.training_batch(name),
-    )
+    return compiled(name)(*inputs)
 
 
 def rows(name: str, *, double: bool = False) -> list[Row]:
@@ -172,8 +172,9 @@ def trajectory(name: str, *, double: bool = False) -> list[Step]:
     updates, state = optimizer.transform.update(grads, state, params)
     return optax.apply_updates(params, updates), state
 
-  update = parity_double.in_double(update) if double else jax.jit(update)
-  state, steps = optimizer.transform.init(params), []
+  update, state, steps = jax.jit(update), optimizer.transform.init(params), []
+  if double:
+    params, state = reference_lib.in_float64((params, state))
   for i, row in enumerate(stored['rows']):
     (loss, _), grads = gradients(name, params, double=double)
     steps.append(
@@ -183,7 +184,8 @@ def trajectory(name: str, *, double: bool = False) -> list[Step]:
             (float(optimizer.schedule(i)), row['lr_fpn_weight']),
         )
     )
-    params, state = update(grads, state, params)
+    with jax.enable_x64(double):
+      params, state = update(grads, state, params)
   return steps
 
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from glip_jax import types
+from glip_jax.models import build, variants
 from glip_jax.models import stages as stages_lib
 
 GOLDEN = pathlib.Path(__file__).parent / 'golden'
@@ -82,6 +83,20 @@ def model(name: str):
   return golden_weights.reference_model(folder(name), name)
 
 
+@functools.cache
+def precise(name: str):
+  """(recipe, params) of the same model in float64; `jax.enable_x64` it."""
+  config = variants.to_config(name)
+  config.dtype = 'float64'
+  return build.build(config), in_float64(model(name)[1])
+
+
+def in_float64(tree):
+  """The same arrays, those of float32 in float64."""
+  widen = lambda x: np.asarray(x, 'f8') if x.dtype == np.float32 else x
+  return jax.tree.map(widen, tree)
+
+
 def options(name: str) -> dict[str, object]:
   """How a model is compiled here.
 
@@ -116,7 +131,7 @@ def run(name: str, prefix: str):
 
 def forget() -> None:
   """Drops all weights, results and compiled functions: memory."""
-  for cached in (reference, model, forward, run, image):
+  for cached in (reference, model, precise, forward, run, image):
     cached.cache_clear()
   jax.clear_caches()
 

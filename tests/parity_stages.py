@@ -6,7 +6,6 @@ import re
 
 import jax
 import numpy as np
-import parity_double
 import parity_reference as reference_lib
 
 from glip_jax.models import stages as stages_lib
@@ -114,11 +113,11 @@ def rows(name: str, prefix: str = 'det', *, floor: bool = False) -> list[Row]:
 @functools.cache
 def double(name: str, prefix: str) -> dict[str, np.ndarray]:
   """The stages of a model, computed in float64."""
-  recipe, params = reference_lib.model(name)
-  with jax.default_matmul_precision('highest'):
-    return parity_double.in_double(
-        functools.partial(stages_lib.run, recipe.model)
-    )(params, *reference_lib.inputs(name, prefix))[1]
+  recipe, params = reference_lib.precise(name)
+  inputs = reference_lib.in_float64(reference_lib.inputs(name, prefix))
+  run = jax.jit(functools.partial(stages_lib.run, recipe.model))
+  with jax.enable_x64(True):
+    return jax.tree.map(np.asarray, run(params, *inputs)[1])
 
 
 def worst(found: list[Row]) -> list[Row]:

@@ -6,7 +6,6 @@ import abstract_models
 import jax
 import jax.numpy as jnp
 import numpy as np
-import parity_double
 import parity_reference
 import pytest
 
@@ -83,43 +82,3 @@ def test_what_has_no_row_in_the_table_keeps_its_path():
   found = stages.name_stages(sown, outputs)
   assert found['neck/extra/1'] == 1 and found['neck/extra/0'] == 0
   assert found['odd/x'] == 1
-
-
-def test_a_program_is_played_again_in_float64():
-  """Loops, branches, hand-written gradients and casts to float32."""
-
-  @jax.custom_vjp
-  def cube(x):
-    return x**3
-
-  cube.defvjp(lambda x: (cube(x), x), lambda x, g: (3 * g * x**2,))
-
-  def program(x, n):
-    def body(carry, y):
-      return cube(carry).astype(np.float32) / 3 + y, carry
-
-    total, steps = jax.lax.scan(body, x[0], x)
-    total = jax.lax.while_loop(lambda t: t < 50, lambda t: 1.1 * t, total)
-    return jax.lax.cond(n > 2, lambda t: t, lambda t: -t, total), steps
-
-  def naive(x):
-    total = x[0]
-    for y in x:
-      total = total**3 / 3 + y
-    while total < 50:
-      total *= np.float64(np.float32(1.1))
-    return total
-
-  x = np.array([1.1, 0.3, 0.7], np.float32)
-  loss = lambda x, n: program(x, n)[0]
-  value, steps = parity_double.in_double(program)(x, 3)
-  assert value.dtype == steps.dtype == np.float64
-  np.testing.assert_allclose(value, naive(x.astype(np.float64)), rtol=1e-14)
-  gradient = parity_double.in_double(
-      lambda x: jax.grad(lambda x: program(x, 3)[1][-1])(x)
-  )(x)
-  bump = lambda h: x.astype(np.float64) + h * np.array([1, 0, 0])
-  last = lambda x: (x[0] ** 3 / 3 + x[0]) ** 3 / 3 + x[1]
-  numeric = (last(bump(1e-6)) - last(bump(-1e-6))) / 2e-6
-  np.testing.assert_allclose(gradient[0], numeric, rtol=1e-8)
-  assert parity_double.in_double(loss)(x, 1) == -value
