@@ -96,7 +96,7 @@ def _detect(
     )
     return recipe.decode(outputs, batch)
 
-  detect = jax.jit(detect, compiler_options=reference_lib.options(name))
+  detect = jax.jit(detect, compiler_options=reference_lib.OPTIONS)
   with jax.default_matmul_precision('highest'):
     found = jax.tree.map(np.asarray, detect(params, image, batch))
   ratio = stored['orig_size_hw'] / stored['image_size_hw']

@@ -97,20 +97,17 @@ def in_float64(tree):
   return jax.tree.map(widen, tree)
 
 
-def options(name: str) -> dict[str, object]:
-  """How a model is compiled here.
+# Rounding matters here: wide vectors have more partial sums, and XLA's products
+# of matrices then round about as much as torch's do; with its usual 256 bits
+# they round twice as much.
+OPTIONS: dict[str, object] = {'xla_cpu_prefer_vector_width': 512}
 
-  Compiling is all that takes time with small ones. With large ones it is
-  rounding that matters: wide vectors have more partial sums, and XLA's
-  products of matrices then round about as much as torch's do; with its 256
-  bits they round twice as much.
-  """
-  if name in SMALL:
-    return {
-        'xla_backend_optimization_level': 0,
-        'xla_llvm_disable_expensive_passes': True,
-    }
-  return {'xla_cpu_prefer_vector_width': 512}
+
+def compile_quickly() -> None:
+  """Halves the time to compile, for tests; what is compiled is slow."""
+  OPTIONS.clear()
+  OPTIONS['xla_backend_optimization_level'] = 0
+  OPTIONS['xla_llvm_disable_expensive_passes'] = True
 
 
 @functools.cache
@@ -118,7 +115,7 @@ def forward(name: str):
   """Compiled: params, inputs -> (outputs, stages)."""
   recipe, _ = model(name)
   run = functools.partial(stages_lib.run, recipe.model)
-  return jax.jit(run, compiler_options=options(name))
+  return jax.jit(run, compiler_options=OPTIONS)
 
 
 @functools.cache

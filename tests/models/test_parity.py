@@ -1,12 +1,20 @@
 """The models compute what the official code computes (tests/golden)."""
 
+import os
+import pathlib
+import subprocess
+import sys
+
 import numpy as np
 import parity_detections
+import parity_gradients
+import parity_modes
 import parity_reference
 import parity_stages
 import parity_training
 import pytest
 
+parity_reference.compile_quickly()
 # C is B with other weights.
 NAMES = ('nanoA', 'nanoB', 'nanoL')
 
@@ -59,3 +67,50 @@ def test_the_same_anchors_are_matched_to_the_same_boxes(name):
 def test_every_detection_is_found_with_its_box_score_and_label(name):
   for key, share in parity_detections.shares(name).items():
     assert share == 1.0, (key, share)
+
+
+def test_gradients_agree_with_the_reference():
+  """Of all stored parameters, and the norm over all there are."""
+  rows = parity_gradients.rows('nanoB')
+  assert len(rows) == 55
+  for row in rows:
+    assert row.ok, row
+
+
+def test_six_steps_of_training_agree_with_the_reference():
+  """The norm of the gradients can be told for four steps in float32."""
+  steps = parity_gradients.trajectory('nanoB')
+  assert len(steps) == 6
+  for i, step in enumerate(steps):
+    loss, rate, norm = step.errors
+    assert loss <= 1e-3 and rate <= 1e-6, (i, step)
+    assert norm <= (1e-3 if i < 4 else 0.05), (i, step)
+
+
+def test_chunks_of_names_are_detected_as_in_the_reference(shared):
+  """LVIS mode: four names in a prompt, 300 detections, original pixels."""
+  shares = parity_modes.lvis()
+  assert len(shares) == 3 and set(shares.values()) == {1.0}, shares
+
+
+@pytest.mark.slow
+def test_phrases_are_detected_as_in_the_reference(shared):
+  """Flickr mode: the boxes of each phrase of a sentence."""
+  shares = parity_modes.flickr()
+  assert len(shares) == 3 and set(shares.values()) == {1.0}, shares
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', parity_reference.FULL)
+def test_full_models_agree_with_the_reference(shared, name):
+  del shared  # Skips where the arrays are not.
+  command = ['tests/parity.py', name, '--skip=double,gradients']
+  root = pathlib.Path(__file__).parents[2]
+  done = subprocess.run(
+      [sys.executable, *command],
+      cwd=root,
+      env=os.environ | {'PYTHONPATH': str(root)},
+      capture_output=True,
+      text=True,
+  )
+  assert done.returncode == 0, done.stdout + done.stderr

@@ -11,6 +11,8 @@ import pytest
 
 from glip_jax.models import stages
 
+parity_reference.compile_quickly()
+
 
 @functools.cache
 def _shapes(name):
