@@ -1,0 +1,39 @@
+"""The measure of what bfloat16 keeps."""
+
+import numpy as np
+import parity_precision
+
+
+def _found(boxes, scores, labels):
+  return (
+      np.array(boxes, np.float32).reshape(-1, 4),
+      np.array(scores, np.float32),
+      np.array(labels),
+  )
+
+
+def test_a_detection_is_kept_with_its_label_place_and_score():
+  box, near, far = [0, 0, 99, 99], [2, 0, 99, 99], [12, 0, 99, 99]
+  wanted = _found([box], [0.5], [1])
+  for other, kept in (
+      (_found([near], [0.515], [1]), 1),
+      (_found([near], [0.525], [1]), 0),
+      (_found([near], [0.5], [2]), 0),
+      (_found([far], [0.5], [1]), 0),
+      (_found([], [], []), 0),
+  ):
+    assert parity_precision.num_kept(wanted, other) == kept
+
+
+def test_one_detection_keeps_only_one():
+  box, near = [0, 0, 99, 99], [2, 0, 99, 99]
+  twice = _found([box, near], [0.5, 0.49], [1, 1])
+  assert parity_precision.num_kept(twice, _found([near], [0.5], [1])) == 1
+  assert parity_precision.num_kept(twice, twice) == 2
+
+
+def test_nothing_is_kept_of_nothing():
+  nothing = _found([], [], [])
+  assert parity_precision.num_kept(nothing, nothing) == 0
+  line = parity_precision.line('empty', iter([(nothing, nothing)]))
+  assert line.startswith('empty: 0.0% of 0')
