@@ -2,11 +2,11 @@
 
 import collections
 import copyreg
-import os
 import pickle
 import struct
 import zipfile
 
+import hostile_pickles
 import numpy as np
 import pytest
 import torch_zip as tz
@@ -14,175 +14,13 @@ import torch_zip as tz
 from glip_jax import errors
 from glip_jax.weights import torch_file, torch_pickle
 
-
-class _Reduced:
-  """Pickles as a call."""
-
-  def __init__(self, function, *arguments):
-    self.reduced = function, arguments
-
-  def __reduce__(self):
-    return self.reduced
-
-
-def _runs(path):
-  """A text of Python that leaves a file behind."""
-  return f'open({os.fspath(path)!r}, "w").close()'
-
-
-def _attacks(trace):
-  """Name of the attack -> (pickle, what the message must name)."""
-  code = _runs(trace)
-  shell = f'touch {trace}'
-  made = lambda *call: _Reduced(*call)
-  text, name, call = tz.text, tz.name, tz.call
-  evil = tz.tuple_of(text(code))
-  attacks = {}
-  for protocol in range(6):
-    dump = lambda x, n=protocol: pickle.dumps(x, n)
-    attacks |= {
-        f'system {protocol}': (dump(made(os.system, shell)), 'system'),
-        f'eval {protocol}': (dump(made(eval, code)), 'eval'),
-        f'exec {protocol}': (dump(made(exec, code)), 'exec'),
-        f'nested {protocol}': (
-            dump(made(list, [made(eval, code)])),
-            '',
-        ),
-        f'getattr {protocol}': (
-            dump(made(getattr, made(__import__, 'os'), 'system')),
-            '',
-        ),
-        f'numpy {protocol}': (dump(np.ones(3)), ''),
-        f'a class {protocol}': (dump(pickle.PickleBuffer), ''),
-    }
-  at = text('builtins') + text('eval') + b'\x93'
-  ordered = name('collections', 'OrderedDict')
-  raw = {
-      'stack global': (at + evil + b'R', 'builtins.eval'),
-      'memo': (
-          text('builtins')
-          + b'q\x00'
-          + text('eval')
-          + b'q\x0100h\x00h\x01\x93'
-          + evil
-          + b'R',
-          'POP',
-      ),
-      'memo without pop': (
-          b']'
-          + text('builtins')
-          + b'q\x00a'
-          + text('eval')
-          + b'q\x01ah\x00h\x01\x93'
-          + evil
-          + b'R',
-          'builtins.eval',
-      ),
-      'inst': (b'(' + text(code) + b'ibuiltins\neval\n', 'INST'),
-      'obj': (b'(' + name('builtins', 'eval') + text(code) + b'o', 'eval'),
-      'obj of an admitted name': (b'(' + ordered + b'o', 'OBJ'),
-      'newobj': (ordered + b')\x81', 'NEWOBJ'),
-      'newobj_ex': (ordered + b')}\x92', 'NEWOBJ_EX'),
-      'build of a name': (ordered + b'}b', 'to set the state of a _Name'),
-      'build with a setter': (
-          b'}' + name('builtins', 'eval') + b'b',
-          'builtins.eval',
-      ),
-      'build of a tensor': (
-          tz.whole('0', np.ones(1, np.float32)) + b'}b',
-          'to set the state of a View',
-      ),
-      'extension': (b'\x82\xf0' + evil + b'R', 'EXT1 240'),
-      'extension 2': (b'\x83\xf0\x00', 'EXT2'),
-      'extension 4': (b'\x84\xf0\x00\x00\x00', 'EXT4'),
-      'persistent text': (b'Peval\n', 'PERSID'),
-      'persistent id of something': (
-          tz.tuple_of(text('module'), name('torch', 'FloatStorage')) + b'Q',
-          'a persistent id that is no storage',
-      ),
-      'persistent id with a path': (
-          tz.storage('../../etc/passwd', 'FloatStorage', 4),
-          None,
-      ),
-      'attributes of an admitted name': (
-          name('collections', 'OrderedDict.fromkeys.__self__'),
-          'OrderedDict.fromkeys',
-      ),
-      'a dot between module and name': (
-          name('torch', '_utils._rebuild_tensor_v2'),
-          '_rebuild_tensor_v2',
-      ),
-      'a call of a text': (text('eval') + evil + b'R', 'to call str'),
-      'a call of a storage': (
-          name('torch', 'FloatStorage')
-          + tz.tuple_of(tz.number(1 << 40))
-          + b'R',
-          'to call torch.FloatStorage',
-      ),
-      'torch itself': (call('torch.hub', 'load', text('x')), 'torch.hub.load'),
-      'load from bytes': (
-          call('torch.storage', '_load_from_bytes', text('x')),
-          'torch.storage._load_from_bytes',
-      ),
-      'loads': (call('_pickle', 'loads', text(code)), '_pickle.loads'),
-      'a module by mapping of old names': (
-          call('__builtin__', 'eval', text(code)),
-          '__builtin__.eval',
-      ),
-      'two lines': (b'cos\nsystem\n' + evil + b'R', 'os.system'),
-      'read only buffer': (b'\x97\x98', 'NEXT_BUFFER'),
-      'frozen set': (b'(K\x01\x91', 'FROZENSET'),
-      'after the end': (b'N.' + call('builtins', 'eval', text(code)), 'end'),
-      'nothing at all': (b'', ''),
-      'a stack that is empty': (b'R', ''),
-      'a mark without end': (b'(' * 5000, 'deep'),
-      'lists in lists': (b']' * 5000 + b'a' * 4999, 'deep'),
-      'a key without a value': (b'}(K\x01u', 'without a value'),
-      'a tuple as a key': (
-          b'}' + b'N' + b'\x85' * 500_000 + b'Ns',
-          'key of type tuple',
-      ),
-      'a memo that is empty': (b'h\x09', ''),
-      'a list as a dict': (b']K\x01K\x02s', 'no dict'),
-      'a dict as a list': (b'}K\x01a', 'no list'),
-      'a call with a list': (ordered + b']R', 'without a tuple'),
-      'too many arguments': (ordered + tz.tuple_of(b'N') + b'R', ''),
-      'a counter of a call': (
-          call('collections', 'Counter', text('x')),
-          'a counter',
-      ),
-      'a tensor of a list': (tz.tensor(b']', [1], [1]), 'without a storage'),
-      'a tensor of axes': (
-          tz.tensor(tz.storage('0', 'FloatStorage', 1), [1], [1, 1]),
-          '1 axes and 2 strides',
-      ),
-      'a tensor before its storage': (
-          tz.tensor(tz.storage('0', 'FloatStorage', 1), [1], [1], -1),
-          'whole numbers',
-      ),
-      'a tensor backwards': (
-          tz.tensor(tz.storage('0', 'FloatStorage', 1), [1], [-1]),
-          'whole numbers',
-      ),
-      'a parameter of nothing': (
-          call('torch._utils', '_rebuild_parameter', b'N', b'\x88', b'N'),
-          'without a tensor',
-      ),
-      'a number without end': (b'\x8b\xff\xff\xff\x7f', ''),
-      'a text without end': (b'X\xff\xff\xff\xff', ''),
-  }
-  for key, (instructions, named) in raw.items():
-    attacks[key] = tz.pickled(instructions), named
-  return attacks
-
-
-NAMES = sorted(_attacks('x'))
+NAMES = sorted(hostile_pickles.attacks('x'))
 
 
 @pytest.mark.parametrize('attack', NAMES)
 def test_a_hostile_pickle_is_refused_and_not_run(tmp_path, attack):
   trace = tmp_path / 'trace'
-  pickle_, named = _attacks(trace)[attack]
+  pickle_, named = hostile_pickles.attacks(trace)[attack]
   path = tz.write(tmp_path / 'a.pth', pickle_, {'0': bytes(4)})
   with pytest.raises(errors.UserError) as caught:
     file = torch_file.TorchFile(path)
@@ -199,7 +37,7 @@ def test_the_attacks_are_ones(tmp_path):
   # Python's own unpickler, on what this file made, would have run them.
   trace = tmp_path / 'trace'
   for attack in ('eval 2', 'stack global', 'inst', 'memo', 'two lines'):
-    pickle_, _ = _attacks(trace)[attack]
+    pickle_, _ = hostile_pickles.attacks(trace)[attack]
     if attack != 'two lines':
       pickle.loads(pickle_)
       assert trace.exists(), attack
@@ -210,7 +48,7 @@ def test_registered_extensions_are_not_looked_up(tmp_path):
   copyreg.add_extension('builtins', 'eval', 240)
   try:
     trace = tmp_path / 'trace'
-    pickle_, _ = _attacks(trace)['extension']
+    pickle_, _ = hostile_pickles.attacks(trace)['extension']
     path = tz.write(tmp_path / 'a.pth', pickle_)
     with pytest.raises(errors.UserError, match='EXT1 240'):
       torch_file.TorchFile(path)
