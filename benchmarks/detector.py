@@ -131,50 +131,9 @@ def compare_whole(recipe, params, batch) -> None:
 
 def compare_parts(recipe, params, batch) -> None:
   """The parts of the forward pass, one by one."""
-  model, b = recipe.model, BATCH.value
-  extent = jnp.asarray(batch.extent)
   image = jax.jit(recipe.normalize)(batch.image, batch.size)
-  cells = tuple(extents.own_cells(extent, s) for s in anchors.STRIDES)
-  sizes = anchors.pyramid_sizes(*image.shape[1:3])
-  width = model.neck.width
-  key = jax.random.key(0)
-  levels = tuple(jax.random.normal(key, (b, *s, width)) for s in sizes)
-  text = jax.random.normal(key, (b, WORDS.value, model.language.width))
-  mask = jnp.asarray(batch.prompt.mask)
-  tower = model.tower
-  block = lambda tree: jax.tree.map(lambda x: x[0], tree)
-  blocks = params['tower']['blocks']
-  maps = tuple(
-      jax.random.normal(key, (b, *s, model.backbone.embed_dim * 2**i))
-      for i, s in enumerate(sizes[:3], start=1)
-  )
-  parts = {
-      'backbone': (model.backbone, params['backbone'], (image, extent)),
-      'neck': (model.neck, params['neck'], (maps, extent)),
-      'language': (
-          model.language,
-          params['language'],
-          (jnp.asarray(batch.prompt.ids), mask),
-      ),
-      'dyconv, one block': (
-          dyconv.DyConv(width, tower.num_groups, dtype=tower.dtype),
-          block(blocks['dyconv']),
-          (levels, cells),
-      ),
-      'head': (
-          model.head,
-          params['head'],
-          (levels, text, mask, extent),
-      ),
-  }
-  if tower.fusion is not None:
-    flat = dyhead.flatten_levels(levels)
-    inside = jnp.ones(flat.shape[:2], bool)
-    parts['fusion, one block'] = (
-        tower.fusion(),
-        block(blocks['fusion']),
-        (flat, text, inside, mask),
-    )
+  parts = encoders(recipe.model, params, image, batch)
+  parts |= decoders(recipe.model, params, image.shape[1:3], batch)
   for name, (module, weights, inputs) in parts.items():
     module = module.clone(parent=None)
     form = lambda w, *x, module=module: module.apply({'params': w}, *x)
@@ -182,6 +141,48 @@ def compare_parts(recipe, params, batch) -> None:
         {'fast': form}, (weights, *inputs), rounds=ROUNDS.value
     )
     timing.report(name, timed)
+
+
+def encoders(model, params, image, batch):
+  """Name -> (module, its weights, its inputs) of what knows one side only."""
+  extent = jnp.asarray(batch.extent)
+  sizes = anchors.pyramid_sizes(*image.shape[1:3])[:3]
+  maps = tuple(
+      _noise(*size, model.backbone.embed_dim * 2**i)
+      for i, size in enumerate(sizes, start=1)
+  )
+  prompt = (jnp.asarray(batch.prompt.ids), jnp.asarray(batch.prompt.mask))
+  return {
+      'backbone': (model.backbone, params['backbone'], (image, extent)),
+      'neck': (model.neck, params['neck'], (maps, extent)),
+      'language': (model.language, params['language'], prompt),
+  }
+
+
+def decoders(model, params, canvas, batch):
+  """Name -> (module, its weights, its inputs) of one block, and the head."""
+  tower, extent = model.tower, jnp.asarray(batch.extent)
+  mask = jnp.asarray(batch.prompt.mask)
+  cells = tuple(extents.own_cells(extent, s) for s in anchors.STRIDES)
+  width = model.neck.width
+  levels = tuple(_noise(*s, width) for s in anchors.pyramid_sizes(*canvas))
+  text = _noise(WORDS.value, model.language.width)
+  block = jax.tree.map(lambda x: x[0], params['tower']['blocks'])
+  convolve = dyconv.DyConv(width, tower.num_groups, dtype=tower.dtype)
+  head = (levels, text, mask, extent)
+  parts = {
+      'dyconv, one block': (convolve, block['dyconv'], (levels, cells)),
+      'head': (model.head, params['head'], head),
+  }
+  if tower.fusion is not None:
+    flat = dyhead.flatten_levels(levels)
+    inputs = (flat, text, jnp.ones(flat.shape[:2], bool), mask)
+    parts['fusion, one block'] = (tower.fusion(), block['fusion'], inputs)
+  return parts
+
+
+def _noise(*shape: int):
+  return jax.random.normal(jax.random.key(0), (BATCH.value, *shape))
 
 
 def main(_):

@@ -18,7 +18,6 @@ rounding reaches.
 import dataclasses
 import sys
 
-import golden_weights
 import hypothesis
 import jax
 import numpy as np
@@ -224,9 +223,7 @@ def main(arguments: list[str]) -> None:
   kind, names = names[0], names[1:] or ['nanoA', 'nanoB', 'nanoL']
   for name in names:
     if kind == 'draws':
-      _, params = golden_weights.reference_model(
-          padding_alone.GOLDEN / 'nano', name
-      )
+      _, params = parity_reference.model(name)
       comparison = Comparison(variants.to_config(name), params)
       count = int(options.get('count', 200))
       run_draws(comparison, count)

@@ -5,32 +5,23 @@ batch of all of them, in any order and canvas; `padding.py` prints how near.
 """
 
 import functools
-import json
-import os
-import pathlib
 
-import golden_weights
 import jax
 import jax.numpy as jnp
 import numpy as np
+import parity_detections
+import parity_reference
 
 from glip_jax import types
-
-GOLDEN = pathlib.Path(__file__).parent / 'golden'
 
 
 class Alone:
   """The stored answers to pictures that the official code saw alone."""
 
   def __init__(self, name: str):
-    folder, weights = GOLDEN, 'nano'
-    if not name.startswith('nano'):
-      folder = pathlib.Path(os.environ['GLIP_JAX_SHARED']) / 'reference/golden'
-      weights = 'full'
-    self.arrays = np.load(folder / 'alone' / f'{name}.npz')
-    self.recipe, self.params = golden_weights.reference_model(
-        folder / weights, name
-    )
+    weights = parity_reference.folder(name)
+    self.arrays = np.load(weights.parent / 'alone' / f'{name}.npz')
+    self.recipe, self.params = parity_reference.model(name)
     self.count = sum(key.endswith('_size_hw') for key in self.arrays.files)
 
   def batch(self, canvas: tuple[int, int], order, num_tokens: int = 256):
@@ -40,10 +31,7 @@ class Alone:
     image = np.zeros((len(order), *canvas, 3), np.uint8)
     for row, i in enumerate(order):
       image[row, : sizes[row, 0], : sizes[row, 1]] = a[f'img{i}_uint8_rgb']
-    spans = json.loads(str(a['positive_map_json']))
-    rows = np.zeros((len(spans), num_tokens), bool)
-    for row, places in enumerate(spans.values()):
-      rows[row, places] = True
+    spans, _ = parity_reference.positive_map(a['positive_map_json'])
     repeat = lambda x: np.broadcast_to(x, (len(order), *x.shape))
     return types.Batch(
         image=image,
@@ -54,7 +42,7 @@ class Alone:
         prompt=types.Prompt(
             repeat(a['input_ids'].reshape(-1)[:num_tokens].astype(np.int32)),
             repeat(a['attention_mask'].reshape(-1)[:num_tokens] > 0),
-            repeat(rows),
+            repeat(spans[:, :num_tokens]),
         ),
     )
 
@@ -102,16 +90,7 @@ class Alone:
 
   def _share(self, i: int, row: int, found: types.Detections) -> float:
     """Share of the stored detections of picture i found one to one."""
-    names = [int(x) for x in json.loads(str(self.arrays['positive_map_json']))]
-    valid = np.asarray(found.valid[row])
+    _, names = parity_reference.positive_map(self.arrays['positive_map_json'])
     want = [self.arrays[f'dets{i}_{x}'] for x in ('boxes', 'scores', 'labels')]
-    mine = [np.asarray(x[row])[valid] for x in (found.boxes, found.scores)]
-    mine.append(np.array(names)[np.asarray(found.labels[row])[valid]])
-    free, hits = np.ones(len(mine[0]), bool), 0
-    for box, score, label in zip(*want, strict=True):
-      close = free & (mine[2] == label) & (np.abs(mine[1] - score) < 1e-3)
-      close &= np.abs(mine[0] - box).max(axis=1, initial=0) < 0.05
-      if close.any():
-        free[np.flatnonzero(close)[0]] = False
-        hits += 1
-    return hits / max(len(want[0]), len(free), 1)
+    mine = parity_detections.labelled(found, row, names)
+    return parity_detections.matched(want, mine)

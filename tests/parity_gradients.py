@@ -155,66 +155,16 @@ class Step:
     pairs = (self.loss, self.lr, self.norm)
     return tuple(abs(mine / want - 1) for mine, want in pairs)
 
-  def distance(self, other: 'Step') -> tuple[float, ...]:
-    """Relative differences of our values from those of another run."""
-    pairs = (
-        (self.loss, other.loss),
-        (self.lr, other.lr),
-        (self.norm, other.norm),
-    )
-    return tuple(abs(mine[0] / theirs[0] - 1) for mine, theirs in pairs)
-
   @property
   def ok(self) -> bool:
     return max(self.errors) <= TRAJECTORY
 
 
-def noise(
-    name: str, single: list[Step], exact: list[Step], *, draws: int = 2
-) -> list[tuple[float, ...]]:
-  """How far float32 can tell a trajectory, as errors of each step.
-
-  Adam turns the rounding of small gradients into whole steps, so errors grow
-  about tenfold with every step. This is the largest distance seen from the
-  float64 trajectory: of the float32 one, and of float64 ones whose first
-  parameters differ by half a unit of float32's last place.
-
-  Args:
-    name: of the model.
-    single: its trajectory in float32.
-    exact: the same in float64.
-    draws: how many times the parameters are moved.
-
-  Returns:
-    The noise of `Step.errors` at each step.
-  """
-  others = [single]
-  for seed in range(draws):
-    others.append(trajectory(name, double=True, seed=seed))
-  distances = [
-      [step.distance(best) for step, best in zip(other, exact, strict=True)]
-      for other in others
-  ]
-  return [tuple(row) for row in np.max(distances, axis=0).tolist()]
-
-
-def trajectory(
-    name: str, *, double: bool = False, seed: int | None = None
-) -> list[Step]:
-  """The stored steps of training, and ours by our own optimizer.
-
-  Args:
-    name: of the model.
-    double: True computes in float64.
-    seed: moves the first parameters by half a unit of their last place in
-      float32, at random; None does not.
-  """
+def trajectory(name: str, *, double: bool = False) -> list[Step]:
+  """The stored steps of training, and ours; `double` computes in float64."""
   path = reference_lib.folder(name) / 'train_steps.json'
   stored = json.loads(path.read_text())[name]
   params = jax.tree.map(np.asarray, reference_lib.model(name)[1])
-  if seed is not None:
-    rng = np.random.default_rng(seed)
-    params = jax.tree.map(lambda x: _moved(x, rng), params)
   total_steps, config = _solver(name, stored['solver_overrides'])
   optimizer = optimizer_lib.make_optimizer(config, params, total_steps)
 
@@ -237,11 +187,6 @@ def trajectory(
     with jax.enable_x64(double):
       params, state = update(grads, state, params)
   return steps
-
-
-def _moved(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  epsilon = np.finfo(np.float32).eps / 2
-  return np.float64(x) * (1 + epsilon * rng.standard_normal(x.shape))
 
 
 def _norm(grads: Any, trained: Any) -> float:

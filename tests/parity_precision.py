@@ -12,6 +12,7 @@ test. The share of bfloat16's detections that float32 has is printed too.
 """
 
 import argparse
+import functools
 import sys
 from collections.abc import Iterator
 
@@ -27,7 +28,7 @@ from glip_jax.data import pipeline
 from glip_jax.evaluators import evaluation
 from glip_jax.models import build, variants
 from glip_jax.ops import boxes as box_ops
-from glip_jax.training import serving, sharding, stored
+from glip_jax.training import checkpoint, serving, sharding, stored
 
 MIN_IOU, MAX_SCORE = 0.9, 0.02
 DTYPES = ('float32', 'bfloat16')
@@ -117,9 +118,9 @@ def _restore(config: ml_collections.ConfigDict, folder, dtype: str):
   """batch -> detections of a checkpoint, computed in a type."""
   model = ml_collections.ConfigDict(config.model)
   model.dtype = dtype
-  return serving.restore_predict(
+  return serving.make_predict(
       build.build(model),
-      folder,
+      functools.partial(checkpoint.restore_params, folder),
       sharding.make_mesh({'data': -1}, jax.devices()[:1]),
       data=config.data,
       table=config.sharding,

@@ -5,42 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-from etils import epath
 
 from glip_jax import types
-from glip_jax.training import checkpoint, sharding, state, step, tables
-
-
-def restore_predict(
-    recipe: Any,
-    folder: epath.PathLike,
-    mesh: jax.sharding.Mesh,
-    *,
-    data: Mapping[str, Any],
-    table: tables.Table = (),
-) -> Callable[[types.Batch], types.Detections]:
-  """Restores what a checkpoint is to be evaluated by.
-
-  Args:
-    recipe: from `glip_jax.models.build.build`.
-    folder: of one checkpoint, from `stored.find`.
-    mesh: divides the batches.
-    data: `config.data`: the shapes of a batch.
-    table: `config.sharding`: where parameters live.
-
-  Returns:
-    The prediction of host batches, as `step.make_host_predict` makes it.
-
-  Raises:
-    UserError: the checkpoint is one of another model.
-  """
-  return make_predict(
-      recipe,
-      functools.partial(checkpoint.restore_params, folder),
-      mesh,
-      data=data,
-      table=table,
-  )
+from glip_jax.training import sharding, state, step, tables
 
 
 def make_predict(
