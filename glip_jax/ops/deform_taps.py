@@ -3,6 +3,10 @@
 The taps are scanned one after the other, so that no im2col matrix is ever
 stored. The backward pass is written by hand: it saves the inputs only, reads
 the corners again and adds rows to the table's gradient in float32.
+
+On CPU the outputs are visited in blocks (`blocks`), so that what a tap
+reads, makes and adds up stays in the cache; accelerators take all outputs of a
+tap at once.
 """
 
 import functools
@@ -12,7 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from glip_jax.ops import precision
+from glip_jax.ops import blocks, precision
+
+# Outputs of a block over all images: with 256 channels a tap's sample and sum
+# take 1 MB each, which stays in the cache, and its product is still large
+# enough to be quick.
+_SMALLEST, _LARGEST = 512, 2048
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
@@ -39,54 +48,58 @@ def scan_taps(
     The outputs, accumulated in float32 at least. Corners must lie in the table:
     they are read unchecked.
   """
+  return jax.lax.platform_dependent(
+      table,
+      index,
+      pitch,
+      weight,
+      kernels,
+      cpu=functools.partial(_in_blocks, counts=counts),
+      default=functools.partial(_at_once, counts=counts),
+  )
+
+
+def _at_once(table, index, pitch, weight, kernels, *, counts):
+  """Segment by segment, all outputs of a segment together."""
+  kernels = jnp.moveaxis(kernels, 1, 0)
+  parts = [
+      _taps(table, index[:, :, own], pitch[own], weight[:, :, own], kernel)
+      for own, kernel in zip(_segments(counts), kernels, strict=True)
+  ]
+  return jnp.concatenate(parts, axis=1)
+
+
+def _in_blocks(table, index, pitch, weight, kernels, *, counts):
+  """Block by block."""
+  layout = _blocks(counts, index.shape[1])
+  kernels = jnp.moveaxis(kernels, 1, 0)
+
+  def block(inputs):
+    *corners, segment = inputs
+    return _taps(table, *corners, kernels[segment])
+
+  corners = layout.cut(index, 2), layout.cut(pitch, 0), layout.cut(weight, 2)
+  return layout.join(jax.lax.map(block, (*corners, layout.segment)), 1)
+
+
+def _taps(
+    table: Float[Array, 'b r d'],
+    index: Int[Array, '9 b n'],
+    pitch: Int[Array, 'n'],
+    weight: Float[Array, '9 b n 4'],
+    kernel: Float[Array, '9 d e'],
+) -> Float[Array, 'b n e']:
+  """Outputs of one kernel."""
 
   def tap(total, inputs):
-    rows, weights, matrices = inputs
-    sample = sum(
-        _read(table, rows + step) * weights[..., c, None]
-        for c, step in enumerate(_steps(pitch))
-    ).astype(table.dtype)
-    products = [
-        jnp.einsum(
-            'bnd,de->bne',
-            rows,
-            matrix.astype(table.dtype),
-            preferred_element_type=precision.widened(table.dtype),
-        )
-        for rows, matrix in zip(
-            _segments(sample, counts), matrices, strict=True
-        )
-    ]
-    return total + jnp.concatenate(products, axis=1), None
+    rows, weights, matrix = inputs
+    sample = _interpolate(_read_corners(table, rows, pitch), weights)
+    return total + _product('bnd,de->bne', sample, matrix), None
 
-  b, n = index.shape[1:]
-  start = jnp.zeros((b, n, kernels.shape[-1]), precision.widened(table.dtype))
-  return jax.lax.scan(tap, start, (index, weight, kernels))[0]
-
-
-def _read(table: Float[Array, 'b r d'], rows: Int[Array, 'b n']):
-  take = lambda t, i: t.at[i].get(mode='promise_in_bounds')
-  return jax.vmap(take)(table, rows)
-
-
-def _add(table: Float[Array, 'b r d'], rows: Int[Array, 'b n'], values):
-  add = lambda t, i, v: t.at[i].add(v, mode='promise_in_bounds')
-  return jax.vmap(add)(table, rows, values)
-
-
-def _steps(pitch: Int[Array, 'n']) -> tuple:
-  """From the top-left corner's row to the rows of all four corners."""
-  return 0, 1, pitch, pitch + 1
-
-
-def _segments(x: Float[Array, 'b n d'], counts: tuple[int, ...]):
-  """The rows of each kernel."""
-  ends = np.cumsum(counts)[:-1]
-  return jnp.split(x, ends, axis=1)
-
-
-def _flat(x: Float[Array, 'b n d']) -> Float[Array, 'm d']:
-  return x.reshape(-1, x.shape[-1])
+  shape = (*index.shape[1:], kernel.shape[-1])
+  start = jnp.zeros(shape, precision.widened(table.dtype))
+  kernel = kernel.astype(table.dtype)
+  return jax.lax.scan(tap, start, (index, weight, kernel))[0]
 
 
 def _scan_taps_forward(table, index, pitch, weight, kernels, counts):
@@ -95,53 +108,135 @@ def _scan_taps_forward(table, index, pitch, weight, kernels, counts):
 
 
 def _scan_taps_backward(counts, saved, gradient):
-  table, index, pitch, weight, kernels = saved
-  gradient = gradient.astype(table.dtype)
-  gradients = _segments(gradient, counts)
-  product = functools.partial(
-      jnp.einsum, preferred_element_type=precision.widened(table.dtype)
-  )
-
-  def tap(d_table, inputs):
-    rows, weights, matrices = inputs
-    corners = [_read(table, rows + step) for step in _steps(pitch)]
-    sample = sum(v * weights[..., c, None] for c, v in enumerate(corners))
-    samples = _segments(sample.astype(table.dtype), counts)
-    # Contracting one axis, not two: XLA's CPU loops are twice as quick then.
-    d_matrices = jnp.stack([
-        product('nd,ne->de', _flat(s), _flat(g))
-        for s, g in zip(samples, gradients, strict=True)
-    ])
-    d_sample = jnp.concatenate(
-        [
-            product('bne,de->bnd', g, matrix.astype(table.dtype))
-            for g, matrix in zip(gradients, matrices, strict=True)
-        ],
-        axis=1,
-    )
-    # As a product: XLA's CPU sums over the last axis are six times as slow.
-    d_weights = jnp.stack(
-        [
-            jnp.einsum('bnd,bnd->bn', precision.widen(v), d_sample)
-            for v in corners
-        ],
-        axis=-1,
-    )
-    for c, step in enumerate(_steps(pitch)):
-      d_table = _add(d_table, rows + step, d_sample * weights[..., c, None])
-    return d_table, (d_weights, d_matrices)
-
-  start = jnp.zeros(table.shape, precision.widened(table.dtype))
-  d_table, (d_weight, d_kernels) = jax.lax.scan(
-      tap, start, (index, weight, kernels)
+  table, _, _, weight, kernels = saved
+  d_table, d_weight, d_kernels = jax.lax.platform_dependent(
+      gradient.astype(table.dtype),
+      *saved,
+      cpu=functools.partial(_backward_in_blocks, counts=counts),
+      default=functools.partial(_backward_at_once, counts=counts),
   )
   return (
       d_table.astype(table.dtype),
       None,
       None,
       d_weight.astype(weight.dtype),
-      d_kernels.astype(kernels.dtype),
+      jnp.moveaxis(d_kernels, 0, 1).astype(kernels.dtype),
   )
 
 
+def _backward_at_once(
+    gradient, table, index, pitch, weight, kernels, *, counts
+):
+  """Gradients of table, weight and kernels; the kernels' segments first."""
+  d_table = jnp.zeros(table.shape, precision.widened(table.dtype))
+  kernels = jnp.moveaxis(kernels, 1, 0)
+  found = []
+  for own, kernel in zip(_segments(counts), kernels, strict=True):
+    corners = index[:, :, own], pitch[own], weight[:, :, own]
+    d_table, *gradients = _taps_backward(
+        d_table, gradient[:, own], table, *corners, kernel
+    )
+    found.append(gradients)
+  d_weight, d_kernels = zip(*found, strict=True)
+  return d_table, jnp.concatenate(d_weight, axis=2), jnp.stack(d_kernels)
+
+
+def _backward_in_blocks(
+    gradient, table, index, pitch, weight, kernels, *, counts
+):
+  """The same, block by block."""
+  layout = _blocks(counts, index.shape[1])
+  kernels = jnp.moveaxis(kernels, 1, 0)
+
+  def block(totals, inputs):
+    d_table, d_kernels = totals
+    gradient, *corners, segment = inputs
+    d_table, d_weight, d_kernel = _taps_backward(
+        d_table, gradient, table, *corners, kernels[segment]
+    )
+    return (d_table, d_kernels.at[segment].add(d_kernel)), d_weight
+
+  wide = precision.widened(table.dtype)
+  start = jnp.zeros(table.shape, wide), jnp.zeros(kernels.shape, wide)
+  corners = layout.cut(index, 2), layout.cut(pitch, 0), layout.cut(weight, 2)
+  (d_table, d_kernels), d_weight = jax.lax.scan(
+      block, start, (layout.cut(gradient, 1), *corners, layout.segment)
+  )
+  return d_table, layout.join(d_weight, 2), d_kernels
+
+
+def _taps_backward(d_table, gradient, table, index, pitch, weight, kernel):
+  """Adds to the table's gradient; those of one kernel's weights and itself."""
+
+  def tap(d_table, inputs):
+    rows, weights, matrix = inputs
+    corners = _read_corners(table, rows, pitch)
+    sample = _interpolate(corners, weights)
+    # Contracting one axis, not two: XLA's CPU loops are twice as quick then.
+    d_matrix = _product('nd,ne->de', _flat(sample), _flat(gradient))
+    d_sample = _product('bne,de->bnd', gradient, matrix)
+    # As a product: XLA's CPU sums over the last axis are six times as slow.
+    d_weights = [
+        jnp.einsum('bnd,bnd->bn', precision.widen(v), d_sample) for v in corners
+    ]
+    for c, step in enumerate(_steps(pitch)):
+      d_table = _add(d_table, rows + step, d_sample * weights[..., c, None])
+    return d_table, (jnp.stack(d_weights, axis=-1), d_matrix)
+
+  kernel = kernel.astype(table.dtype)
+  d_table, (d_weight, d_kernel) = jax.lax.scan(
+      tap, d_table, (index, weight, kernel)
+  )
+  return d_table, d_weight, d_kernel
+
+
 scan_taps.defvjp(_scan_taps_forward, _scan_taps_backward)
+
+
+def _blocks(counts: tuple[int, ...], num_images: int) -> blocks.Blocks:
+  """Blocks of outputs of all images together that suit the cache."""
+  return blocks.Blocks.between(
+      counts,
+      max(_SMALLEST // num_images, 1),
+      max(_LARGEST // num_images, 1),
+  )
+
+
+def _segments(counts: tuple[int, ...]) -> list[slice]:
+  """The outputs of each kernel."""
+  ends = np.cumsum(counts)
+  return [
+      slice(end - count, end) for end, count in zip(ends, counts, strict=True)
+  ]
+
+
+def _steps(pitch: Int[Array, 'n']) -> tuple:
+  """From the top-left corner's row to the rows of all four corners."""
+  return 0, 1, pitch, pitch + 1
+
+
+def _read_corners(table, rows, pitch) -> list[Float[Array, 'b n d']]:
+  """The four rows of the table around each point."""
+  take = jax.vmap(lambda t, i: t.at[i].get(mode='promise_in_bounds'))
+  return [take(table, rows + step) for step in _steps(pitch)]
+
+
+def _interpolate(corners, weights) -> Float[Array, 'b n d']:
+  """Weighted sum of the corners, in their own type."""
+  sample = sum(v * weights[..., c, None] for c, v in enumerate(corners))
+  return sample.astype(corners[0].dtype)
+
+
+def _add(table: Float[Array, 'b r d'], rows: Int[Array, 'b n'], values):
+  add = lambda t, i, v: t.at[i].add(v, mode='promise_in_bounds')
+  return jax.vmap(add)(table, rows, values)
+
+
+def _product(equation: str, x: Array, y: Array) -> Array:
+  """A product of matrices, accumulated in float32 at least."""
+  wide = precision.widened(x.dtype)
+  return jnp.einsum(equation, x, y, preferred_element_type=wide)
+
+
+def _flat(x: Float[Array, 'b n d']) -> Float[Array, 'm d']:
+  return x.reshape(-1, x.shape[-1])

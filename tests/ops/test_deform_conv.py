@@ -1,12 +1,14 @@
 """The deformable convolution against a loop, and its hand-written gradient."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import plain_deform_conv
 import pytest
 
-from glip_jax.ops import deform_conv, extents
+from glip_jax.ops import deform_conv, deform_taps, extents
 
 
 def _inputs(seed=0, stride=1, spread=2.0):
@@ -69,6 +71,34 @@ def test_agrees_with_a_loop_over_taps(stride, spread):
       *map(jnp.asarray, inputs), stride=stride
   )
   np.testing.assert_allclose(out, _naive(*inputs, stride), atol=2e-5)
+
+
+@pytest.mark.parametrize('sizes', [(3, 3), (7, 40), (512, 2048)])
+def test_blocks_on_cpu_and_segments_elsewhere_are_the_same(monkeypatch, sizes):
+  monkeypatch.setattr(deform_taps, '_SMALLEST', sizes[0])
+  monkeypatch.setattr(deform_taps, '_LARGEST', sizes[1])
+  rng = np.random.default_rng(0)
+  counts, rows, pitch = (11, 4, 7), 30, 6
+  n = sum(counts)
+  inputs = (
+      jnp.asarray(rng.normal(size=(2, rows, 3)), jnp.float32),
+      jnp.asarray(rng.integers(0, rows - pitch - 1, (9, 2, n)), jnp.int32),
+      jnp.full(n, pitch, jnp.int32),
+      jnp.asarray(rng.uniform(size=(9, 2, n, 4)), jnp.float32),
+      jnp.asarray(rng.normal(size=(9, 3, 3, 4)), jnp.float32),
+  )
+  gradient = jnp.asarray(rng.normal(size=(2, n, 4)), jnp.float32)
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
+  close(
+      deform_taps._in_blocks(*inputs, counts=counts),
+      deform_taps._at_once(*inputs, counts=counts),
+  )
+  for mine, want in zip(
+      deform_taps._backward_in_blocks(gradient, *inputs, counts=counts),
+      deform_taps._backward_at_once(gradient, *inputs, counts=counts),
+      strict=True,
+  ):
+    close(mine, want)
 
 
 @pytest.mark.parametrize('kind', ['s1', 's2', 's1_big_offset'])
