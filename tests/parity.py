@@ -10,8 +10,9 @@ far our float32 is from our own float64, and how far the reference, float32 as
 well, is from it) and the stage's largest value; then
 detections, losses, positive sets, gradients and, of small models, trajectories
 of the optimizer. Each model has a process of its own. The last lines say of
-each whether all is within target; if not, the exit status is 1. Of what is over
-its bound in float32 it says whether the same program in float64 is within.
+each whether all is within target; if not, the exit status is 1. What is over
+its bound in float32 is within only if measured rounding explains it
+(parity_noise.py), and is marked and named.
 
 The full-size models (A B C L) need GLIP_JAX_SHARED, the folder that holds
 reference/golden. See docs/parity.md.
@@ -26,9 +27,11 @@ import numpy as np
 import parity_detections
 import parity_gradients
 import parity_modes
+import parity_noise
 import parity_reference
 import parity_stages
 import parity_training
+from parity_noise import Verdict
 
 NAMES = parity_reference.SMALL + parity_reference.FULL
 SKIPPABLE = ('double', 'detections', 'losses', 'gradients', 'trajectory')
@@ -41,36 +44,36 @@ class Report:
   def __init__(self, name: str):
     self.name = name
     self.count = 0
-    self.over: dict[str, bool] = {}
+    self.rows: dict[Verdict, list[str]] = {Verdict.NOISE: [], Verdict.OUT: []}
 
-  def row(self, what: str, ok: bool, values: str, *, exact=None) -> None:
-    """Prints and counts one measurement.
+  def row(self, what: str, verdict: Verdict | bool, values: str) -> None:
+    """Prints and counts one measurement; True is within target."""
+    verdict = self.count_row(what, verdict)
+    print(f'  {what:34s} {values}{verdict.value}', flush=True)
 
-    Args:
-      what: its name.
-      ok: True if float32 is within target.
-      values: what was measured.
-      exact: where float32 is not: True if our float64 is, False if not, None
-        if that is not known.
-    """
-    print(f'  {what:34s} {values}{self.count_row(what, ok, exact)}', flush=True)
-
-  def count_row(self, what: str, ok: bool, exact: bool | None) -> str:
-    """Counts a measurement; what to write behind it."""
+  def count_row(self, what: str, verdict: Verdict | bool) -> Verdict:
+    """Counts a measurement."""
+    if isinstance(verdict, bool):
+      verdict = Verdict.WITHIN if verdict else Verdict.OUT
     self.count += 1
-    if ok:
-      return ''
-    self.over[what] = self.over.get(what, True) and bool(exact)
-    return '  <-- OUT, float64 within' if exact else '  <-- OUT'
+    if verdict in self.rows:
+      self.rows[verdict].append(what)
+    return verdict
+
+  @property
+  def failed(self) -> bool:
+    return bool(self.rows[Verdict.OUT])
 
   def verdict(self) -> str:
     """One line: within target or not."""
-    if not self.over:
-      return f'{self.name}: within target ({self.count} measurements)'
-    line = f'{self.name}: NOT within target ({len(self.over)} of {self.count})'
-    for what, chosen in (('', False), ('float64 is within in ', True)):
-      names = [name for name, exact in self.over.items() if exact == chosen]
-      line += f'; {what}{len(names)}: {", ".join(names)}' if names else ''
+    word = 'NOT within' if self.failed else 'within'
+    line = f'{self.name}: {word} target ({self.count} measurements)'
+    for verdict, what in (
+        (Verdict.OUT, 'out'),
+        (Verdict.NOISE, 'at the rounding of float32'),
+    ):
+      names = self.rows[verdict]
+      line += f'; {len(names)} {what}: {", ".join(names)}' if names else ''
     return line
 
 
@@ -87,11 +90,14 @@ def stages(report: Report, *, every: bool, floor: bool) -> None:
     shown = rows if every else parity_stages.worst(rows)
     for row in rows:
       values = (row.error, row.floor, row.theirs, row.size, row.bound)
-      values = ' '.join(f'{x:8.1e}' for x in values)
+      values = _show(values)
+      verdict = parity_noise.of_stage(
+          row.error, row.floor, row.theirs, row.bound
+      )
       if row in shown or not row.ok:
-        report.row(row.stage, row.ok, values, exact=row.theirs <= row.bound)
+        report.row(row.stage, verdict, values)
       else:
-        report.count_row(row.stage, row.ok, None)
+        report.count_row(row.stage, verdict)
 
 
 def detections(report: Report) -> None:
@@ -115,49 +121,55 @@ def losses(report: Report) -> None:
 
 
 def gradients(report: Report, *, every: bool) -> None:
-  """Gradients of the stored parameters; in float64 where float32 is out."""
+  """Gradients of the stored parameters; yardsticks where float32 is over."""
   rows = parity_gradients.rows(report.name)
-  exact = {}
+  exact, floors = {}, {}
   if not all(row.ok for row in rows):
-    exact = {
-        row.name: row for row in parity_gradients.rows(report.name, double=True)
-    }
+    double = parity_gradients.rows(report.name, double=True)
+    exact = {row.name: row.worst for row in double}
+    floors = parity_gradients.floors(report.name)
   print(
       f'{report.name}, gradients: {len(rows)} compared\n  {"parameter":34s}'
-      f' {"of norm":>8s} {"entries":>8s} {"float64":>8s} {"norm":>8s}'
+      f' {"of norm":>8s} {"entries":>8s} {"float64":>8s} {"floor":>8s}'
+      f' {"norm":>8s}'
   )
   worst = sorted(rows, key=lambda row: -row.worst)[:4]
   for row in rows:
-    yardstick = exact.get(row.name)
-    double = yardstick.worst if yardstick else float('nan')
+    yardsticks = exact.get(row.name, np.nan), floors.get(row.name, np.nan)
+    verdict = parity_noise.of_sensitive(
+        row.worst, *yardsticks, parity_gradients.BOUND
+    )
     if every or row in worst or row is rows[0]:
-      values = (row.norm_error, row.error, double, row.norm)
-      report.row(
-          row.short,
-          row.ok,
-          ' '.join(f'{x:8.1e}' for x in values),
-          exact=yardstick and yardstick.ok,
-      )
+      values = (row.norm_error, row.error, *yardsticks, row.norm)
+      report.row(row.short, verdict, _show(values))
     else:
-      report.count_row(row.short, row.ok, yardstick and yardstick.ok)
+      report.count_row(row.short, verdict)
 
 
 def trajectory(report: Report) -> None:
-  """Six steps of the optimizer; in float64 where float32 is out."""
+  """Six steps of the optimizer; yardsticks where float32 is over."""
   steps = parity_gradients.trajectory(report.name)
-  exact = [None] * len(steps)
+  exact, floors = [None] * len(steps), [np.nan] * len(steps)
   if not all(step.ok for step in steps):
     exact = parity_gradients.trajectory(report.name, double=True)
+    floors = parity_gradients.trajectory_floors(report.name, exact)
   print(
       f'{report.name}, steps of training: relative errors\n  {"step":34s}'
-      f' {"of loss, rate and norm":>26s} {"in float64":>26s}'
+      f' {"of loss, rate and norm":>26s} {"in float64":>26s} {"floor":>8s}'
   )
-  show = lambda values: ' '.join(f'{x:8.1e}' for x in values)
   for i, (step, double) in enumerate(zip(steps, exact, strict=True)):
-    values = show(step.errors)
+    values, yardstick = _show(step.errors), np.nan
     if double:
-      values = f'{values} {show(double.errors)}'
-    report.row(f'step {i}', step.ok, values, exact=double and double.ok)
+      yardstick = max(double.errors)
+      values = f'{values} {_show((*double.errors, floors[i]))}'
+    verdict = parity_noise.of_sensitive(
+        max(step.errors), yardstick, floors[i], parity_gradients.TRAJECTORY
+    )
+    report.row(f'step {i}', verdict, values)
+
+
+def _show(values) -> str:
+  return ' '.join(f'{x:8.1e}' for x in values)
 
 
 def modes(report: Report) -> None:
@@ -201,7 +213,7 @@ def main() -> int:
   if len(names) == 1:
     report = check(names[0], every=args.all, skip=skip)
     print(report.verdict(), flush=True)
-    return int(bool(report.over))
+    return int(report.failed)
   return _each_alone(names, [f'--skip={args.skip}'] + ['--all'] * args.all)
 
 

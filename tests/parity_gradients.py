@@ -10,17 +10,24 @@ there the error is relative to the norm over all parameters.
 import dataclasses
 import functools
 import json
+import pathlib
 import re
+import sys
 from typing import Any
 
 import jax
 import numpy as np
 import optax
+import parity_noise
 import parity_reference as reference_lib
 
-from configs import glip as glip_config
 from glip_jax.training import optimizer as optimizer_lib
 from glip_jax.weights import glip
+
+# A script in this folder does not find configs/ beside it.
+sys.path.append(str(pathlib.Path(__file__).parents[1]))
+
+from configs import glip as glip_config  # noqa: E402
 
 BOUND, TRAJECTORY = 1e-4, 1e-3
 # Parameters whose true gradient is zero.
@@ -100,39 +107,88 @@ def gradients(
 
 def rows(name: str, *, double: bool = False) -> list[Row]:
   """Every stored gradient beside ours; `double` computes them in float64."""
-  reference = reference_lib.reference(name)
   params = reference_lib.model(name)[1]
-  _, grads = gradients(name, params, double=double)
-  mine = glip.to_official(jax.tree.map(np.asarray, grads))
-  total = float(reference['grad_global_norm'])
-  ours = _norm(grads, jax.tree.map(lambda _: True, grads))
-  found = [Row('grad_global_norm', total, abs(ours / total - 1), 0.0, total)]
-  for key in reference.arrays.files:
-    if key.startswith('gradnorm/'):
-      parameter = key.removeprefix('gradnorm/')
-      found.append(_compare(reference, parameter, mine[parameter], total))
+  return _rows(_stored(name), _ours(name, params, double=double))
+
+
+def floors(name: str) -> dict[str, float]:
+  """How far float64's gradients change when parameters change by rounding.
+
+  Returns:
+    By the name of a row, its worst error over the draws of `parity_noise`.
+  """
+  params = reference_lib.model(name)[1]
+  want = _ours(name, params, double=True)
+  found = {}
+  for moved in parity_noise.draws(name):
+    for row in _rows(want, _ours(name, moved, double=True)):
+      found[row.name] = max(found.get(row.name, 0.0), row.worst)
   return found
 
 
-def _compare(reference, name: str, mine: np.ndarray, total: float) -> Row:
-  """One parameter; `total` is the norm over all of them."""
-  mine = np.asarray(mine, np.float64)
-  norm = float(reference[f'gradnorm/{name}'])
-  scale = total if _ZERO.search(name) else norm
-  if f'grad/{name}' in reference:
-    want, entries = reference[f'grad/{name}'], mine.reshape(-1)
-  else:
-    want = reference[f'gradsample/{name}']
-    entries = reference_lib.sample(name, mine, want.size)
-  # Of a sample, what its share of the gradient would be were all entries alike.
-  share = scale * np.sqrt(want.size / mine.size)
-  return Row(
-      name,
-      norm,
-      abs(np.linalg.norm(mine) - norm) / scale,
-      float(np.linalg.norm(entries - want)) / max(share, np.linalg.norm(want)),
-      scale,
+@dataclasses.dataclass(frozen=True)
+class _Gradients:
+  """What is compared: norms, and the entries that the reference stores.
+
+  Attributes:
+    total: norm over all parameters.
+    norms: of each parameter, by official name.
+    entries: all, or a sample.
+    sizes: how many entries there are in all.
+  """
+
+  total: float
+  norms: dict[str, float]
+  entries: dict[str, np.ndarray]
+  sizes: dict[str, int]
+
+
+def _stored(name: str) -> _Gradients:
+  """The reference's."""
+  arrays = reference_lib.reference(name)
+  prefix = 'gradnorm/'
+  names = [x[len(prefix) :] for x in arrays.arrays.files if prefix in x]
+  kind = lambda key: 'grad' if f'grad/{key}' in arrays else 'gradsample'
+  return _Gradients(
+      total=float(arrays['grad_global_norm']),
+      norms={key: float(arrays[prefix + key]) for key in names},
+      entries={key: arrays[f'{kind(key)}/{key}'] for key in names},
+      sizes={},
   )
+
+
+def _ours(name: str, params: Any, *, double: bool) -> _Gradients:
+  """Ours."""
+  _, grads = gradients(name, params, double=double)
+  total = _norm(grads, jax.tree.map(lambda _: True, grads))
+  grads = glip.to_official(jax.tree.map(np.asarray, grads))
+  norms, entries, sizes = {}, {}, {}
+  for key, want in _stored(name).entries.items():
+    mine = np.asarray(grads[key], np.float64)
+    norms[key], sizes[key] = float(np.linalg.norm(mine)), mine.size
+    whole = want.size == mine.size
+    entries[key] = (
+        mine.reshape(-1)
+        if whole
+        else reference_lib.sample(key, mine, want.size)
+    )
+  return _Gradients(total, norms, entries, sizes)
+
+
+def _rows(want: _Gradients, mine: _Gradients) -> list[Row]:
+  """Every parameter, after the norm over all."""
+  error = abs(mine.total / want.total - 1)
+  found = [Row('grad_global_norm', want.total, error, 0.0, want.total)]
+  for name, norm in want.norms.items():
+    scale = want.total if _ZERO.search(name) else norm
+    entries = want.entries[name].reshape(-1)
+    # Of a sample, what its share of the gradient would be were all alike.
+    share = scale * np.sqrt(entries.size / mine.sizes[name])
+    error = np.linalg.norm(mine.entries[name] - entries)
+    error = float(error) / max(share, float(np.linalg.norm(entries)))
+    norm_error = abs(mine.norms[name] - norm) / scale
+    found.append(Row(name, norm, norm_error, error, scale))
+  return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,11 +216,20 @@ class Step:
     return max(self.errors) <= TRAJECTORY
 
 
-def trajectory(name: str, *, double: bool = False) -> list[Step]:
-  """The stored steps of training, and ours; `double` computes in float64."""
+def trajectory(
+    name: str, *, double: bool = False, params: Any = None
+) -> list[Step]:
+  """The stored steps of training, and ours.
+
+  Args:
+    name: of the model.
+    double: True computes in float64.
+    params: to start from, by default the stored ones.
+  """
   path = reference_lib.folder(name) / 'train_steps.json'
   stored = json.loads(path.read_text())[name]
-  params = jax.tree.map(np.asarray, reference_lib.model(name)[1])
+  params = params or reference_lib.model(name)[1]
+  params = jax.tree.map(np.asarray, params)
   total_steps, config = _solver(name, stored['solver_overrides'])
   optimizer = optimizer_lib.make_optimizer(config, params, total_steps)
 
@@ -187,6 +252,25 @@ def trajectory(name: str, *, double: bool = False) -> list[Step]:
     with jax.enable_x64(double):
       params, state = update(grads, state, params)
   return steps
+
+
+def trajectory_floors(name: str, exact: list[Step]) -> list[float]:
+  """How far float64's steps change when the first parameters do by rounding.
+
+  Args:
+    name: of the model.
+    exact: its steps in float64.
+
+  Returns:
+    Of each step the larger relative change of loss and norm, over the draws.
+  """
+  found = [0.0] * len(exact)
+  for moved in parity_noise.draws(name):
+    steps = trajectory(name, double=True, params=moved)
+    for i, (mine, want) in enumerate(zip(steps, exact, strict=True)):
+      pairs = (mine.loss[0], want.loss[0]), (mine.norm[0], want.norm[0])
+      found[i] = max(found[i], *(abs(x / y - 1) for x, y in pairs))
+  return found
 
 
 def _norm(grads: Any, trained: Any) -> float:

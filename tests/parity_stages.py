@@ -113,11 +113,21 @@ def rows(name: str, prefix: str = 'det', *, floor: bool = False) -> list[Row]:
 @functools.cache
 def double(name: str, prefix: str) -> dict[str, np.ndarray]:
   """The stages of a model, computed in float64."""
-  recipe, params = reference_lib.precise(name)
+  return run_double(name, prefix, reference_lib.precise(name)[1])
+
+
+def run_double(name: str, prefix: str, params) -> dict[str, np.ndarray]:
+  """The same with other parameters."""
   inputs = reference_lib.in_float64(reference_lib.inputs(name, prefix))
-  run = jax.jit(functools.partial(stages_lib.run, recipe.model))
   with jax.enable_x64(True):
-    return jax.tree.map(np.asarray, run(params, *inputs)[1])
+    return jax.tree.map(np.asarray, _precise(name)(params, *inputs)[1])
+
+
+@functools.cache
+def _precise(name: str):
+  """Compiled: params, inputs -> (outputs, stages) in float64."""
+  recipe, _ = reference_lib.precise(name)
+  return jax.jit(functools.partial(stages_lib.run, recipe.model))
 
 
 def worst(found: list[Row]) -> list[Row]:

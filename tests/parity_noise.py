@@ -1,0 +1,102 @@
+"""What rounding in float32 can explain of a difference from the reference.
+
+A row is within its target, or it is over it in float32. If it is over, the same
+program is run in float64 (`model.dtype`), where only the reference still
+rounds. The row counts as noise if float64 shows that the program is right, and
+if our rounding is of the size of a rounding that is not ours:
+
+- of a stage, the reference's own distance from float64;
+- of gradients and of steps of training, what float64 itself changes by when the
+  parameters change as little as rounding: at random, by half a unit of
+  float32's last place, or by that multiple of it that moves the box deltas as
+  far as the reference's own rounding has moved them.
+"""
+
+import enum
+
+import jax
+import numpy as np
+import parity_reference as reference_lib
+import parity_stages
+
+# How many times that size ours may have: a forward pass rounds after every
+# operation, not once.
+FACTOR = 4.0
+# Random changes of the parameters that are tried. Each finds some of the jumps
+# of the gradient that lie within rounding, so few find less than there is.
+DRAWS = {name: 8 for name in reference_lib.SMALL}
+DRAWS |= {name: 4 for name in reference_lib.FULL}
+
+
+class Verdict(enum.Enum):
+  """What a row says; the value is what is printed behind it."""
+
+  WITHIN = ''
+  NOISE = '  <-- float32 rounds'
+  OUT = '  <-- OUT'
+
+
+def of_stage(error: float, floor: float, theirs: float, bound: float):
+  """The verdict on a stage.
+
+  Args:
+    error: of our float32 from the reference.
+    floor: of our float32 from our float64; nan if that was not run.
+    theirs: of the reference from our float64; nan likewise.
+    bound: what the error may be.
+  """
+  if error <= bound:
+    return Verdict.WITHIN
+  right = theirs <= bound and floor <= FACTOR * theirs
+  return Verdict.NOISE if right else Verdict.OUT
+
+
+def of_sensitive(error: float, exact: float, floor: float, bound: float):
+  """The verdict on what changes when parameters change in their last place.
+
+  Args:
+    error: of our float32 from the reference.
+    exact: of our float64 from the reference; nan if that was not run.
+    floor: how far float64 changes with the parameters; nan likewise.
+    bound: what the error may be.
+  """
+  if error <= bound:
+    return Verdict.WITHIN
+  reach = FACTOR * floor
+  right = exact <= max(bound, reach) and error <= reach
+  return Verdict.NOISE if right else Verdict.OUT
+
+
+def draws(name: str) -> list:
+  """The parameters of a model in float64, moved as far as rounding moves them.
+
+  Returns:
+    Parameters, a random change of them each.
+  """
+  params = reference_lib.model(name)[1]
+  scale = _scale(name)
+  return [_nudge(params, scale, draw) for draw in range(DRAWS[name])]
+
+
+def _scale(name: str) -> float:
+  """Half units of the last place that move the deltas as rounding does."""
+  stage, key = 'head/deltas', 'det_bbox_reg'
+  exact = parity_stages.double(name, 'det')[stage]
+  params = _nudge(reference_lib.model(name)[1], 1.0, 0)
+  moved = parity_stages.run_double(name, 'det', params)[stage]
+  theirs, _ = reference_lib.reference(name).error(key, exact)
+  return max(1.0, theirs / float(np.abs(moved - exact).max()))
+
+
+def _nudge(params, scale: float, draw: int):
+  """Moves float32 parameters at random, by up to `scale` half units."""
+  rng = np.random.default_rng(draw)
+
+  def nudge(x):
+    x = np.asarray(x)
+    if x.dtype != np.float32:
+      return x
+    step = scale * np.spacing(np.abs(x)).astype(np.float64)
+    return x.astype(np.float64) + step * rng.uniform(-0.5, 0.5, x.shape)
+
+  return jax.tree.map(nudge, params)
