@@ -15,8 +15,8 @@ pixel, and in float32 one of thousands of points often lies as near to one as
 rounding reaches.
 """
 
+import argparse
 import dataclasses
-import sys
 
 import hypothesis
 import jax
@@ -215,31 +215,42 @@ def run_draws(comparison: Comparison, count: int, **buckets) -> None:
   test()
 
 
-def main(arguments: list[str]) -> None:
-  options = dict(x[2:].split('=') for x in arguments if x.startswith('--'))
-  names = [x for x in arguments if not x.startswith('--')]
-  if not names or names[0] not in ('alone', 'draws'):
-    raise SystemExit(__doc__)
-  kind, names = names[0], names[1:] or ['nanoA', 'nanoB', 'nanoL']
-  for name in names:
-    if kind == 'draws':
-      _, params = parity_reference.model(name)
-      comparison = Comparison(variants.to_config(name), params)
-      count = int(options.get('count', 200))
-      run_draws(comparison, count)
-      worst = ', '.join(f'{k} {v:.1e}' for k, v in comparison.worst.items())
-      print(f'{name}: {count} draws equal; largest errors: {worst}', flush=True)
+def measure_draws(name: str, count: int) -> None:
+  """Prints how far random pictures are from themselves in other company."""
+  _, params = parity_reference.model(name)
+  comparison = Comparison(variants.to_config(name), params)
+  run_draws(comparison, count)
+  worst = ', '.join(f'{k} {v:.1e}' for k, v in comparison.worst.items())
+  print(f'{name}: {count} draws equal; largest errors: {worst}', flush=True)
+
+
+def measure_alone(name: str, canvas: tuple[int, int]) -> None:
+  """Prints how far pictures in one batch are from the official answers."""
+  alone = padding_alone.Alone(name)
+  batch = alone.batch(canvas, list(range(alone.count))[::-1])
+  for i, row in zip(batch.id, alone.errors(batch), strict=True):
+    size = 'x'.join(map(str, alone.arrays[f'img{i}_size_hw']))
+    text = ', '.join(f'{k} {v:.1e}' for k, v in row.items())
+    print(f'{name} {size} in {canvas}: {text}', flush=True)
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(
+      description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+  )
+  parser.add_argument('kind', choices=('alone', 'draws'))
+  parser.add_argument('names', nargs='*', default=['nanoA', 'nanoB', 'nanoL'])
+  parser.add_argument('--count', type=int, default=200, help='of draws')
+  parser.add_argument('--canvas', help='HxW, multiples of 32; of alone')
+  args = parser.parse_args()
+  for name in args.names:
+    if args.kind == 'draws':
+      measure_draws(name, args.count)
     else:
-      small = (256, 288) if name.startswith('nano') else (512, 544)
-      canvas = options.get('canvas')
-      canvas = tuple(map(int, canvas.split('x'))) if canvas else small
-      alone = padding_alone.Alone(name)
-      batch = alone.batch(canvas, list(range(alone.count))[::-1])
-      for i, row in zip(batch.id, alone.errors(batch), strict=True):
-        size = 'x'.join(map(str, alone.arrays[f'img{i}_size_hw']))
-        text = ', '.join(f'{k} {v:.1e}' for k, v in row.items())
-        print(f'{name} {size} in {canvas}: {text}', flush=True)
+      small = '256x288' if name.startswith('nano') else '512x544'
+      height, width = (args.canvas or small).split('x')
+      measure_alone(name, (int(height), int(width)))
 
 
 if __name__ == '__main__':
-  main(sys.argv[1:])
+  main()
