@@ -4,7 +4,7 @@ The official test settings: shorter side 800, longer at most 1333, class names
 joined by '. ', a prompt of 256 tokens. Published zero-shot COCO AP of
 val2017: A 42.9, B 44.9, C 46.7, T 46.6, L 51.4 (official README). Not measured
 here, as no released file was at hand; the model's numbers agree with the
-official code's on weights made by a rule (docs/architecture.md).
+official code's on weights made by a rule (docs/parity.md).
 
   python eval.py --config=configs/coco.py:T --out=runs/glip_t \
       --weights=glip_tiny_model_o365_goldg_cc_sbu.pth \
