@@ -70,8 +70,9 @@ class Row:
 
 def _loss_and_gradients(name: str, double: bool):
   """params, image, batch -> ((loss, parts), gradients); nothing random."""
-  model = reference_lib.precise if double else reference_lib.model
-  recipe, _ = model(name)
+  recipe = (
+      reference_lib.precise(name) if double else reference_lib.model(name)[0]
+  )
 
   def loss(params, image, batch):
     # The stored images are normalised: `batch.image` is not read.

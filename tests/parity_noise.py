@@ -13,8 +13,11 @@ if our rounding is of the size of a rounding that is not ours:
 """
 
 import enum
+from collections.abc import Iterator
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import parity_reference as reference_lib
 import parity_stages
@@ -67,15 +70,16 @@ def of_sensitive(error: float, exact: float, floor: float, bound: float):
   return Verdict.NOISE if right else Verdict.OUT
 
 
-def draws(name: str) -> list:
+def draws(name: str) -> Iterator[Any]:
   """The parameters of a model in float64, moved as far as rounding moves them.
 
-  Returns:
-    Parameters, a random change of them each.
+  Yields:
+    One random change of all of them after the other: each is large.
   """
   params = reference_lib.model(name)[1]
   scale = _scale(name)
-  return [_nudge(params, scale, draw) for draw in range(DRAWS[name])]
+  for draw in range(DRAWS[name]):
+    yield _nudge(params, scale, draw)
 
 
 def _scale(name: str) -> float:
@@ -97,6 +101,7 @@ def _nudge(params, scale: float, draw: int):
     if x.dtype != np.float32:
       return x
     step = scale * np.spacing(np.abs(x)).astype(np.float64)
-    return x.astype(np.float64) + step * rng.uniform(-0.5, 0.5, x.shape)
+    return jnp.asarray(x + step * rng.uniform(-0.5, 0.5, x.shape))
 
-  return jax.tree.map(nudge, params)
+  with jax.enable_x64(True):
+    return jax.tree.map(nudge, params)

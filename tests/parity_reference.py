@@ -85,10 +85,10 @@ def model(name: str):
 
 @functools.cache
 def precise(name: str):
-  """(recipe, params) of the same model in float64; `jax.enable_x64` it."""
+  """The recipe of the same model in float64; `jax.enable_x64` it."""
   config = variants.to_config(name)
   config.dtype = 'float64'
-  return build.build(config), in_float64(model(name)[1])
+  return build.build(config)
 
 
 def in_float64(tree):

@@ -113,7 +113,8 @@ def rows(name: str, prefix: str = 'det', *, floor: bool = False) -> list[Row]:
 @functools.cache
 def double(name: str, prefix: str) -> dict[str, np.ndarray]:
   """The stages of a model, computed in float64."""
-  return run_double(name, prefix, reference_lib.precise(name)[1])
+  params = reference_lib.in_float64(reference_lib.model(name)[1])
+  return run_double(name, prefix, params)
 
 
 def run_double(name: str, prefix: str, params) -> dict[str, np.ndarray]:
@@ -126,8 +127,8 @@ def run_double(name: str, prefix: str, params) -> dict[str, np.ndarray]:
 @functools.cache
 def _precise(name: str):
   """Compiled: params, inputs -> (outputs, stages) in float64."""
-  recipe, _ = reference_lib.precise(name)
-  return jax.jit(functools.partial(stages_lib.run, recipe.model))
+  model = reference_lib.precise(name).model
+  return jax.jit(functools.partial(stages_lib.run, model))
 
 
 def worst(found: list[Row]) -> list[Row]:
