@@ -125,6 +125,7 @@ def gradients(report: Report, *, every: bool) -> None:
   rows = parity_gradients.rows(report.name)
   exact, floors = {}, {}
   if not all(row.ok for row in rows):
+    _forget()
     double = parity_gradients.rows(report.name, double=True)
     exact = {row.name: row.worst for row in double}
     floors = parity_gradients.floors(report.name)
@@ -192,10 +193,18 @@ def check(name: str, *, every: bool, skip: tuple[str, ...]) -> Report:
   if 'losses' not in skip:
     losses(report)
   if 'gradients' not in skip:
+    _forget()
     gradients(report, every=every)
   if 'trajectory' not in skip and name in TRAJECTORIES:
     trajectory(report)
   return report
+
+
+def _forget() -> None:
+  """Gives memory back: in float64 a full model needs all there is."""
+  parity_gradients.compiled.cache_clear()
+  parity_stages.forget()
+  parity_reference.forget()
 
 
 def main() -> int:

@@ -16,6 +16,7 @@ import sys
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import parity_noise
@@ -90,18 +91,26 @@ def compiled(name: str, double: bool = False):
   """Compiled: params, image, batch -> ((loss, parts), gradients)."""
   function = _loss_and_gradients(name, double)
   if double:
-    return jax.jit(function)
+    # The gradients take the place of the parameters, which are large.
+    return jax.jit(function, donate_argnums=0)
   return jax.jit(function, compiler_options=reference_lib.OPTIONS)
 
 
 def gradients(
     name: str, params: Any, *, double: bool = False
 ) -> tuple[tuple[Any, Any], Any]:
-  """((loss, parts), gradients) on the stored training batch."""
+  """((loss, parts), gradients) on the stored training batch.
+
+  Args:
+    name: of the model.
+    params: parameters; with `double`, jax's own arrays are given up.
+    double: True computes in float64.
+  """
   inputs = params, reference_lib.image(name), reference_lib.training_batch(name)
   if double:
     with jax.enable_x64(True):
-      return compiled(name, double)(*reference_lib.in_float64(inputs))
+      inputs = jax.tree.map(jnp.asarray, reference_lib.in_float64(inputs))
+      return compiled(name, double)(*inputs)
   with jax.default_matmul_precision('highest'):
     return compiled(name)(*inputs)
 

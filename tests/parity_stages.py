@@ -131,6 +131,12 @@ def _precise(name: str):
   return jax.jit(functools.partial(stages_lib.run, model))
 
 
+def forget() -> None:
+  """Drops what is kept of float64."""
+  double.cache_clear()
+  _precise.cache_clear()
+
+
 def worst(found: list[Row]) -> list[Row]:
   """Of each family the row that is nearest to its bound."""
   chosen = []
