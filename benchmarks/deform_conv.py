@@ -9,9 +9,10 @@
 
 import jax
 import jax.numpy as jnp
-from absl import app, flags
+from absl import flags
 
 from benchmarks import oracles, timing, torch_forms
+from glip_jax import configuring
 from glip_jax.ops import deform_conv
 
 MAPS = flags.DEFINE_string('maps', 'block', 'block, or HxW/stride.')
@@ -97,4 +98,4 @@ def main(_):
 
 
 if __name__ == '__main__':
-  app.run(main)
+  configuring.run(main)

@@ -14,10 +14,10 @@ import unittest.mock
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from benchmarks import oracles, timing
-from glip_jax import types
+from glip_jax import configuring, types
 from glip_jax.models import build, dyconv, dyhead, variants
 from glip_jax.ops import (
     anchors,
@@ -202,4 +202,4 @@ def main(_):
 
 
 if __name__ == '__main__':
-  app.run(main)
+  configuring.run(main)

@@ -12,9 +12,10 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from absl import app, flags
+from absl import flags
 
 from benchmarks import oracles, timing, torch_forms
+from glip_jax import configuring
 from glip_jax.ops import bi_attention
 
 POSITIONS = flags.DEFINE_integer('positions', 22_400, 'Image positions.')
@@ -93,4 +94,4 @@ def main(_):
 
 
 if __name__ == '__main__':
-  app.run(main)
+  configuring.run(main)

@@ -9,9 +9,10 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from absl import app, flags
+from absl import flags
 
 from benchmarks import oracles, timing
+from glip_jax import configuring
 from glip_jax.ops import nms
 
 BOXES = flags.DEFINE_integer('boxes', 5000, 'Candidates of an image.')
@@ -49,4 +50,4 @@ def main(_):
 
 
 if __name__ == '__main__':
-  app.run(main)
+  configuring.run(main)

@@ -5,9 +5,10 @@ python -m benchmarks.resample [--batch=1] [--width=256]
 
 import jax
 import jax.numpy as jnp
-from absl import app, flags
+from absl import flags
 
 from benchmarks import oracles, timing
+from glip_jax import configuring
 from glip_jax.ops import resample
 
 BATCH = flags.DEFINE_integer('batch', 1, 'Images.')
@@ -40,4 +41,4 @@ def _gradient(form):
 
 
 if __name__ == '__main__':
-  app.run(main)
+  configuring.run(main)

@@ -2,6 +2,7 @@
 
 import functools
 import os
+from typing import Any
 
 import ml_collections
 from etils import epath
@@ -37,17 +38,16 @@ def load(
     canvas: height and width that every picture is padded to.
 
   Raises:
-    UserError: the name is unknown, the file cannot be had or read, or nothing
-      says what model it is of.
+    UserError: the name is unknown, the file cannot be had or read, nothing
+      says what model it is of, or a size makes no sense.
   """
   name = os.fspath(source)
+  _check_sizes(resize, canvas)
   variant = variant or released.variant_of(name)
-  if name in released.RELEASED:
-    path = released.fetch(name)
-  elif files.is_file(name):
-    path = epath.Path(name).expanduser()
-  else:
-    path = released.fetch(name)  # Says which names there are.
+  path = epath.Path(name).expanduser()
+  fetched = name in released.RELEASED
+  if fetched or not (files.is_file(name) or path.is_file()):
+    path = released.fetch(name)  # Or says which names there are.
   if variant is None:
     raise errors.UserError(
         f'variant is missing: say whose weights {name} are, A, B, C, T or L'
@@ -63,6 +63,34 @@ def load(
       resize=resize,
   )
   read = functools.partial(
-      params_file.read, path, anchor_scale=config.model.head.anchor_scale
+      _read_fetched if fetched else params_file.read,
+      path,
+      anchor_scale=config.model.head.anchor_scale,
   )
   return predict.make_predictor(config, read, threshold=threshold)
+
+
+def _read_fetched(path: os.PathLike, params: Any, **options: Any) -> Any:
+  """Reads a file of the cache."""
+  try:
+    return params_file.read(path, params, **options)
+  except errors.UserError as error:
+    raise errors.UserError(
+        f'{error}; if the file is damaged, remove it and ask again: it is then'
+        ' fetched anew'
+    ) from None
+
+
+def _check_sizes(resize: tuple[int, int], canvas: tuple[int, int]):
+  """Refuses sizes that no picture fits."""
+  for name, sides in (('resize', resize), ('canvas', canvas)):
+    if not (isinstance(sides, tuple) and len(sides) == 2 and min(sides) > 0):
+      raise errors.UserError(f'{name}={sides!r}: give two sides in pixels')
+  if canvas[0] % 32 or canvas[1] % 32:
+    raise errors.UserError(
+        f'canvas={canvas}: height and width must be multiples of 32'
+    )
+  if resize[0] > resize[1]:
+    raise errors.UserError(
+        f'resize={resize}: the shorter side comes first, then the longest'
+    )

@@ -17,6 +17,7 @@ rounding reaches.
 
 import argparse
 import dataclasses
+import re
 
 import hypothesis
 import jax
@@ -243,6 +244,11 @@ def main() -> None:
   parser.add_argument('--count', type=int, default=200, help='of draws')
   parser.add_argument('--canvas', help='HxW, multiples of 32; of alone')
   args = parser.parse_args()
+  if args.count < 1:
+    parser.error(f'--count={args.count}: give a number above 0')
+  sides = re.fullmatch(r'(\d+)x(\d+)', args.canvas or '512x544')
+  if not sides or any(int(side) % 32 for side in sides.groups()):
+    parser.error(f'--canvas={args.canvas}: give HxW, multiples of 32')
   for name in args.names:
     if args.kind == 'draws':
       measure_draws(name, args.count)

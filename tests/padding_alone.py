@@ -19,8 +19,12 @@ class Alone:
   """The stored answers to pictures that the official code saw alone."""
 
   def __init__(self, name: str):
-    weights = parity_reference.folder(name)
-    self.arrays = np.load(weights.parent / 'alone' / f'{name}.npz')
+    stored = parity_reference.folder(name).parent / 'alone' / f'{name}.npz'
+    if not stored.exists():
+      raise SystemExit(
+          f'{name}: {stored} is not there; nanoA nanoB nanoL A B L'
+      )
+    self.arrays = np.load(stored)
     self.recipe, self.params = parity_reference.model(name)
     self.count = sum(key.endswith('_size_hw') for key in self.arrays.files)
 
@@ -28,6 +32,8 @@ class Alone:
     """The pictures in an order, in a canvas, with their common prompt."""
     a = self.arrays
     sizes = np.array([a[f'img{i}_size_hw'] for i in order], np.int32)
+    if np.any(sizes > np.array(canvas)):
+      raise SystemExit(f'canvas {canvas} does not hold {sizes.max(axis=0)}')
     image = np.zeros((len(order), *canvas, 3), np.uint8)
     for row, i in enumerate(order):
       image[row, : sizes[row, 0], : sizes[row, 1]] = a[f'img{i}_uint8_rgb']

@@ -39,6 +39,29 @@ def test_names_that_are_none_and_files_of_unknown_models_are_refused(tmp_path):
     glip_jax.load(str(path), variant='nanoA', **SMALL)
 
 
+def test_a_damaged_file_of_the_cache_is_to_be_removed(tmp_path, monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  path = released.cache_folder() / released.RELEASED['glip_t_b'].file
+  path.parent.mkdir(parents=True)
+  path.write_bytes(b'cut off')
+  with pytest.raises(errors.UserError, match='remove it and ask again'):
+    glip_jax.load('glip_t_b', **SMALL)
+
+
+@pytest.mark.parametrize(
+    'sizes, message',
+    [
+        (dict(canvas=(100, 100)), r'canvas=\(100, 100\): .*multiples of 32'),
+        (dict(canvas=64), 'canvas=64: give two sides'),
+        (dict(resize=(0, 0)), r'resize=\(0, 0\): give two sides'),
+        (dict(resize=(100, 50)), 'the shorter side comes first'),
+    ],
+)
+def test_sizes_that_no_picture_fits_are_refused(sizes, message):
+  with pytest.raises(errors.UserError, match=message):
+    glip_jax.load('glip_t', **(SMALL | sizes))
+
+
 @pytest.mark.slow
 def test_a_released_name_finds_what_its_weights_find(
     golden, tmp_path, monkeypatch

@@ -77,6 +77,9 @@ def main(_: Sequence[str]):
         f'--out={options.out} is no file of weights: let it end in one of'
         f' {", ".join(files.ENDINGS)}'
     )
+  if os.path.isdir(out):
+    raise errors.UserError(f'--out={options.out} is a folder: give a file')
+  configuring.check_folder('folder of --out', os.path.dirname(out) or '.')
   if bool(options.weights) == bool(options.workdir):
     raise errors.UserError('give one of --weights and --workdir to read')
   if options.workdir:

@@ -36,6 +36,11 @@ def find(path: str | os.PathLike, step: str | int = 'latest') -> epath.Path:
   path = absolute(path)
   if (path / 'state').exists():
     return path
+  if path.exists() and not path.is_dir():
+    raise errors.UserError(
+        f'{path} is a file, not the folder of a run: files of weights go by'
+        ' --weights'
+    )
   folder = path / FOLDER if (path / FOLDER).exists() else path
   steps = _steps(folder)
   if not steps:

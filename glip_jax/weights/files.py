@@ -20,6 +20,8 @@ ENDINGS = ('.safetensors', '.pth', '.pt', '.bin')
 _TABLES = ('model', 'state_dict')
 _EMA_TABLES = ('model_ema', 'ema_state_dict')
 _PREFIX = 'module.'
+# What safetensors raises, of types too that numpy does not have.
+_UNREADABLE = (OSError, KeyError, AttributeError, safetensors.SafetensorError)
 
 
 def is_file(path: str | os.PathLike) -> bool:
@@ -70,7 +72,7 @@ def write(path: str | os.PathLike, state: Mapping[str, np.ndarray]):
     state: arrays by name.
 
   Raises:
-    UserError: the ending is another one.
+    UserError: the ending is another one, or the file cannot be written.
   """
   path = pathlib.Path(path).expanduser()
   if not is_file(path):
@@ -78,16 +80,33 @@ def write(path: str | os.PathLike, state: Mapping[str, np.ndarray]):
         f'{path} is no file of weights: let it end in one of'
         f' {", ".join(ENDINGS)}'
     )
-  path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(f'.{path.name}.{os.getpid()}.part')
+  part = path.with_name(f'.{path.name[:100]}.{os.getpid()}.part')
   try:
-    if path.suffix.lower() == '.safetensors':
-      _write_safetensors(part, state)
-    else:
-      torch_writer.write(part, state)
-    os.replace(part, path)
-  finally:
-    part.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+      _write_part(part, path.suffix.lower(), state)
+      os.replace(part, path)
+    finally:
+      part.unlink(missing_ok=True)
+  except OSError as error:
+    raise errors.UserError(
+        f'{path} cannot be written ({error.strerror or error}): give another'
+        ' file, in a folder that can be written to'
+    ) from None
+
+
+def _write_part(
+    part: pathlib.Path, ending: str, state: Mapping[str, np.ndarray]
+):
+  # Made first, for the rights that a new file has here: safetensors would
+  # leave it to its owner alone.
+  part.touch()
+  rights = part.stat().st_mode
+  if ending == '.safetensors':
+    _write_safetensors(part, state)
+  else:
+    torch_writer.write(part, state)
+  part.chmod(rights)
 
 
 def _table(value: Any, path: str, *, ema: bool) -> dict[str, torch_pickle.View]:
@@ -130,10 +149,10 @@ def _some(names: Any) -> str:
 def _read_safetensors(path: str) -> dict[str, np.ndarray]:
   try:
     return safetensors.numpy.load_file(path)
-  except (OSError, KeyError, safetensors.SafetensorError) as error:
+  except _UNREADABLE as error:
     raise errors.UserError(
         f'weights {path} cannot be read ({error}): give a whole safetensors'
-        ' file'
+        ' file, of float32, float16 or bfloat16'
     ) from None
 
 

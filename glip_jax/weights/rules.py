@@ -18,6 +18,8 @@ from glip_jax import errors
 
 _FIELD = re.compile(r'\{(\w+)\}')
 _PLACE = re.compile(r'(.*)\[(\d+)\]')
+# More faults than this look like the weights of another model.
+_MANY = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +57,13 @@ class WeightsError(errors.UserError):
   def __init__(self, faults: Sequence[str], what: str = 'the weights'):
     self.faults = tuple(faults)
     listed = '; '.join(sorted(faults))
-    super().__init__(f'{len(faults)} faults in {what}: {listed}')
+    count = '1 fault' if len(faults) == 1 else f'{len(faults)} faults'
+    hint = (
+        ' (if they are of another variant, say of which)'
+        if len(faults) > _MANY
+        else ''
+    )
+    super().__init__(f'{count} in {what}{hint}: {listed}')
 
 
 def matches(
@@ -96,8 +104,9 @@ def convert(
 
   Raises:
     WeightsError: keys without a rule or with several, targets that stay empty
-      or would be filled twice, shapes that differ, arrays without a target
-      that are not what they must be.
+      or would be filled twice, shapes that differ, types that are no floats,
+      values that are not finite, arrays without a target that are not what
+      they must be.
   """
   placed: dict[str, dict[int | None, np.ndarray]] = {}
   faults = []
@@ -253,4 +262,11 @@ def _assemble(
     value = np.stack([slots[i] for i in range(len(slots))])
   if value.shape != tuple(spec.shape):
     return None, f'{path}: shape {value.shape}, wanted {tuple(spec.shape)}'
-  return value.astype(spec.dtype), None
+  is_float = lambda x: jax.dtypes.issubdtype(x.dtype, np.floating)
+  if is_float(spec) and not is_float(value):
+    return None, f'{path}: {value.dtype}, wanted {spec.dtype}'
+  with np.errstate(over='ignore'):
+    value = value.astype(spec.dtype)
+  if not np.all(np.isfinite(value)):
+    return None, f'{path}: holds values that are not finite in {spec.dtype}'
+  return value, None

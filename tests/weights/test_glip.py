@@ -136,7 +136,7 @@ def test_computed_arrays_that_the_model_would_compute_otherwise_are_refused(
   state = golden_weights.official_state(golden / 'nano', 'nanoA')
   with pytest.raises(WeightsError) as caught:
     glip.from_official(state | {key: array}, abstract_models.params('nanoA'))
-  assert str(caught.value) == f'1 faults in the weights: {key}: {fault}'
+  assert str(caught.value) == f'1 fault in the weights: {key}: {fault}'
 
 
 def test_smaller_anchors_are_written_and_read_again():

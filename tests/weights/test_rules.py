@@ -43,9 +43,10 @@ def _source(**changes):
 def _faults(source, table=TABLE):
   with pytest.raises(WeightsError) as caught:
     rules.convert(source, table, _target())
-  heading, faults = str(caught.value).split(' faults in the weights: ')
+  heading, faults = str(caught.value).split(' in the weights: ')
   faults = faults.split('; ')
-  assert int(heading) == len(faults)
+  count = '1 fault' if len(faults) == 1 else f'{len(faults)} faults'
+  assert heading == count
   return faults
 
 
@@ -77,6 +78,18 @@ def test_arrays_take_the_type_of_the_target():
         (
             {'layers.1.gain': None},
             ['stack/gain: shape (1, 4), wanted (2, 4)'],
+        ),
+        (
+            {'fc.bias': np.ones(3, int)},
+            ['dense/bias: int64, wanted float32'],
+        ),
+        (
+            {'fc.bias': np.array([1, np.nan, 1])},
+            ['dense/bias: holds values that are not finite in float32'],
+        ),
+        (
+            {'norm0.scale': np.array(1e300)},
+            ['norms/n0: holds values that are not finite in float32'],
         ),
     ],
 )
@@ -117,6 +130,12 @@ def test_all_faults_are_listed_in_one_error():
   ]
 
 
+def test_many_faults_are_said_to_be_of_another_variant_before_the_list():
+  faults = [f'fault {i}' for i in range(21)]
+  assert 'of another variant' in str(WeightsError(faults, 'a.pth'))[:80]
+  assert 'of another variant' not in str(WeightsError(faults[:9], 'a.pth'))
+
+
 def test_a_rule_must_match_the_whole_key():
   assert 'xfc.bias: 0 rules match' in _faults(
       _source(xfc_bias=None) | {'xfc.bias': np.ones(3)}
@@ -126,7 +145,7 @@ def test_a_rule_must_match_the_whole_key():
 def _inverted(tree, table=TABLE):
   with pytest.raises(WeightsError) as caught:
     rules.invert(tree, table)
-  return str(caught.value).split(' faults in the weights: ')[1].split('; ')
+  return str(caught.value).split(' in the weights: ')[1].split('; ')
 
 
 def test_what_went_in_comes_out_under_its_name():
