@@ -135,10 +135,11 @@ def gradients(report: Report, *, every: bool) -> None:
       f' {"norm":>8s}'
   )
   worst = sorted(rows, key=lambda row: -row.worst)[:4]
+  largest = max(floors.values(), default=np.nan)
   for row in rows:
     yardsticks = exact.get(row.name, np.nan), floors.get(row.name, np.nan)
     verdict = parity_noise.of_sensitive(
-        row.worst, *yardsticks, parity_gradients.BOUND
+        row.worst, *yardsticks, largest, parity_gradients.BOUND
     )
     if every or row in worst or row is rows[0]:
       values = (row.norm_error, row.error, *yardsticks, row.norm)
@@ -164,7 +165,11 @@ def trajectory(report: Report) -> None:
       yardstick = max(double.errors)
       values = f'{values} {_show((*double.errors, floors[i]))}'
     verdict = parity_noise.of_sensitive(
-        max(step.errors), yardstick, floors[i], parity_gradients.TRAJECTORY
+        max(step.errors),
+        yardstick,
+        floors[i],
+        floors[i],
+        parity_gradients.TRAJECTORY,
     )
     report.row(f'step {i}', verdict, values)
 

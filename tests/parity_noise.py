@@ -54,19 +54,23 @@ def of_stage(error: float, floor: float, theirs: float, bound: float):
   return Verdict.NOISE if right else Verdict.OUT
 
 
-def of_sensitive(error: float, exact: float, floor: float, bound: float):
+def of_sensitive(
+    error: float, exact: float, floor: float, largest: float, bound: float
+):
   """The verdict on what changes when parameters change in their last place.
 
   Args:
     error: of our float32 from the reference.
     exact: of our float64 from the reference; nan if that was not run.
     floor: how far float64 changes with the parameters; nan likewise.
+    largest: the largest floor of what is compared at once. One jump changes
+      all gradients, each by another share, and float32 may jump where no draw
+      did.
     bound: what the error may be.
   """
   if error <= bound:
     return Verdict.WITHIN
-  reach = FACTOR * floor
-  right = exact <= max(bound, reach) and error <= reach
+  right = exact <= max(bound, FACTOR * floor) and error <= FACTOR * largest
   return Verdict.NOISE if right else Verdict.OUT
 
 

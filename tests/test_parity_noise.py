@@ -28,19 +28,24 @@ def test_a_stage_over_its_bound_needs_float64_within(
 
 
 @pytest.mark.parametrize(
-    'error, exact, floor, verdict',
+    'error, exact, floor, largest, verdict',
     [
-        (0.9, NAN, NAN, Verdict.WITHIN),
-        (3.0, 0.1, 1.0, Verdict.NOISE),
+        (0.9, NAN, NAN, NAN, Verdict.WITHIN),
+        (3.0, 0.1, 1.0, 1.0, Verdict.NOISE),
         # The reference may have rounded to the other side of a jump.
-        (3.0, 2.0, 1.0, Verdict.NOISE),
-        (3.0, NAN, NAN, Verdict.OUT),
-        (3.0, 0.1, 0.1, Verdict.OUT),
-        (3.0, 5.0, 1.0, Verdict.OUT),
+        (3.0, 2.0, 1.0, 1.0, Verdict.NOISE),
+        # Ours may have, where no draw did, but no further than any jump.
+        (3.0, 0.1, 0.1, 1.0, Verdict.NOISE),
+        (5.0, 0.1, 0.1, 1.0, Verdict.OUT),
+        (3.0, NAN, NAN, NAN, Verdict.OUT),
+        (3.0, 2.0, 0.1, 1.0, Verdict.OUT),
     ],
 )
-def test_a_gradient_over_its_bound_needs_a_floor(error, exact, floor, verdict):
-  assert parity_noise.of_sensitive(error, exact, floor, 1.0) is verdict
+def test_a_gradient_over_its_bound_needs_a_floor(
+    error, exact, floor, largest, verdict
+):
+  found = parity_noise.of_sensitive(error, exact, floor, largest, 1.0)
+  assert found is verdict
 
 
 def test_draws_move_parameters_by_rounding_and_differ(monkeypatch):

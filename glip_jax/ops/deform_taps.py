@@ -6,7 +6,7 @@ the corners again and adds rows to the table's gradient in float32.
 
 On CPU the outputs are visited in blocks (`blocks`), so that what a tap
 reads, makes and adds up stays in the cache; accelerators take all outputs of a
-tap at once.
+kernel at once.
 """
 
 import functools
