@@ -39,6 +39,7 @@ class Swin(nn.Module):
     num_heads: attention heads per stage.
     window: side of the attention window in tokens.
     drop_path_rate: chance to skip the last block; earlier ones in proportion.
+    remat: True recomputes blocks in the backward pass: less memory.
     dtype: of the matrix products.
   """
 
@@ -47,6 +48,7 @@ class Swin(nn.Module):
   num_heads: Sequence[int] = (3, 6, 12, 24)
   window: int = 7
   drop_path_rate: float = 0.2
+  remat: bool = False
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -76,20 +78,24 @@ class Swin(nn.Module):
           f'image size {image.shape[1:3]} is not a multiple of 32: pad it'
       )
     rates = np.linspace(0, self.drop_path_rate, sum(self.depths))
+    # Of the arguments `train` is the one that is no array.
+    block = (
+        nn.remat(SwinBlock, static_argnums=(3,)) if self.remat else SwinBlock
+    )
     x = PatchEmbed(self.embed_dim, dtype=self.dtype, name='patch_embed')(image)
     maps, first = [], 0
     for i, depth in enumerate(self.depths):
       if i:
         x = PatchMerging(dtype=self.dtype, name=f'merge{i}')(x)
       for j in range(depth):
-        x = SwinBlock(
+        x = block(
             num_heads=self.num_heads[i],
             window=self.window,
             shift=self.window // 2 if j % 2 else 0,
             drop_path_rate=float(rates[first + j]),
             dtype=self.dtype,
             name=f'stage{i}_block{j}',
-        )(x, extents.own_cells(extent, 4 * 2**i), train=train)
+        )(x, extents.own_cells(extent, 4 * 2**i), train)
       first += depth
       name = f'norm{i}'
       maps.append(layer_norm(dtype=self.dtype, name=name)(x) if i else x)
@@ -153,7 +159,6 @@ class SwinBlock(nn.Module):
       self,
       x: Float[Array, 'b h w d'],
       cells: Int[Array, 'b 2'],
-      *,
       train: bool = False,
   ) -> Float[Array, 'b h w d']:
     drop = nn.Dropout(

@@ -23,6 +23,7 @@ class Backbone:
   num_heads: tuple[int, ...] = (3, 6, 12, 24)
   window: int = 7
   drop_path_rate: float = 0.2
+  remat: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +117,7 @@ _SWIN_LARGE = Backbone(
     num_heads=(6, 12, 24, 48),
     window=12,
     drop_path_rate=0.4,
+    remat=True,
 )
 _NANO_TEXT = Language(width=64, depth=2, num_heads=4, mlp_width=128)
 _NANO_TINY = Backbone(
@@ -127,6 +129,7 @@ _NANO_LARGE = Backbone(
     num_heads=(2, 4, 8, 16),
     window=12,
     drop_path_rate=0.4,
+    remat=True,
 )
 _TINY = Variant()
 _NANO = Variant(
