@@ -83,6 +83,16 @@ def _out() -> epath.Path:
         '--config is missing: say what --weights are of, for example'
         ' --config=configs/coco.py:T'
     )
+  if WEIGHTS.value and flags.FLAGS['step'].present:
+    raise errors.UserError(
+        f'--step={STEP.value} is of a --workdir, a file of weights has none:'
+        ' leave it out'
+    )
+  if WORKDIR.value and EMA.value:
+    raise errors.UserError(
+        '--ema is of --weights: a --workdir that keeps an average is evaluated'
+        ' with it; leave it out'
+    )
   if OUT.value:
     return epath.Path(OUT.value).expanduser()
   if WORKDIR.value:

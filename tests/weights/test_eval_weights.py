@@ -114,6 +114,11 @@ def _refusal(*arguments):
     [
         (['--weights=a.pth'], '--config is missing: say what --weights are of'),
         (['--weights=a.pth', '--workdir=runs/a'], 'give one of the two'),
+        (
+            ['--config=configs/coco.py:T', '--weights=a.pth', '--step=best'],
+            '--step=best is of a --workdir',
+        ),
+        (['--workdir=runs/a', '--ema'], '--ema is of --weights'),
     ],
 )
 def test_flags_that_do_not_go_together_are_refused(arguments, message):
