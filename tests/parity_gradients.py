@@ -13,13 +13,14 @@ import json
 import pathlib
 import re
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import parity_noise
+import parity_programs
 import parity_reference as reference_lib
 
 from glip_jax.training import optimizer as optimizer_lib
@@ -69,71 +70,29 @@ class Row:
     return re.sub(r'^.*(body|head|encoder)\.', '', self.name)
 
 
-def _loss_and_gradients(name: str, double: bool):
-  """params, image, batch -> ((loss, parts), gradients); nothing random."""
-  recipe = (
-      reference_lib.precise(name) if double else reference_lib.model(name)[0]
-  )
-
-  def loss(params, image, batch):
-    # The stored images are normalised: `batch.image` is not read.
-    prompt = batch.prompt
-    outputs = recipe.model.apply(
-        {'params': params}, image, batch.extent, prompt.ids, prompt.mask
-    )
-    return recipe.loss(outputs, batch)
-
-  return jax.value_and_grad(loss, has_aux=True)
-
-
-@functools.cache
-def compiled(name: str, double: bool = False):
-  """Compiled: params, image, batch -> ((loss, parts), gradients)."""
-  function = _loss_and_gradients(name, double)
-  if double:
-    # The gradients take the place of the parameters, which are large.
-    return jax.jit(function, donate_argnums=0)
-  return jax.jit(function, compiler_options=reference_lib.OPTIONS)
-
-
-def gradients(
-    name: str, params: Any, *, double: bool = False
-) -> tuple[tuple[Any, Any], Any]:
-  """((loss, parts), gradients) on the stored training batch.
-
-  Args:
-    name: of the model.
-    params: parameters; with `double`, jax's own arrays are given up.
-    double: True computes in float64.
-  """
-  inputs = params, reference_lib.image(name), reference_lib.training_batch(name)
-  if double:
-    with jax.enable_x64(True):
-      inputs = jax.tree.map(jnp.asarray, reference_lib.in_float64(inputs))
-      return compiled(name, double)(*inputs)
-  with jax.default_matmul_precision('highest'):
-    return compiled(name)(*inputs)
-
-
 def rows(name: str, *, double: bool = False) -> list[Row]:
   """Every stored gradient beside ours; `double` computes them in float64."""
-  params = reference_lib.model(name)[1]
-  return _rows(_stored(name), _ours(name, params, double=double))
+  mine = _exact(name) if double else _ours(name, _params(name))
+  return _rows(_stored(name), mine)
 
 
-def floors(name: str) -> dict[str, float]:
+def floors(name: str) -> Iterator[dict[str, float]]:
   """How far float64's gradients change when parameters change by rounding.
 
-  Returns:
-    By the name of a row, its worst error over the draws of `parity_noise`.
+  Yields:
+    After each of the draws of `parity_noise`: by the name of a row, its worst
+    error over the draws so far.
   """
-  params = reference_lib.model(name)[1]
-  want = _ours(name, params, double=True)
   found = {}
   for moved in parity_noise.draws(name):
-    for row in _rows(want, _ours(name, moved, double=True)):
+    mine = _ours(name, moved, double=True)
+    for row in _rows(_exact(name), mine):
       found[row.name] = max(found.get(row.name, 0.0), row.worst)
-  return found
+    yield dict(found)
+
+
+def _params(name: str) -> Any:
+  return reference_lib.model(name)[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,9 +126,15 @@ def _stored(name: str) -> _Gradients:
   )
 
 
-def _ours(name: str, params: Any, *, double: bool) -> _Gradients:
+@functools.cache
+def _exact(name: str) -> _Gradients:
+  """Ours in float64, at the stored parameters."""
+  return _ours(name, _params(name), double=True)
+
+
+def _ours(name: str, params: Any, *, double: bool = False) -> _Gradients:
   """Ours."""
-  _, grads = gradients(name, params, double=double)
+  _, grads = parity_programs.gradients(name, params, double=double)
   total = _norm(grads, jax.tree.map(lambda _: True, grads))
   grads = glip.to_official(jax.tree.map(np.asarray, grads))
   norms, entries, sizes = {}, {}, {}
@@ -238,8 +203,7 @@ def trajectory(
   """
   path = reference_lib.folder(name) / 'train_steps.json'
   stored = json.loads(path.read_text())[name]
-  params = params or reference_lib.model(name)[1]
-  params = jax.tree.map(np.asarray, params)
+  params = jax.tree.map(np.asarray, params or _params(name))
   total_steps, config = _solver(name, stored['solver_overrides'])
   optimizer = optimizer_lib.make_optimizer(config, params, total_steps)
 
@@ -251,7 +215,7 @@ def trajectory(
   if double:
     params, state = reference_lib.in_float64((params, state))
   for i, row in enumerate(stored['rows']):
-    (loss, _), grads = gradients(name, params, double=double)
+    (loss, _), grads = parity_programs.gradients(name, params, double=double)
     steps.append(
         Step(
             (float(loss), row['total']),

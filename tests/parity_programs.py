@@ -1,0 +1,127 @@
+"""The programs whose gradients are compared with the reference's.
+
+In float32 it is the one that trains. In float64 it is taken in two halves, at
+the pyramid that the image encoder gives the rest: all at once take more than 20
+GB in full models, halves two thirds of it.
+"""
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import parity_reference as reference_lib
+
+# Parameters of the image encoder.
+_ENCODER = ('backbone', 'neck')
+
+
+def gradients(
+    name: str, params: Any, *, double: bool = False
+) -> tuple[tuple[Any, Any], Any]:
+  """((loss, parts), gradients) on the stored training batch; nothing random.
+
+  Args:
+    name: of the model.
+    params: parameters; with `double`, jax's own arrays are given up.
+    double: True computes in float64.
+  """
+  image, batch = reference_lib.image(name), reference_lib.training_batch(name)
+  if not double:
+    with jax.default_matmul_precision('highest'):
+      return _whole(name)(params, image, batch)
+  with jax.enable_x64(True):
+    inputs = jax.tree.map(
+        jnp.asarray, reference_lib.in_float64((params, image, batch))
+    )
+    del params  # Else two copies are held.
+    return _in_halves(name, *inputs)
+
+
+def forget() -> None:
+  """Drops what is compiled: memory."""
+  for cached in (_whole, _encode, _encode_backwards, _rest):
+    cached.cache_clear()
+
+
+def _in_halves(name: str, params, image, batch):
+  """The gradients; those of the second half first."""
+  encoder = {key: params[key] for key in _ENCODER}
+  rest = {key: x for key, x in params.items() if key not in _ENCODER}
+  del params
+  levels = _encode(name)(encoder, image, batch.extent)
+  total, (grads, levels) = _rest(name)(rest, levels, batch)
+  del rest
+  encoder = _encode_backwards(name)(encoder, image, batch.extent, levels)
+  return total, grads | encoder
+
+
+@functools.cache
+def _whole(name: str):
+  """Compiled: params, image, batch -> ((loss, parts), gradients)."""
+  recipe = reference_lib.model(name)[0]
+
+  def loss(params, image, batch):
+    return recipe.loss(_outputs(recipe.model, params, image, batch), batch)
+
+  return jax.jit(
+      jax.value_and_grad(loss, has_aux=True),
+      compiler_options=reference_lib.OPTIONS,
+  )
+
+
+def _outputs(model, params, image, batch):
+  # The stored images are normalised: `batch.image` is not read.
+  prompt = batch.prompt
+  return model.apply(
+      {'params': params}, image, batch.extent, prompt.ids, prompt.mask
+  )
+
+
+def _encoder(name: str):
+  """params of the image encoder, image, extent -> pyramid."""
+  model = reference_lib.precise(name).model
+
+  def encode(params, image, extent):
+    return model.apply({'params': params}, image, extent, method='encode_image')
+
+  return encode
+
+
+@functools.cache
+def _encode(name: str):
+  return jax.jit(_encoder(name))
+
+
+@functools.cache
+def _encode_backwards(name: str):
+  """Compiled: params, image, extent, gradients of the pyramid -> of params."""
+  encode = _encoder(name)
+
+  def backwards(params, image, extent, cotangents):
+    _, pull = jax.vjp(lambda p: encode(p, image, extent), params)
+    return pull(cotangents)[0]
+
+  # The gradients take the place of the parameters, which are large.
+  return jax.jit(backwards, donate_argnums=0)
+
+
+@functools.cache
+def _rest(name: str):
+  """Compiled: rest, pyramid, batch -> ((loss, parts), gradients of both)."""
+  recipe = reference_lib.precise(name)
+
+  def loss(rest, levels, batch):
+    def given(call, args, kwargs, context):
+      if context.method_name == 'encode_image':
+        return levels
+      return call(*args, **kwargs)
+
+    with nn.intercept_methods(given):
+      outputs = _outputs(recipe.model, rest, None, batch)
+    return recipe.loss(outputs, batch)
+
+  return jax.jit(
+      jax.value_and_grad(loss, argnums=(0, 1), has_aux=True), donate_argnums=0
+  )
