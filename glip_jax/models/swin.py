@@ -39,7 +39,8 @@ class Swin(nn.Module):
     num_heads: attention heads per stage.
     window: side of the attention window in tokens.
     drop_path_rate: chance to skip the last block; earlier ones in proportion.
-    remat: True recomputes blocks in the backward pass: less memory.
+    remat: True recomputes blocks in the backward pass: less memory, but on CPU,
+      where the compiler undoes it.
     dtype: of the matrix products.
   """
 
