@@ -3,6 +3,7 @@
 Run as a program it measures that, in two ways:
 
     python tests/padding.py alone [nanoA nanoB nanoL A B L] [--canvas=HxW]
+        [--tokens=256]
     python tests/padding.py draws [nanoA nanoB nanoL] [--count=200]
 
 `alone` puts the pictures that the official code saw one at a time into one
@@ -225,14 +226,15 @@ def measure_draws(name: str, count: int) -> None:
   print(f'{name}: {count} draws equal; largest errors: {worst}', flush=True)
 
 
-def measure_alone(name: str, canvas: tuple[int, int]) -> None:
+def measure_alone(name: str, canvas: tuple[int, int], num_tokens: int) -> None:
   """Prints how far pictures in one batch are from the official answers."""
   alone = padding_alone.Alone(name)
-  batch = alone.batch(canvas, list(range(alone.count))[::-1])
+  order = list(range(alone.count))[::-1]
+  batch = alone.batch(canvas, order, num_tokens=num_tokens)
   for i, row in zip(batch.id, alone.errors(batch), strict=True):
     size = 'x'.join(map(str, alone.arrays[f'img{i}_size_hw']))
     text = ', '.join(f'{k} {v:.1e}' for k, v in row.items())
-    print(f'{name} {size} in {canvas}: {text}', flush=True)
+    print(f'{name} {size} in {canvas}, {num_tokens} tokens: {text}', flush=True)
 
 
 def main() -> None:
@@ -243,7 +245,10 @@ def main() -> None:
   parser.add_argument('names', nargs='*', default=['nanoA', 'nanoB', 'nanoL'])
   parser.add_argument('--count', type=int, default=200, help='of draws')
   parser.add_argument('--canvas', help='HxW, multiples of 32; of alone')
+  parser.add_argument('--tokens', type=int, default=256, help='of alone')
   args = parser.parse_args()
+  if not 24 <= args.tokens <= 256:
+    parser.error(f'--tokens={args.tokens}: the prompt has 24, give up to 256')
   if args.count < 1:
     parser.error(f'--count={args.count}: give a number above 0')
   sides = re.fullmatch(r'(\d+)x(\d+)', args.canvas or '512x544')
@@ -255,7 +260,7 @@ def main() -> None:
     else:
       small = '256x288' if name.startswith('nano') else '512x544'
       height, width = (args.canvas or small).split('x')
-      measure_alone(name, (int(height), int(width)))
+      measure_alone(name, (int(height), int(width)), args.tokens)
 
 
 if __name__ == '__main__':
