@@ -124,7 +124,7 @@ def losses(report: Report) -> None:
 def gradients(report: Report, *, every: bool) -> None:
   """Gradients of the stored parameters; yardsticks where float32 is over."""
   rows = parity_gradients.rows(report.name)
-  exact, floors = {}, {}
+  exact, floors, draws = {}, {}, 0
   verdicts = _of_gradients(rows, exact, floors)
   if Verdict.OUT in verdicts.values():
     _forget()
@@ -132,11 +132,13 @@ def gradients(report: Report, *, every: bool) -> None:
     exact = {row.name: row.worst for row in double}
     # More draws than explain all could only raise the floors.
     for floors in parity_gradients.floors(report.name):
+      draws += 1
       verdicts = _of_gradients(rows, exact, floors)
       if Verdict.OUT not in verdicts.values():
         break
   print(
-      f'{report.name}, gradients: {len(rows)} compared\n  {"parameter":34s}'
+      f'{report.name}, gradients: {len(rows)} compared, {draws} draws\n'
+      f'  {"parameter":34s}'
       f' {"of norm":>8s} {"entries":>8s} {"float64":>8s} {"floor":>8s}'
       f' {"norm":>8s}'
   )
