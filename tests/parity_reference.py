@@ -10,6 +10,7 @@ import os
 import pathlib
 import zlib
 
+import compiling
 import golden_weights
 import jax
 import jax.numpy as jnp
@@ -106,8 +107,7 @@ OPTIONS: dict[str, object] = {'xla_cpu_prefer_vector_width': 512}
 def compile_quickly() -> None:
   """Halves the time to compile, for tests; what is compiled is slow."""
   OPTIONS.clear()
-  OPTIONS['xla_backend_optimization_level'] = 0
-  OPTIONS['xla_llvm_disable_expensive_passes'] = True
+  OPTIONS.update(compiling.OPTIONS)
 
 
 @functools.cache

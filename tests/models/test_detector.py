@@ -1,9 +1,9 @@
 """The whole detector: sizes, shapes, refusals, and what must not matter."""
 
-import functools
 import math
 
 import abstract_models
+import compiling
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,14 +26,6 @@ COUNTS = {
 }
 NUM_TOKENS, PAD = 12, 77
 LENGTH = 8  # Of the prompt; the rest is padding.
-# Compiling is all that takes time here: half of it is optimisation.
-quick_jit = functools.partial(
-    jax.jit,
-    compiler_options={
-        'xla_backend_optimization_level': 0,
-        'xla_llvm_disable_expensive_passes': True,
-    },
-)
 
 
 def _tiny(**head):
@@ -91,7 +83,7 @@ def fused():
     outputs = recipe.forward(params, batch)
     return recipe.loss(outputs, batch)[0], outputs
 
-  step = quick_jit(jax.value_and_grad(loss, has_aux=True))
+  step = compiling.quick_jit(jax.value_and_grad(loss, has_aux=True))
   return _random_params(recipe), step
 
 
@@ -245,7 +237,7 @@ def test_without_positions_permuting_tokens_permutes_their_logits(fused):
 def test_boxes_depend_on_the_prompt_with_fusion_and_only_then(fused):
   params, step = fused
   late = _tiny(fusion=None)
-  forward = quick_jit(late.forward)
+  forward = compiling.quick_jit(late.forward)
   late_params = _random_params(late)
   batch = _batch()
   other = _batch(np.roll(batch.prompt.ids, 1))

@@ -1,8 +1,7 @@
 """An image's answer depends neither on its canvas nor on its batch."""
 
-import functools
-
 import abstract_models
+import compiling
 import jax
 import numpy as np
 import padding
@@ -11,15 +10,6 @@ import pytest
 import tiny_config
 
 from glip_jax.models import build
-
-# Compiling is what takes time here: half of it is optimisation.
-_quick_jit = functools.partial(
-    jax.jit,
-    compiler_options={
-        'xla_backend_optimization_level': 0,
-        'xla_llvm_disable_expensive_passes': True,
-    },
-)
 
 
 # Fewer tokens than the official 256 too: the prompt has 24.
@@ -51,7 +41,7 @@ def test_random_pictures_are_equal_alone_and_among_others():
   params = jax.tree.map(
       lambda x: 0.3 * rng.standard_normal(x.shape, np.float32), shapes
   )
-  comparison = padding.Comparison(config, params, _quick_jit)
+  comparison = padding.Comparison(config, params, compiling.quick_jit)
   buckets = dict(alone=[(128, 128)], among=[(96, 160)])
   padding.run_draws(comparison, 10, **buckets)
   assert comparison.worst['logits'] > 0

@@ -18,7 +18,7 @@ import jax, jax.numpy as jnp
 @jax.jit
 def use(x):
   large = jnp.flip(jnp.tanh(jnp.outer(x, x)), axis=0)
-  return (large @ jnp.flip(large)).sum()
+  return (large @ jnp.flip(large)[:, :64]).sum()
 
 x = jnp.arange(3000.0)
 faults = []
