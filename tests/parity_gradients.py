@@ -215,7 +215,8 @@ def trajectory(
   if double:
     params, state = reference_lib.in_float64((params, state))
   for i, row in enumerate(stored['rows']):
-    (loss, _), grads = parity_programs.gradients(name, params, double=double)
+    copy = jax.tree.map(np.array, params)  # It may be given up.
+    (loss, _), grads = parity_programs.gradients(name, copy, double=double)
     steps.append(
         Step(
             (float(loss), row['total']),
