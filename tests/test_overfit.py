@@ -6,7 +6,7 @@ import programs
 import pytest
 
 
-@pytest.mark.slow
+@pytest.mark.large
 def test_eight_pictures_are_learnt_by_heart(tmp_path):
   workdir = tmp_path / 'run'
   programs.finish(

@@ -278,7 +278,7 @@ def _run(*arguments):
   )
 
 
-@pytest.mark.slow
+@pytest.mark.large
 def test_the_command_runs_from_end_to_end(workdir, photo, tmp_path):
   out = tmp_path / 'found.webp'
   done = _run(

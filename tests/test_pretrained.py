@@ -62,7 +62,7 @@ def test_sizes_that_no_picture_fits_are_refused(sizes, message):
     glip_jax.load('glip_t', **(SMALL | sizes))
 
 
-@pytest.mark.slow
+@pytest.mark.large
 def test_a_released_name_finds_what_its_weights_find(
     golden, tmp_path, monkeypatch
 ):

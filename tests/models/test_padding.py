@@ -13,6 +13,7 @@ from glip_jax.models import build
 
 
 # Fewer tokens than the official 256 too: the prompt has 24.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'name, num_tokens', [('nanoA', 32), ('nanoB', 64), ('nanoL', 128)]
 )
@@ -28,6 +29,7 @@ def test_pictures_in_a_batch_get_the_official_answers_of_each_alone(
     assert errors['detections'] == 1.0
 
 
+@pytest.mark.slow
 def test_random_pictures_are_equal_alone_and_among_others():
   config = tiny_config.get_config().model
   # A window that divides neither extent nor canvas, and two blocks a stage:

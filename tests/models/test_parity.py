@@ -69,6 +69,7 @@ def test_every_detection_is_found_with_its_box_score_and_label(name):
     assert share == 1.0, (key, share)
 
 
+@pytest.mark.slow
 def test_gradients_agree_with_the_reference():
   """Of all stored parameters, and the norm over all there are."""
   rows = parity_gradients.rows('nanoB')
@@ -77,6 +78,7 @@ def test_gradients_agree_with_the_reference():
     assert row.ok, row
 
 
+@pytest.mark.slow
 def test_six_steps_of_training_agree_with_the_reference():
   """Norms of the last two steps are noise in float32 (docs/parity.md)."""
   steps = parity_gradients.trajectory('nanoB')
@@ -87,20 +89,21 @@ def test_six_steps_of_training_agree_with_the_reference():
     assert norm <= 1e-3 or i >= 4, (i, step)
 
 
+@pytest.mark.slow
 def test_chunks_of_names_are_detected_as_in_the_reference(shared):
   """LVIS mode: four names in a prompt, 300 detections, original pixels."""
   shares = parity_modes.lvis()
   assert len(shares) == 3 and set(shares.values()) == {1.0}, shares
 
 
-@pytest.mark.slow
+@pytest.mark.large
 def test_phrases_are_detected_as_in_the_reference(shared):
   """Flickr mode: the boxes of each phrase of a sentence."""
   shares = parity_modes.flickr()
   assert len(shares) == 3 and set(shares.values()) == {1.0}, shares
 
 
-@pytest.mark.slow
+@pytest.mark.large
 @pytest.mark.parametrize('name', parity_reference.FULL)
 def test_full_models_agree_with_the_reference(shared, name):
   del shared  # Skips where the arrays are not.

@@ -209,6 +209,7 @@ def test_a_padded_map_gives_what_the_map_alone_gives(stride):
     np.testing.assert_allclose(mine, want, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('table_rows', [1, 100, 10_000])
 def test_a_pyramid_gives_what_its_convolutions_give_one_by_one(
     monkeypatch, table_rows

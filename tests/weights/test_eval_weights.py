@@ -64,7 +64,7 @@ def _in_memory(folder, golden, out):
   evaluation.evaluate(config, predict, sources=sources, out=out)
 
 
-@pytest.mark.slow
+@pytest.mark.large
 def test_eval_finds_what_the_weights_find_in_memory(
     world, golden, compiled, tmp_path
 ):
