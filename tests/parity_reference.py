@@ -59,16 +59,26 @@ class Reference:
   def __getitem__(self, key: str) -> np.ndarray:
     return self.arrays[key]
 
-  def error(self, key: str, value: np.ndarray) -> tuple[float, float]:
-    """(largest absolute error, largest absolute value) of a stage."""
+  def error(
+      self, key: str, value: np.ndarray, own: np.ndarray | bool = True
+  ) -> tuple[float, float]:
+    """(largest absolute error, largest absolute value) of a stage.
+
+    Args:
+      key: of the stage.
+      value: ours.
+      own: where it means something, of a shape that broadcasts.
+    """
     value = np.asarray(value, np.float64)
+    own = np.broadcast_to(own, value.shape)
     if key in self.arrays.files:
       want = self.arrays[key]
       assert want.shape == value.shape, (key, want.shape, value.shape)
     else:
       assert tuple(self.arrays[f'{key}__shape']) == value.shape, key
       want = self.arrays[f'{key}__sample']
-      value = sample(key, value, want.size)
+      value, own = (sample(key, x, want.size) for x in (value, own))
+    value, want = value[own], want[own]
     return float(np.abs(want - value).max()), float(np.abs(want).max())
 
 

@@ -11,6 +11,10 @@ n x heads x channels, which halves the arithmetic. And positions are visited in
 chunks: a position's softmax over words is complete within its chunk; a word's
 softmax over positions is kept as a running maximum, sum and weighted sum. So
 S is never stored, forward or backward.
+
+And where the prompts of a batch leave a quarter of the words or more to
+padding, the quarters that are padding in all of them are left out when the
+program runs: it holds a branch for each.
 """
 
 import functools
@@ -24,6 +28,8 @@ from glip_jax.ops import blocks, precision
 
 # The reference's bound on logits, which half precision needs.
 _CLAMP = 50_000.0
+# Fewer words than this are not worth branches.
+_MANY_WORDS = 128
 # Below every logit; finite, for differences of two of it are taken.
 _LOWEST = -1e30
 
@@ -114,7 +120,7 @@ def bi_attention(
     num_heads: int,
     dropout_rate: float = 0.0,
     dropout_key: Array | None = None,
-    chunk: int = 1024,
+    chunk: int = 768,
 ) -> tuple[Float[Array, 'b n d'], Float[Array, 'b t e']]:
   """What image positions and words tell each other.
 
@@ -133,10 +139,46 @@ def bi_attention(
       that fills up less. Changes speed and memory, and with dropout the draw.
 
   Returns:
-    The messages to positions and to words.
+    The messages to positions and to words; those to padding words are
+    meaningless, and zero where the words are left out.
   """
+  attend = functools.partial(
+      _attend,
+      image,
+      inside=inside,
+      projections=projections,
+      num_heads=num_heads,
+      dropout=_Dropout(dropout_rate, dropout_key if dropout_rate else None),
+      chunk=chunk,
+  )
+  num_words = text.shape[1]
+  if num_words < _MANY_WORDS or image.shape[1] <= chunk:
+    return attend(text, mask)
+  sizes = [-(-num_words * quarters // 4) for quarters in (1, 2, 3, 4)]
+
+  def branch(size):
+    def run(text, mask):
+      heard, told = attend(text[:, :size], mask[:, :size])
+      return heard, jnp.pad(told, ((0, 0), (0, num_words - size), (0, 0)))
+
+    return run
+
+  index = jnp.searchsorted(jnp.array(sizes), _words_in_use(mask))
+  return jax.lax.switch(index, [branch(size) for size in sizes], text, mask)
+
+
+def _words_in_use(mask: Bool[Array, 'b t']) -> Array:
+  """Words up to the last of any prompt; all if one is of padding alone."""
+  num_words = mask.shape[1]
+  last = jnp.max(jnp.where(mask, jnp.arange(1, num_words + 1), 0), axis=1)
+  return jnp.max(jnp.where(last > 0, last, num_words))
+
+
+def _attend(
+    image, text, mask, *, inside, projections, num_heads, dropout, chunk
+):
+  """The messages, of all words that are given."""
   words = _absorb(text, mask, projections, num_heads)
-  dropout = _Dropout(dropout_rate, dropout_key if dropout_rate else None)
   visit = functools.partial(_visit, words=words, dropout=dropout)
   b, n, d = image.shape
   running = _start((b, num_heads, text.shape[1]), d, image.dtype)
