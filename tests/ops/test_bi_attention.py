@@ -91,6 +91,11 @@ def test_words_that_are_padding_in_all_prompts_change_nothing():
           one, other = one[mask], other[mask]
         bound = 1e-11 * np.abs(other).max(initial=0)
         np.testing.assert_allclose(one, other, atol=bound, err_msg=lengths)
+      # Of the longest prompt's quarters on, nothing is told: they are left out.
+      used = -(-max(lengths) // 32) * 32 if min(lengths) else 128
+      told = np.asarray(mine(inputs)[1])
+      assert not told[:, used:].any(), lengths
+      assert told[:, :used].any(axis=-1).all(), lengths
 
 
 def test_in_float32_messages_are_those_of_the_plain_form():
