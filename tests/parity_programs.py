@@ -35,7 +35,6 @@ def gradients(
     inputs = jax.tree.map(
         jnp.asarray, reference_lib.in_float64((params, image, batch))
     )
-    del params  # Else two copies are held.
     return _in_halves(name, *inputs)
 
 
@@ -49,10 +48,8 @@ def _in_halves(name: str, params, image, batch):
   """The gradients; those of the second half first."""
   encoder = {key: params[key] for key in _ENCODER}
   rest = {key: x for key, x in params.items() if key not in _ENCODER}
-  del params
   levels = _encode(name)(encoder, image, batch.extent)
   total, (grads, levels) = _rest(name)(rest, levels, batch)
-  del rest
   for i in range(len(image)):
     own = jax.tree.map(
         lambda x, i=i: x[i : i + 1], (image, batch.extent, levels)
