@@ -4,7 +4,7 @@ import os
 import pathlib
 
 import pytest
-from tiny_runs import compiled, runs, sequels  # noqa: F401
+from tiny_runs import compiled, eight, runs, sequels  # noqa: F401
 
 
 def pytest_collection_modifyitems(items):
@@ -13,7 +13,7 @@ def pytest_collection_modifyitems(items):
   What is compiled once is kept by file, and the runs of train.py by a fixture.
   """
   for item in items:
-    shares_runs = {'runs', 'sequels'} & set(item.fixturenames)
+    shares_runs = {'runs', 'sequels', 'eight'} & set(item.fixturenames)
     group = 'runs' if shares_runs else str(item.path)
     item.add_marker(pytest.mark.xdist_group(group))
 

@@ -4,10 +4,14 @@ Both go on from the checkpoint that one device wrote.
 """
 
 import numpy as np
+import pytest
 import tiny_runs
 from etils import epath
 
 from glip_jax.training import metrics, stored
+
+# Minutes to compile; tests of checkpoints see to eight devices in seconds.
+pytestmark = pytest.mark.slow
 
 
 def _records(workdir):
@@ -25,8 +29,8 @@ def _specs(workdir):
   }
 
 
-def test_eight_devices_train_as_one_does(sequels):
-  one, eight = _records(sequels.longer), _records(sequels.eight)
+def test_eight_devices_train_as_one_does(sequels, eight):
+  one, eight = _records(sequels.longer), _records(eight)
   assert [record['step'] for record in one] == [9, 10, 11]
   for name, tolerance in (('loss', 1e-5), ('grad_norm', 1e-4)):
     np.testing.assert_allclose(
@@ -37,8 +41,8 @@ def test_eight_devices_train_as_one_does(sequels):
     )
 
 
-def test_parameters_are_split_over_the_mesh(sequels):
-  one, eight = _specs(sequels.longer), _specs(sequels.eight)
+def test_parameters_are_split_over_the_mesh(sequels, eight):
+  one, eight = _specs(sequels.longer), _specs(eight)
   assert not any('fsdp' in spec for spec in one.values())
   for part in ('params', 'ema', 'opt_state'):
     assert any(part in name for name, spec in eight.items() if 'fsdp' in spec)

@@ -41,7 +41,6 @@ class Sequels:
     longer: copy of the straight one that was given `MORE_STEPS` and no
       evaluation.
     longer_output: what that printed.
-    eight: the same on eight simulated devices.
     again_output: what the command of the killed one prints when it is done.
     evaluated: folder that eval.py wrote, given the killed one.
     evaluated_output: what it printed.
@@ -49,7 +48,6 @@ class Sequels:
 
   longer: pathlib.Path
   longer_output: str
-  eight: pathlib.Path
   again_output: str
   evaluated: pathlib.Path
   evaluated_output: str
@@ -75,28 +73,46 @@ def runs(tmp_path_factory, compiled):
 
 @pytest.fixture(scope='session')
 def sequels(runs, tmp_path_factory, compiled):
-  """Longer runs on one and on eight devices, and an evaluation."""
+  """A longer run, one of nothing left to do, and an evaluation."""
   folder = tmp_path_factory.mktemp('sequels')
-  longer, eight = folder / 'longer', folder / 'eight'
-  shutil.copytree(runs.straight, longer)
-  shutil.copytree(runs.straight, eight)
-  more = (compiled, f'--config.steps={MORE_STEPS}')
-  on_eight = _train(
-      eight, *more, '--config.mesh.fsdp=2', devices=8, evals='none'
-  )
-  longer_output = programs.finish(_train(longer, *more, evals='none'))
-  evaluated = folder / 'evaluated'
+  longer, evaluated = folder / 'longer', folder / 'evaluated'
   evaluation = programs.start(
       'eval.py',
       f'--workdir={runs.killed}',
       f'--out={evaluated}',
       cache=compiled,
   )
+  longer_output = programs.finish(_go_on(runs, longer, compiled))
+  again = _train(runs.killed, compiled)
   evaluated_output = programs.finish(evaluation)
-  again_output = programs.finish(_train(runs.killed, compiled))
-  programs.finish(on_eight)
   return Sequels(
-      longer, longer_output, eight, again_output, evaluated, evaluated_output
+      longer,
+      longer_output,
+      programs.finish(again),
+      evaluated,
+      evaluated_output,
+  )
+
+
+@pytest.fixture(scope='session')
+def eight(runs, tmp_path_factory, compiled):
+  """Workdir of the longer run on eight simulated devices."""
+  folder = tmp_path_factory.mktemp('eight') / 'longer'
+  more = ('--config.mesh.fsdp=2',)
+  programs.finish(_go_on(runs, folder, compiled, *more, devices=8))
+  return folder
+
+
+def _go_on(runs, folder, compiled, *arguments, devices=1):
+  """Starts a copy of the straight run on more steps."""
+  shutil.copytree(runs.straight, folder)
+  return _train(
+      folder,
+      compiled,
+      f'--config.steps={MORE_STEPS}',
+      *arguments,
+      devices=devices,
+      evals='none',
   )
 
 
