@@ -189,6 +189,14 @@ def _parse(argv: Sequence[str]) -> list[str]:
     if message is None:
       raise
     _fail(errors.UserError(message))
+  if len(rest) > 1:
+    # `--name False` sets a flag of yes or no, and leaves the word over.
+    _fail(
+        errors.UserError(
+            f'{rest[1]!r} belongs to no flag: write --name=value, and --noname'
+            ' for no'
+        )
+    )
   if flags.FLAGS['verbosity'].using_default_value:
     logging.set_verbosity(logging.WARNING)
   return rest

@@ -215,7 +215,7 @@ def write_picture(
 
   Raises:
     UserError: the picture cannot be read, the prompt holds no words or too
-      many, or `out` ends in no format of pictures.
+      many, or `out` is a folder or ends in no format of pictures.
   """
   path = epath.Path(out)
   file_format = _file_format(path)
@@ -231,7 +231,11 @@ def write_picture(
 
 
 def _file_format(path: epath.Path) -> str:
-  """What to write a picture as; a UserError where the ending says nothing."""
+  """What to write a picture as; a UserError where it cannot be one."""
+  if path.is_dir():
+    raise errors.UserError(
+        f'out={os.fspath(path)!r} is a folder: give the file to write'
+    )
   file_format = _FORMATS.get(path.suffix.lower())
   if file_format is None:
     raise errors.UserError(

@@ -97,6 +97,36 @@ MISTAKES = {
         "model.decode.aggregate='median' is unknown",
         'use one of',
     ),
+    'no candidates': (
+        'train.py',
+        [TINY, '--workdir=@/w', '--config.model.decode.pre_nms_top_k=-1'],
+        'model.decode.pre_nms_top_k=-1 must be 1 or more',
+        '',
+    ),
+    'a threshold that no score reaches': (
+        'train.py',
+        [TINY, '--workdir=@/w', '--config.model.decode.score_threshold=2'],
+        'model.decode.score_threshold=2.0 must be from 0 to 1',
+        '',
+    ),
+    'dropout of everything': (
+        'train.py',
+        [TINY, '--workdir=@/w', '--config.model.head.fusion.dropout_rate=1'],
+        'model.head.fusion.dropout_rate=1.0 must be 0 or more',
+        'and less than 1',
+    ),
+    'a negative warm-up': (
+        'train.py',
+        [TINY, '--workdir=@/w', '--config.optimizer.schedule.warmup_steps=-3'],
+        'config.optimizer.schedule.warmup_steps=-3 must be 0 or more',
+        '',
+    ),
+    'a word that is no flag': (
+        'eval.py',
+        ['--workdir=@/broken', '--per_class', 'False'],
+        "'False' belongs to no flag",
+        'write --name=value',
+    ),
     'an evaluation of classes on captions': (
         'train.py',
         [TINY, '--workdir=@/w', '--config.evals.val.data.split=train'],

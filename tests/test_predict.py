@@ -179,6 +179,7 @@ def test_a_prompt_that_is_too_long_is_refused_by_name():
         ('nowhere.png', 'dog', 'a.png', 'nowhere.png'),
         (None, ' . ', 'a.png', 'holds no words'),
         (None, 'dog', 'a.txt', "a.txt' is no picture: let it end in one of"),
+        (None, 'dog', '', 'is a folder: give the file to write'),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_written(

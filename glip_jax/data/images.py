@@ -119,8 +119,8 @@ def _bad(file: str | os.PathLike[str] | bytes, reason: object) -> BadImage:
     reason = 'no format that is read: ' + ', '.join(_FORMATS)
   reason = ' '.join(str(reason).split()) or type(reason).__name__
   return BadImage(
-      f'{name} cannot be read as a picture ({reason}); replace the file or'
-      ' remove its record'
+      f'{name} cannot be read as a picture ({reason}); replace the file, or'
+      ' leave it out'
   )
 
 

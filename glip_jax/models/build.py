@@ -30,6 +30,11 @@ BACKBONES = {'swin': swin.Swin}
 _SIZES = (
     'neck.width', 'head.depth', 'head.num_groups', 'language.width',
     'language.depth', 'language.num_heads', 'language.vocab_size',
+    'decode.pre_nms_top_k', 'decode.max_detections',
+)  # fmt: skip
+_THRESHOLDS = ('decode.score_threshold', 'decode.nms_threshold')
+_DROP_RATES = (
+    'backbone.drop_path_rate', 'neck.drop_block_rate', 'language.dropout_rate',
 )  # fmt: skip
 DTYPES = ('float32', 'bfloat16', 'float16', 'float64')
 
@@ -190,6 +195,15 @@ def _check(config: ml_collections.ConfigDict) -> None:
   for name in _SIZES:
     if (size := _get(config, name)) < 1:
       raise errors.UserError(f'model.{name}={size} must be 1 or more')
+  for name in _THRESHOLDS:
+    if not 0 <= (value := _get(config, name)) <= 1:
+      raise errors.UserError(f'model.{name}={value} must be from 0 to 1')
+  in_fusion = ('head.fusion.dropout_rate',) if config.head.fusion else ()
+  for name in _DROP_RATES + in_fusion:
+    if not 0 <= (rate := _get(config, name)) < 1:
+      raise errors.UserError(
+          f'model.{name}={rate} must be 0 or more, and less than 1'
+      )
   divisions = [
       ('language.width', 'language.num_heads'),
       ('neck.width', 'head.num_groups'),

@@ -18,7 +18,7 @@ program runs: it holds a branch for each.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -181,7 +181,7 @@ def _attend(
   words = _absorb(text, mask, projections, num_heads)
   visit = functools.partial(_visit, words=words, dropout=dropout)
   b, n, d = image.shape
-  running = _start((b, num_heads, text.shape[1]), d, image.dtype)
+  running = _start((b, num_heads, text.shape[1]), d, image.dtype, inside)
   if n <= chunk:
     running, heard = visit(running, (image, inside, 0))
   else:
@@ -238,10 +238,18 @@ def _absorb(
   )
 
 
-def _start(shape: tuple[int, int, int], width: int, dtype) -> _Running:
+def _start(
+    shape: tuple[int, int, int],
+    width: int,
+    dtype: Any,
+    inside: Bool[Array, 'b n'],
+) -> _Running:
   """No position visited."""
-  zeros = jnp.zeros(shape, precision.widened(dtype))
-  context = jnp.zeros((shape[0], width, *shape[1:]), zeros.dtype)
+  # Made from an input, so that under `shard_map` they vary with the device as
+  # what is added does.
+  zero = inside[0, 0].astype(precision.widened(dtype)) * 0
+  zeros = jnp.zeros(shape, zero.dtype) + zero
+  context = jnp.zeros((shape[0], width, *shape[1:]), zero.dtype) + zero
   return _Running(zeros + _LOWEST, zeros, zeros, context)
 
 

@@ -22,6 +22,12 @@ from glip_jax.models import build, variants
 from glip_jax.training import checkpoint, state, stored
 from glip_jax.weights import files, params_file
 
+# By whether a workdir is read: what is, what is not, and the flags of that.
+_ELSEWHERE = {
+    False: ('--weights', '--workdir', ('step',)),
+    True: ('--workdir', '--weights', ('variant', 'ema')),
+}
+
 
 def convert(
     config: ml_collections.ConfigDict,
@@ -82,6 +88,13 @@ def main(_: Sequence[str]):
   configuring.check_folder('folder of --out', os.path.dirname(out) or '.')
   if bool(options.weights) == bool(options.workdir):
     raise errors.UserError('give one of --weights and --workdir to read')
+  source, other, names = _ELSEWHERE[bool(options.workdir)]
+  for name in names:
+    if options[name].present:
+      raise errors.UserError(
+          f'--{name}={options[name].value} is of {other}, and says nothing of'
+          f' {source}: leave it out'
+      )
   if options.workdir:
     folder = stored.find(options.workdir, options.step)
     config = configuring.load(os.path.expanduser(options.workdir)).model

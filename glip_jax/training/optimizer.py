@@ -175,13 +175,18 @@ def make_schedule(
     A function from the (traced) step to the learning rate, float32.
 
   Raises:
-    UserError: for an unknown field or name.
+    UserError: for an unknown field or name, or a negative warm-up.
   """
   settings = configuring.fill(Schedule, config, 'config.optimizer.schedule')
   if settings.name not in _SHAPES:
     raise errors.UserError(
         f'config.optimizer.schedule.name={settings.name!r} is unknown;'
         f' choose one of {sorted(_SHAPES)}'
+    )
+  if settings.warmup_steps < 0:
+    raise errors.UserError(
+        f'config.optimizer.schedule.warmup_steps={settings.warmup_steps} must'
+        ' be 0 or more'
     )
   shape = _SHAPES[settings.name](settings, total_steps)
 

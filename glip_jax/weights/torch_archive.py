@@ -146,8 +146,8 @@ def _map_file(path: str | os.PathLike) -> mmap.mmap:
       return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
   except (OSError, ValueError) as error:
     raise errors.UserError(
-        f'weights {os.fspath(path)} cannot be read ({error}): give a file that'
-        ' exists'
+        f'weights {os.fspath(path)} cannot be read ({error}): give a whole'
+        ' file that exists'
     ) from None
 
 

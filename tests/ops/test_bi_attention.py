@@ -98,6 +98,26 @@ def test_words_that_are_padding_in_all_prompts_change_nothing():
       assert told[:, :used].any(axis=-1).all(), lengths
 
 
+@pytest.mark.parametrize('many', [1, 100])
+def test_parts_of_a_batch_may_be_mapped_over_devices(monkeypatch, many):
+  monkeypatch.setattr(bi_attention, '_MANY_WORDS', many)
+  *inputs, projections = _inputs()
+  run = functools.partial(bi_attention.bi_attention, num_heads=HEADS, chunk=5)
+  data = jax.P('data')
+  mapped = jax.shard_map(
+      run,
+      mesh=jax.sharding.Mesh(jax.devices()[:1], ('data',)),
+      in_specs=(*[data] * 4, jax.P()),
+      out_specs=data,
+  )
+  for mine, want in zip(
+      jax.jit(mapped)(*inputs, projections),
+      run(*inputs, projections),
+      strict=True,
+  ):
+    np.testing.assert_allclose(mine, want, atol=1e-5)
+
+
 def test_in_float32_messages_are_those_of_the_plain_form():
   inputs = _inputs()
   for mine, want in zip(

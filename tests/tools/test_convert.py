@@ -53,6 +53,19 @@ def test_a_file_is_not_a_workdir(tmp_path, monkeypatch):
     _main(monkeypatch, f'--workdir={path}', f'--out={tmp_path / "b.pth"}')
 
 
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (('--weights=a.pth', '--step=8'), '--step=8 is of --workdir'),
+        (('--workdir=runs/a', '--variant=L'), '--variant=L is of --weights'),
+        (('--workdir=runs/a', '--ema'), '--ema=True is of --weights'),
+    ],
+)
+def test_flags_of_the_other_source_are_refused(monkeypatch, arguments, message):
+  with pytest.raises(errors.UserError, match=message):
+    _main(monkeypatch, *arguments, '--out=b.pth')
+
+
 def test_files_have_the_rights_of_any_new_file_and_long_names(tmp_path):
   (tmp_path / 'plain').touch()
   rights = (tmp_path / 'plain').stat().st_mode
