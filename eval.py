@@ -100,6 +100,13 @@ def _out() -> epath.Path:
   return epath.Path('runs') / epath.Path(WEIGHTS.value).stem / 'eval'
 
 
+def _source() -> epath.Path:
+  """The file of weights or the folder of a checkpoint that the flags name."""
+  if WEIGHTS.value:
+    return epath.Path(WEIGHTS.value).expanduser()
+  return stored.find(epath.Path(WORKDIR.value).expanduser(), STEP.value)
+
+
 def _read_params(
     config: ml_collections.ConfigDict, source: epath.Path, shapes: Any
 ) -> Any:
@@ -111,16 +118,11 @@ def _read_params(
 
 
 def main(_: Sequence[str]):
-  out = _out()
-  if WEIGHTS.value:
-    source = epath.Path(WEIGHTS.value).expanduser()
-  else:
-    workdir = epath.Path(WORKDIR.value).expanduser()
-    source = stored.find(workdir, STEP.value)
+  out, source = _out(), _source()
   configuring.check_folder('out', out)
   config = CONFIG.value
   if config is None:
-    config = configuring.load(workdir)
+    config = configuring.load(epath.Path(WORKDIR.value).expanduser())
     # Where a run was trained says nothing of where it is evaluated.
     config.distributed = None
   runtime.start(config)

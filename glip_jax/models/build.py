@@ -97,7 +97,9 @@ def build(config: ml_collections.ConfigDict) -> Recipe:
   Raises:
     UserError: a name or size that no model can have.
   """
-  _check(config)
+  _check_names(config)
+  _check_values(config)
+  _check_divisions(config)
   dtype = jnp.dtype(config.dtype)
   backbone = config.backbone.to_dict()
   model = detector.GroundedDetector(
@@ -176,8 +178,8 @@ def check_prompts(
     )
 
 
-def _check(config: ml_collections.ConfigDict) -> None:
-  """Refuses names and sizes that would fail deep inside a module."""
+def _check_names(config: ml_collections.ConfigDict) -> None:
+  """Refuses what there is not."""
   if config.dtype not in DTYPES:
     raise errors.UserError(
         f'model.dtype={config.dtype!r} is unknown: use one of {DTYPES}'
@@ -192,6 +194,10 @@ def _check(config: ml_collections.ConfigDict) -> None:
         f'model.backbone.name={config.backbone.name!r} is unknown: choose one'
         f' of {sorted(BACKBONES)}'
     )
+
+
+def _check_values(config: ml_collections.ConfigDict) -> None:
+  """Refuses numbers that mean nothing, or fail deep inside a module."""
   for name in _SIZES:
     if (size := _get(config, name)) < 1:
       raise errors.UserError(f'model.{name}={size} must be 1 or more')
@@ -204,6 +210,10 @@ def _check(config: ml_collections.ConfigDict) -> None:
       raise errors.UserError(
           f'model.{name}={rate} must be 0 or more, and less than 1'
       )
+
+
+def _check_divisions(config: ml_collections.ConfigDict) -> None:
+  """Refuses widths that do not divide into heads or groups."""
   divisions = [
       ('language.width', 'language.num_heads'),
       ('neck.width', 'head.num_groups'),
