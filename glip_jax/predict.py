@@ -1,7 +1,7 @@
 """Finds what a prompt names in one picture, with a trained model.
 
   python -m glip_jax.predict --workdir=runs/shapes --image=photo.jpg \
-      --prompt='red circle. dog'
+      --prompt='red circle. blue star'
   python -m glip_jax.predict --workdir=runs/shapes --image=photo.jpg \
       --prompt='red circle' --prompt=dog --threshold=0.2 --out=found.png
 
@@ -31,7 +31,9 @@ from glip_jax.training import checkpoint, runtime, serving, sharding, stored
 
 THRESHOLD = 0.3
 _FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.webp': 'WEBP'}
-_EXAMPLE = "--workdir=runs/shapes --image=photo.jpg --prompt='red circle. dog'"
+_EXAMPLE = (
+    "--workdir=runs/shapes --image=photo.jpg --prompt='red circle. blue star'"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,7 +269,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS):
   flags.DEFINE_multi_string(
       'prompt',
       None,
-      "What to look for: 'red circle. dog'; may be repeated.",
+      "What to look for: 'red circle. blue star'; may be repeated.",
       flag_values=values,
   )
   string(

@@ -5,10 +5,12 @@
   python -m glip_jax.tools.convert --workdir=runs/mine --official \
       --out=mine.pth
 
-The names of what is read are recognised. Written are our names, or with
---official those of the official code, which loads the .pth as it is.
+The names of what is read are recognised. A model that is none of the released
+variants goes by the --config that it was trained with. Written are our names,
+or with --official those of the official code, which loads the .pth as it is.
 """
 
+import functools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 import jax
 import ml_collections
 from absl import flags
+from ml_collections import config_flags
 
 from glip_jax import configuring, errors
 from glip_jax.models import build, variants
@@ -25,7 +28,7 @@ from glip_jax.weights import files, params_file
 # By whether a workdir is read: what is, what is not, and the flags of that.
 _ELSEWHERE = {
     False: ('--weights', '--workdir', ('step',)),
-    True: ('--workdir', '--weights', ('variant', 'ema')),
+    True: ('--workdir', '--weights', ('variant', 'config', 'ema')),
 }
 
 
@@ -75,45 +78,69 @@ def _shapes(config: ml_collections.ConfigDict) -> Any:
 def main(_: Sequence[str]):
   """Runs the command line."""
   options = flags.FLAGS
-  if not options.out:
+  out = _out(options.out)
+  _check_source(options)
+  if options.workdir:
+    read = dict(folder=stored.find(options.workdir, options.step))
+    config = configuring.load(os.path.expanduser(options.workdir)).model
+  else:
+    config = variants.to_config(options.variant)
+    if options.config:
+      config = options.config.model
+    read = dict(weights=options.weights, ema=options.ema)
+  count = convert(config, out, official=options.official, **read)
+  print(f'{count:,} parameters are in {out}')
+
+
+def _out(path: str | None) -> str:
+  """The file to write, if it is one."""
+  if not path:
     raise errors.UserError('--out is missing: give a file to write')
-  out = os.path.expanduser(options.out)
+  out = os.path.expanduser(path)
   if not files.is_file(out):
     raise errors.UserError(
-        f'--out={options.out} is no file of weights: let it end in one of'
+        f'--out={path} is no file of weights: let it end in one of'
         f' {", ".join(files.ENDINGS)}'
     )
   if os.path.isdir(out):
-    raise errors.UserError(f'--out={options.out} is a folder: give a file')
+    raise errors.UserError(f'--out={path} is a folder: give a file')
   configuring.check_folder('folder of --out', os.path.dirname(out) or '.')
+  return out
+
+
+def _check_source(options: flags.FlagValues):
+  """Refuses flags that do not say what to read, or say it twice."""
   if bool(options.weights) == bool(options.workdir):
     raise errors.UserError('give one of --weights and --workdir to read')
   source, other, names = _ELSEWHERE[bool(options.workdir)]
   for name in names:
     if options[name].present:
       raise errors.UserError(
-          f'--{name}={options[name].value} is of {other}, and says nothing of'
-          f' {source}: leave it out'
+          f'--{name} is of {other}, and says nothing of {source}: leave it out'
       )
-  if options.workdir:
-    folder = stored.find(options.workdir, options.step)
-    config = configuring.load(os.path.expanduser(options.workdir)).model
-    read = dict(folder=folder)
-  else:
-    config = variants.to_config(options.variant)
-    read = dict(weights=options.weights, ema=options.ema)
-  count = convert(config, out, official=options.official, **read)
-  print(f'{count:,} parameters are in {out}')
+  if options.config and options['variant'].present:
+    raise errors.UserError(
+        f'--config and --variant={options.variant} both describe a model: leave'
+        ' one out'
+    )
 
 
-def _define_flags():
-  flags.DEFINE_string('weights', None, 'File to read.')
-  flags.DEFINE_string('workdir', None, 'Training run to read, instead.')
-  flags.DEFINE_string('step', 'best', 'Of the run: best, latest or a number.')
-  flags.DEFINE_string('variant', 'T', 'What --weights are of: A, B, C, T, L.')
-  flags.DEFINE_bool('ema', False, 'Take the average that --weights hold.')
-  flags.DEFINE_bool('official', False, 'Write official names.')
-  flags.DEFINE_string('out', None, 'File to write: .safetensors or .pth.')
+def _define_flags(values: flags.FlagValues = flags.FLAGS):
+  string = functools.partial(flags.DEFINE_string, flag_values=values)
+  switch = functools.partial(flags.DEFINE_bool, flag_values=values)
+  string('weights', None, 'File to read.')
+  string('workdir', None, 'Training run to read, instead.')
+  string('step', 'best', 'Of the run: best, latest or a number.')
+  string('variant', 'T', 'What --weights are of: A, B, C, T, L.')
+  config_flags.DEFINE_config_file(
+      'config',
+      None,
+      'What --weights are of, where it is no variant: a config file.',
+      flag_values=values,
+  )
+  switch('ema', False, 'Take the average that --weights hold.')
+  switch('official', False, 'Write official names.')
+  string('out', None, 'File to write: .safetensors or .pth.')
 
 
 if __name__ == '__main__':

@@ -1,28 +1,26 @@
 """The converter refuses what it cannot write or read, in one line."""
 
+import pathlib
 import sys
 
+import jax
 import numpy as np
 import pytest
+import tiny_config
 from absl import flags
 
 from glip_jax import errors
 from glip_jax.tools import convert
-from glip_jax.weights import files
+from glip_jax.weights import files, params_file
+
+TINY = pathlib.Path(__file__).parents[1] / 'tiny_config.py'
 
 
 def _main(monkeypatch, *arguments):
   """Runs the command line on flags of its own."""
   values = flags.FlagValues()
+  convert._define_flags(values)
   monkeypatch.setattr(convert.flags, 'FLAGS', values)
-  for kind in ('string', 'bool'):
-    define = getattr(flags, f'DEFINE_{kind}')
-    monkeypatch.setattr(
-        convert.flags,
-        f'DEFINE_{kind}',
-        lambda *a, define=define: define(*a, flag_values=values),
-    )
-  convert._define_flags()
   values([sys.argv[0], *arguments])
   convert.main([])
 
@@ -56,14 +54,35 @@ def test_a_file_is_not_a_workdir(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (('--weights=a.pth', '--step=8'), '--step=8 is of --workdir'),
-        (('--workdir=runs/a', '--variant=L'), '--variant=L is of --weights'),
-        (('--workdir=runs/a', '--ema'), '--ema=True is of --weights'),
+        (('--weights=a.pth', '--step=8'), '--step is of --workdir'),
+        (('--workdir=runs/a', '--variant=L'), '--variant is of --weights'),
+        (('--workdir=runs/a', '--ema'), '--ema is of --weights'),
+        (
+            ('--weights=a.pth', '--variant=L', f'--config={TINY}'),
+            '--config and --variant=L both describe a model',
+        ),
     ],
 )
 def test_flags_of_the_other_source_are_refused(monkeypatch, arguments, message):
   with pytest.raises(errors.UserError, match=message):
     _main(monkeypatch, *arguments, '--out=b.pth')
+
+
+def test_a_model_that_is_no_variant_goes_by_its_config(tmp_path, monkeypatch):
+  shapes = convert._shapes(tiny_config.get_config().model)
+  rng = np.random.default_rng(0)
+  params = jax.tree.map(lambda x: rng.standard_normal(x.shape, 'f4'), shapes)
+  source, out = tmp_path / 'a.safetensors', tmp_path / 'b.pth'
+  params_file.write(source, params, anchor_scale=1.875, official=False)
+  _main(
+      monkeypatch,
+      f'--config={TINY}',
+      f'--weights={source}',
+      f'--out={out}',
+      '--official',
+  )
+  after = params_file.read(out, shapes, anchor_scale=1.875)
+  jax.tree.map(np.testing.assert_array_equal, after, params)
 
 
 def test_files_have_the_rights_of_any_new_file_and_long_names(tmp_path):
