@@ -7,17 +7,6 @@ import pytest
 from tiny_runs import compiled, eight, runs, sequels  # noqa: F401
 
 
-def pytest_collection_modifyitems(items):
-  """Of several processes (`pytest -n 2`), one runs all that shares a model.
-
-  What is compiled once is kept by file, and the runs of train.py by a fixture.
-  """
-  for item in items:
-    shares_runs = {'runs', 'sequels', 'eight'} & set(item.fixturenames)
-    group = 'runs' if shares_runs else str(item.path)
-    item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope='session')
 def golden() -> pathlib.Path:
   """Folder of the reference arrays that travel with the project."""

@@ -1,4 +1,8 @@
-"""train.py and eval.py end to end: killed, resumed, prolonged, evaluated."""
+"""train.py and eval.py end to end: killed, resumed, prolonged, evaluated.
+
+And on a mesh of eight simulated devices, which computes what one computes.
+All that shares the runs is in this file, for a process runs whole files.
+"""
 
 import json
 
@@ -7,11 +11,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 import tiny_config
+import tiny_runs
 from etils import epath
 from PIL import Image
 
 from glip_jax import configuring
-from glip_jax.training import metrics
+from glip_jax.training import metrics, stored
 
 CURVES = ('loss', 'loss_token', 'grad_norm', 'param_norm', 'lr', 'val/AP')
 
@@ -111,3 +116,39 @@ def test_eval_prints_the_twelve_numbers_of_coco(runs, sequels):
   assert names == 'AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl'.split()
   assert len(numbers) == 12
   assert all(x == '-' or 0 <= float(x) <= 100 for x in numbers)
+
+
+# Minutes to compile; tests of checkpoints see to eight devices in seconds.
+@pytest.mark.slow
+def test_eight_devices_train_as_one_does(sequels, eight):
+  one, eight = _steps_more(sequels.longer), _steps_more(eight)
+  assert [record['step'] for record in one] == [9, 10, 11]
+  for name, tolerance in (('loss', 1e-5), ('grad_norm', 1e-4)):
+    np.testing.assert_allclose(
+        [record[name] for record in eight],
+        [record[name] for record in one],
+        rtol=tolerance,
+        err_msg=name,
+    )
+
+
+@pytest.mark.slow
+def test_parameters_are_split_over_the_mesh(sequels, eight):
+  one, eight = _specs(sequels.longer), _specs(eight)
+  assert not any('fsdp' in spec for spec in one.values())
+  for part in ('params', 'ema', 'opt_state'):
+    assert any(part in name for name, spec in eight.items() if 'fsdp' in spec)
+
+
+def _steps_more(workdir):
+  """The steps that were done after those of the straight run."""
+  return [x for x in _curves(workdir) if x['step'] > tiny_runs.STEPS]
+
+
+def _specs(workdir):
+  """How the arrays of the last state were split, by name."""
+  folder = epath.Path(workdir) / 'checkpoints' / str(tiny_runs.MORE_STEPS)
+  leaves = stored.shapes(folder)
+  return {
+      name: str(leaf.sharding.partition_spec) for name, leaf in leaves.items()
+  }
