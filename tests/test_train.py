@@ -118,7 +118,7 @@ def test_eval_prints_the_twelve_numbers_of_coco(runs, sequels):
   assert all(x == '-' or 0 <= float(x) <= 100 for x in numbers)
 
 
-# Minutes to compile; tests of checkpoints see to eight devices in seconds.
+# A minute to compile; tests of checkpoints see to eight devices in seconds.
 @pytest.mark.slow
 def test_eight_devices_train_as_one_does(sequels, eight):
   one, eight = _steps_more(sequels.longer), _steps_more(eight)

@@ -98,8 +98,8 @@ def sequels(runs, tmp_path_factory, compiled):
 def eight(runs, tmp_path_factory, compiled):
   """Workdir of the longer run on eight simulated devices."""
   folder = tmp_path_factory.mktemp('eight') / 'longer'
-  more = ('--config.mesh.fsdp=2',)
-  programs.finish(_go_on(runs, folder, compiled, *more, devices=8))
+  fsdp = '--config.mesh.fsdp=2'
+  programs.finish(_go_on(runs, folder, compiled, fsdp, devices=8))
   return folder
 
 
