@@ -107,7 +107,7 @@ def rows(name: str, prefix: str = 'det', *, floor: bool = False) -> list[Row]:
     bound = LOGITS[name] if family == 'logits' else RELATIVE * size
     noise = (float('nan'), float('nan'))
     if floor:
-      mine = float(np.abs(value - exact[stage]).max())
+      mine = float(np.abs(np.where(own, value - exact[stage], 0)).max())
       theirs, _ = reference.error(f'{prefix}_{key}', layout(exact[stage]), own)
       noise = (mine, theirs)
     found.append(Row(stage, family, error, size, bound, *noise))
