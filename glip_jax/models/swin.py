@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from glip_jax.models import linear
-from glip_jax.ops import extents, precision
+from glip_jax.ops import activations, extents, precision
 
 layer_norm = functools.partial(
     nn.LayerNorm, epsilon=1e-5, use_fast_variance=False
@@ -172,7 +172,7 @@ class SwinBlock(nn.Module):
         linear.Dense, dtype=self.dtype, kernel_init=_kernel_init
     )
     y = dense(4 * x.shape[-1], name='mlp_in')(y)
-    y = dense(x.shape[-1], name='mlp_out')(nn.gelu(y, approximate=False))
+    y = dense(x.shape[-1], name='mlp_out')(activations.gelu(y))
     return x + drop(y)
 
   def _attend(
