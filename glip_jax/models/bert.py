@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from glip_jax.models import linear
-from glip_jax.ops import precision
+from glip_jax.ops import activations, precision, token_lengths
 
 _init = nn.initializers.normal(0.02)
 # At BERT's own width this is its 0.02; narrower models start as lively.
@@ -97,6 +97,9 @@ class Bert(nn.Module):
 class BertLayer(nn.Module):
   """Self-attention and MLP with a norm after each residual.
 
+  Outside training, words at the end that are padding in all prompts are left
+  out, and come out as zeros (`token_lengths`).
+
   Attributes:
     num_heads: attention heads.
     mlp_width: hidden width of the MLP.
@@ -120,11 +123,29 @@ class BertLayer(nn.Module):
       *,
       train: bool = False,
   ) -> Float[Array, 'b t d']:
+    num_words = x.shape[1]
+    sizes = token_lengths.choices(num_words)
+    # In training gradients would keep what every branch saves for them.
+    if train or len(sizes) == 1 or self.is_initializing():
+      return self._transform(x, mask, train)
+
+    def branch(size):
+      def run(layer, x, mask):
+        y = layer._transform(x[:, :size], mask[:, :size], train)
+        return jnp.pad(y, ((0, 0), (0, num_words - size), (0, 0)))
+
+      return run
+
+    branches = [branch(size) for size in sizes]
+    return nn.switch(token_lengths.chosen(mask), branches, self, x, mask)
+
+  def _transform(self, x, mask, train: bool) -> Float[Array, 'b t d']:
+    """The layer on all words that are given."""
     drop = nn.Dropout(self.dropout_rate, deterministic=not train)
     y = self._attend(x, mask, drop)
     x = _layer_norm(self.dtype, 'attention_norm')(x + drop(y))
     y = self._clip(self._dense(self.mlp_width, 'mlp_in')(x))
-    y = self._clip(nn.gelu(y, approximate=False))
+    y = self._clip(activations.gelu(y))
     y = self._clip(self._dense(x.shape[-1], 'mlp_out')(y))
     return self._clip(_layer_norm(self.dtype, 'mlp_norm')(x + drop(y)))
 

@@ -12,9 +12,8 @@ chunks: a position's softmax over words is complete within its chunk; a word's
 softmax over positions is kept as a running maximum, sum and weighted sum. So
 S is never stored, forward or backward.
 
-And where the prompts of a batch leave a quarter of the words or more to
-padding, the quarters that are padding in all of them are left out when the
-program runs: it holds a branch for each.
+And words at the end that are padding in all prompts of a batch are left out
+when the program runs (`token_lengths`).
 """
 
 import functools
@@ -24,14 +23,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from glip_jax.ops import blocks, precision
+from glip_jax.ops import blocks, precision, token_lengths
 
 # The reference's bound on logits, which half precision needs.
 _CLAMP = 50_000.0
-# Fewer words than this are not worth branches.
-_MANY_WORDS = 128
-# Below every logit; finite, for differences of two of it are taken.
-_LOWEST = -1e30
+# Below every logit: what the softmax over positions starts from.
+_LOWEST = -2 * _CLAMP
+# The logit of padding, the reference's own: finite, so that gradients are, and
+# so far down that it counts for nothing beside any other, _LOWEST included.
+_PADDING = -9e15
 
 
 class Affine(NamedTuple):
@@ -139,8 +139,8 @@ def bi_attention(
       that fills up less. Changes speed and memory, and with dropout the draw.
 
   Returns:
-    The messages to positions and to words; those to padding words are
-    meaningless, and zero where the words are left out.
+    The messages to positions and to words; those to positions outside and to
+    padding words are meaningless, and zero where words are left out.
   """
   attend = functools.partial(
       _attend,
@@ -152,9 +152,9 @@ def bi_attention(
       chunk=chunk,
   )
   num_words = text.shape[1]
-  if num_words < _MANY_WORDS or image.shape[1] <= chunk:
+  sizes = token_lengths.choices(num_words)
+  if len(sizes) == 1 or image.shape[1] <= chunk:
     return attend(text, mask)
-  sizes = [-(-num_words * quarters // 4) for quarters in (1, 2, 3, 4)]
 
   def branch(size):
     def run(text, mask):
@@ -163,15 +163,8 @@ def bi_attention(
 
     return run
 
-  index = jnp.searchsorted(jnp.array(sizes), _words_in_use(mask))
-  return jax.lax.switch(index, [branch(size) for size in sizes], text, mask)
-
-
-def _words_in_use(mask: Bool[Array, 'b t']) -> Array:
-  """Words up to the last of any prompt; all if one is of padding alone."""
-  num_words = mask.shape[1]
-  last = jnp.max(jnp.where(mask, jnp.arange(1, num_words + 1), 0), axis=1)
-  return jnp.max(jnp.where(last > 0, last, num_words))
+  branches = [branch(size) for size in sizes]
+  return jax.lax.switch(token_lengths.chosen(mask), branches, text, mask)
 
 
 def _attend(
@@ -263,19 +256,19 @@ def _visit(running: _Running, positions, *, words: _Words, dropout: _Dropout):
       preferred_element_type=precision.widened(image.dtype),
   )
   logits = jnp.clip(logits + words.bias[:, None], -_CLAMP, _CLAMP)
-  # -9e15 is the reference's own; a finite number keeps the gradient finite.
-  to_words = jax.nn.softmax(
-      jnp.where(words.mask[:, None, None], logits, -9e15), axis=-1
-  )
+  # One matrix for both directions: what a position outside hears, and what a
+  # padding word does, means nothing.
+  valid = inside[:, :, None, None] & words.mask[:, None, None]
+  logits = jnp.where(valid, logits, _PADDING)
+  to_words = jax.nn.softmax(logits, axis=-1)
   heard = jnp.einsum(
       'bnht,bhtd->bnd',
       dropout(to_words, chunk, 0).astype(image.dtype),
       words.value,
   )
-  inside = inside[:, :, None, None]
-  own = jnp.where(inside, logits, _LOWEST)
-  peak = jnp.maximum(running.peak, jax.lax.stop_gradient(own.max(axis=1)))
-  weights = jnp.where(inside, jnp.exp(own - peak[:, None]), 0)
+  peak = jax.lax.stop_gradient(logits.max(axis=1))
+  peak = jnp.maximum(running.peak, peak)
+  weights = jnp.exp(logits - peak[:, None])
   kept = dropout(weights, chunk, 1)
   fade = jnp.exp(running.peak - peak)
   # Words last: XLA's CPU product takes half as long as with words first. Heads

@@ -1,0 +1,81 @@
+"""BERT leaves padding out and nothing else."""
+
+import compiling
+import jax
+import jax.numpy as jnp
+import numpy as np
+import parity_reference
+import pytest
+
+from glip_jax.models import bert
+from glip_jax.ops import token_lengths
+
+T = 128
+
+
+def _bert(dtype):
+  return bert.Bert(
+      vocab_size=50,
+      width=8,
+      depth=2,
+      num_heads=2,
+      mlp_width=16,
+      max_positions=T,
+      dtype=dtype,
+  )
+
+
+def _inputs(*lengths):
+  """(ids, mask) of prompts of these lengths."""
+  rng = np.random.default_rng(0)
+  ids = rng.integers(0, 50, (len(lengths), T))
+  mask = np.arange(T) < np.array(lengths)[:, None]
+  return jnp.asarray(ids, jnp.int32), jnp.asarray(mask)
+
+
+def _run(params, ids, mask):
+  """((words, states of the layers), gradients of a sum over the words)."""
+
+  def total(params):
+    words, state = _bert(jnp.float64).apply(
+        {'params': params}, ids, mask, mutable=['intermediates']
+    )
+    states = state['intermediates']['layers']['output'][0]
+    return jnp.sum(jnp.sin(words) * mask[..., None]), (words, states)
+
+  gradients, states = jax.grad(total, has_aux=True)(params)
+  return states, gradients
+
+
+@pytest.mark.parametrize('longest', [1, 33, 98, 99])
+def test_words_left_out_change_no_other(monkeypatch, longest):
+  ids, mask = _inputs(longest, 1)
+  with jax.enable_x64(True):
+    params = _bert(jnp.float64).init(jax.random.key(0), ids, mask)['params']
+    params = parity_reference.in_float64(params)
+    mine = compiling.quick_jit(_run)(params, ids, mask)
+    monkeypatch.setattr(token_lengths, 'choices', lambda n: [n])
+    want = compiling.quick_jit(lambda *x: _run(*x))(params, ids, mask)
+  valid = np.asarray(mask)
+  pairs = zip(*map(jax.tree.leaves, (mine, want)), strict=True)
+  for i, (one, other) in enumerate(pairs):
+    one, other = np.asarray(one), np.asarray(other)
+    if i < 2:  # Words and states.
+      one, other = (x[..., valid, :] for x in (one, other))
+    np.testing.assert_allclose(one, other, atol=1e-12)
+  (words, states), _ = mine
+  used = next(n for n in (32, 64, 98, 128) if n >= longest)
+  assert not words[:, used:].any() and not states[:, :, used:].any()
+  assert want[0][0].any(axis=-1).all()
+
+
+def test_in_training_all_words_are_computed():
+  ids, mask = _inputs(5)
+  model = _bert(jnp.float32)
+  params = model.init(jax.random.key(0), ids, mask)
+  run = lambda seed: model.apply(
+      params, ids, mask, train=True, rngs={'dropout': jax.random.key(seed)}
+  )
+  assert run(0).any(axis=-1).all()
+  np.testing.assert_array_equal(run(0), run(0))
+  assert jnp.abs(run(0) - run(1)).max() > 0.1
