@@ -57,6 +57,7 @@ def make_inputs(sizes, plan):
 
 
 def main(_):
+  timing.start()
   sizes, plan = _plan()
   cells = [jnp.array([size] * BATCH.value) for size in sizes]
 
@@ -79,7 +80,6 @@ def main(_):
       'plain': form(oracles.plain_deform_conv.pyramid_deform_conv),
       'tap by tap': form(deform_conv.pyramid_deform_conv),
   }
-  timing.print_machine()
   print(f'products of 4096: {timing.matmul_rate() / 1e9:.0f} GFLOP/s')
   for what, change in (
       ('forward', lambda run: run),

@@ -21,6 +21,7 @@ CLASSES = flags.DEFINE_integer('classes', 80, 'Classes.')
 
 
 def main(_):
+  timing.start()
   shape = (BATCH.value, BOXES.value)
   keys = jax.random.split(jax.random.key(0), 4)
   # Candidates gather around objects: a hundred of them.
@@ -36,7 +37,6 @@ def main(_):
       'loop over boxes': oracles.plain_nms.non_max_suppression,
       'blocks, repeated rule': nms.non_max_suppression,
   }
-  timing.print_machine()
   timing.report(
       f'{BATCH.value} x {BOXES.value} boxes, 100 kept',
       timing.compare(

@@ -17,6 +17,7 @@ SMALL, LARGE = (50, 84), (100, 168)
 
 
 def main(_):
+  timing.start()
   shape = (BATCH.value, *SMALL, WIDTH.value)
   x = jax.random.normal(jax.random.key(0), shape)
   repeat = lambda size: jnp.array([size] * BATCH.value)
@@ -29,7 +30,6 @@ def main(_):
           x, LARGE, *own
       ),
   }
-  timing.print_machine()
   for what in ('forward', 'forward and gradient'):
     if what != 'forward':
       forms = {name: _gradient(form) for name, form in forms.items()}

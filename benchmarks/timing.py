@@ -14,6 +14,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import flags
+
+from glip_jax.training import runtime
+
+KEEP_MEMORY = flags.DEFINE_bool(
+    'keep_memory', True, 'On CPU, have memory reused as the programs do.'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,8 +118,13 @@ def report(title: str, timed: Mapping[str, Timed]) -> None:
     )
 
 
-def print_machine() -> None:
-  """Prints what the figures were measured on, and what else ran."""
+def start() -> None:
+  """Prepares memory, and prints the machine and its load.
+
+  Call it first: JAX must not have looked for devices.
+  """
+  if KEEP_MEMORY.value:
+    runtime.reuse_memory()
   device = jax.devices()[0]
   load = os.getloadavg()[0] if hasattr(os, 'getloadavg') else float('nan')
   print(

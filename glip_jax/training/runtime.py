@@ -28,7 +28,7 @@ def start(config: Mapping[str, Any]):
       `compilation_cache` is a folder, '' for one in the user's cache folder,
       and None for no cache. The variable JAX_COMPILATION_CACHE_DIR wins.
   """
-  _reuse_memory()
+  reuse_memory()
   distributed = config.get('distributed', None)
   if distributed is None:
     distributed = ',' in os.environ.get('TPU_WORKER_HOSTNAMES', '')
@@ -49,7 +49,7 @@ def share() -> dict[str, int]:
   }
 
 
-def _reuse_memory() -> None:
+def reuse_memory() -> None:
   """Has malloc keep what it got: XLA asks for its buffers anew at every step.
 
   By default glibc gets large blocks from the system and gives them back at
