@@ -10,7 +10,7 @@ import parity_reference
 import plain_bi_attention
 import pytest
 
-from glip_jax.ops import bi_attention
+from glip_jax.ops import bi_attention, token_lengths
 
 B, N, T, D, E, WIDTH, HEADS = 2, 23, 6, 8, 12, 16, 4
 # Lengths of the branches for 128 words.
@@ -117,7 +117,7 @@ def test_words_that_are_padding_in_all_prompts_change_nothing():
 
 @pytest.mark.parametrize('many', [1, 100])
 def test_parts_of_a_batch_may_be_mapped_over_devices(monkeypatch, many):
-  monkeypatch.setattr(bi_attention, '_MANY_WORDS', many)
+  monkeypatch.setattr(token_lengths, '_MANY', many)
   *inputs, projections = _inputs()
   run = functools.partial(bi_attention.bi_attention, num_heads=HEADS, chunk=5)
   data = jax.P('data')
