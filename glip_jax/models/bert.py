@@ -97,8 +97,8 @@ class Bert(nn.Module):
 class BertLayer(nn.Module):
   """Self-attention and MLP with a norm after each residual.
 
-  Outside training, words at the end that are padding in all prompts are left
-  out, and come out as zeros (`token_lengths`).
+  Words at the end that are padding in all prompts are left out, and come out
+  as zeros (`token_lengths`); not in training, nor where stages are kept.
 
   Attributes:
     num_heads: attention heads.
@@ -125,8 +125,9 @@ class BertLayer(nn.Module):
   ) -> Float[Array, 'b t d']:
     num_words = x.shape[1]
     sizes = token_lengths.choices(num_words)
-    # In training gradients would keep what every branch saves for them.
-    if train or len(sizes) == 1 or self.is_initializing():
+    # In training gradients would keep what every branch saves for them, and who
+    # looks at stages compares all words.
+    if train or len(sizes) == 1 or self.is_mutable_collection('intermediates'):
       return self._transform(x, mask, train)
 
     def branch(size):
