@@ -29,8 +29,8 @@ from glip_jax.ops import blocks, precision, token_lengths
 _CLAMP = 50_000.0
 # Below every logit: what the softmax over positions starts from.
 _LOWEST = -2 * _CLAMP
-# The logit of padding, the reference's own: finite, so that gradients are, and
-# so far down that it counts for nothing beside any other, _LOWEST included.
+# The logit of what is not attended to, the reference's own: finite, so that
+# gradients are, and its exponential is zero beside any other, _LOWEST included.
 _PADDING = -9e15
 
 
@@ -139,8 +139,8 @@ def bi_attention(
       that fills up less. Changes speed and memory, and with dropout the draw.
 
   Returns:
-    The messages to positions and to words; those to positions outside and to
-    padding words are meaningless, and zero where words are left out.
+    The messages to positions and to words; those to padding words are
+    meaningless, and zero where the words are left out.
   """
   attend = functools.partial(
       _attend,
@@ -256,19 +256,17 @@ def _visit(running: _Running, positions, *, words: _Words, dropout: _Dropout):
       preferred_element_type=precision.widened(image.dtype),
   )
   logits = jnp.clip(logits + words.bias[:, None], -_CLAMP, _CLAMP)
-  # One matrix for both directions: what a position outside hears, and what a
-  # padding word does, means nothing.
-  valid = inside[:, :, None, None] & words.mask[:, None, None]
-  logits = jnp.where(valid, logits, _PADDING)
-  to_words = jax.nn.softmax(logits, axis=-1)
+  to_words = jax.nn.softmax(
+      jnp.where(words.mask[:, None, None], logits, _PADDING), axis=-1
+  )
   heard = jnp.einsum(
       'bnht,bhtd->bnd',
       dropout(to_words, chunk, 0).astype(image.dtype),
       words.value,
   )
-  peak = jax.lax.stop_gradient(logits.max(axis=1))
-  peak = jnp.maximum(running.peak, peak)
-  weights = jnp.exp(logits - peak[:, None])
+  own = jnp.where(inside[:, :, None, None], logits, _PADDING)
+  peak = jnp.maximum(running.peak, jax.lax.stop_gradient(own.max(axis=1)))
+  weights = jnp.exp(own - peak[:, None])
   kept = dropout(weights, chunk, 1)
   fade = jnp.exp(running.peak - peak)
   # Words last: XLA's CPU product takes half as long as with words first. Heads
