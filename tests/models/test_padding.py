@@ -30,6 +30,19 @@ def test_pictures_in_a_batch_get_the_official_answers_of_each_alone(
 
 
 @pytest.mark.slow
+def test_a_program_that_leaves_words_out_gives_the_official_answers():
+  """Of 128 tokens 24 are in use; stages, which show all words, are not kept."""
+  alone = padding_alone.Alone('nanoB')
+  batch = alone.batch((256, 288), [3, 0], num_tokens=128)
+  with jax.default_matmul_precision('highest'):
+    outputs = compiling.quick_jit(alone.recipe.forward)(alone.params, batch)
+  for row, i in enumerate(batch.id):
+    want = alone.arrays[f'img{i}_dot_product_logits_valid'][0]
+    mine = np.asarray(outputs.logits)[row, np.asarray(outputs.valid)[row]]
+    np.testing.assert_allclose(mine[:, : want.shape[1]], want, atol=2e-4)
+
+
+@pytest.mark.slow
 def test_random_pictures_are_equal_alone_and_among_others():
   config = tiny_config.get_config().model
   # A window that divides neither extent nor canvas, and two blocks a stage:
