@@ -29,9 +29,12 @@ from glip_jax.ops import blocks, precision, token_lengths
 _CLAMP = 50_000.0
 # Below every logit: what the softmax over positions starts from.
 _LOWEST = -2 * _CLAMP
-# The logit of what is not attended to, the reference's own: finite, so that
-# gradients are, and its exponential is zero beside any other, _LOWEST included.
+# The logits of positions outside, the reference's own of what is not attended
+# to: finite, so that gradients are, and its exponential is zero beside any
+# other, _LOWEST included.
 _PADDING = -9e15
+# Added to logits of padding words; nothing is left of the logit in the sum.
+_NEVER = -1e30
 
 
 class Affine(NamedTuple):
@@ -128,7 +131,8 @@ def bi_attention(
     image: normalised features of positions; computed on in their own dtype,
       softmax and sums in float32.
     text: normalised features of words.
-    inside: False at positions outside the image, which no word attends to.
+    inside: False at positions outside the image, which no word attends to, and
+      which attend to all words evenly.
     mask: False at padding words, which no position attends to; a prompt of
       padding alone is attended to evenly.
     projections: the learned weights.
@@ -214,6 +218,8 @@ def _absorb(
   heads = lambda x: x.reshape(*x.shape[:-1], num_heads, -1)
   key = heads(projections.text_key(text))
   key *= key.shape[-1] ** -0.5
+  # Words of an empty prompt are attended to evenly, whatever they are.
+  key = jnp.where(mask.any(axis=1)[:, None, None, None], key, 0)
   query = projections.image_query
   out = projections.image_out.kernel.astype(text.dtype)
   out = out.reshape(num_heads, -1, out.shape[-1])
@@ -256,17 +262,18 @@ def _visit(running: _Running, positions, *, words: _Words, dropout: _Dropout):
       preferred_element_type=precision.widened(image.dtype),
   )
   logits = jnp.clip(logits + words.bias[:, None], -_CLAMP, _CLAMP)
-  to_words = jax.nn.softmax(
-      jnp.where(words.mask[:, None, None], logits, _PADDING), axis=-1
-  )
+  # One masked matrix serves both directions: words are masked by a sum, which
+  # takes no pass.
+  logits = jnp.where(inside[:, :, None, None], logits, _PADDING)
+  never = jnp.where(words.mask, 0, jnp.asarray(_NEVER, logits.dtype))
+  to_words = jax.nn.softmax(logits + never[:, None, None], axis=-1)
   heard = jnp.einsum(
       'bnht,bhtd->bnd',
       dropout(to_words, chunk, 0).astype(image.dtype),
       words.value,
   )
-  own = jnp.where(inside[:, :, None, None], logits, _PADDING)
-  peak = jnp.maximum(running.peak, jax.lax.stop_gradient(own.max(axis=1)))
-  weights = jnp.exp(own - peak[:, None])
+  peak = jnp.maximum(running.peak, jax.lax.stop_gradient(logits.max(axis=1)))
+  weights = jnp.exp(logits - peak[:, None])
   kept = dropout(weights, chunk, 1)
   fade = jnp.exp(running.peak - peak)
   # Words last: XLA's CPU product takes half as long as with words first. Heads

@@ -37,6 +37,17 @@ def _inputs(seed=0, spread=1.0):
   return draw(B, N, D), draw(B, T, E), inside, mask, projections
 
 
+def _plain(image, text, inside, mask, projections, **options):
+  """The plain form; positions outside attend to all words evenly."""
+  plain = functools.partial(
+      plain_bi_attention.bi_attention, image, text, inside, mask, **options
+  )
+  heard, told = plain(projections)
+  no_query = jax.tree.map(jnp.zeros_like, projections.image_query)
+  even, _ = plain(projections._replace(image_query=no_query))
+  return jnp.where(inside[..., None], heard, even), told
+
+
 def _total(form, image, text, inside, mask, projections):
   """A number that every message takes part in, padding aside."""
   heard, told = form(image, text, inside, mask, projections, num_heads=HEADS)
@@ -55,7 +66,7 @@ def test_messages_and_gradients_are_those_of_the_plain_form(chunk, spread):
     fast = functools.partial(bi_attention.bi_attention, chunk=chunk)
     for mine, want in zip(
         _both(fast, inputs),
-        _both(plain_bi_attention.bi_attention, inputs),
+        _both(_plain, inputs),
         strict=True,
     ):
       np.testing.assert_allclose(mine, want, atol=1e-11 * np.abs(want).max())
@@ -76,7 +87,7 @@ def test_words_that_are_padding_in_all_prompts_change_nothing():
   with jax.enable_x64(True):
     mine, want = (
         compiling.quick_jit(functools.partial(_both, form))
-        for form in (fast, plain_bi_attention.bi_attention)
+        for form in (fast, _plain)
     )
     for lengths in ((1, 3), (32, 33), (64, 2), (98, 97), (99, 5), (0, 9)):
       mask = np.arange(128) < np.array(lengths)[:, None]
@@ -123,7 +134,7 @@ def test_in_float32_messages_are_those_of_the_plain_form():
   inputs = _inputs()
   for mine, want in zip(
       bi_attention.bi_attention(*inputs, num_heads=HEADS, chunk=8),
-      plain_bi_attention.bi_attention(*inputs, num_heads=HEADS),
+      _plain(*inputs, num_heads=HEADS),
       strict=True,
   ):
     np.testing.assert_allclose(mine, want, atol=1e-5 * np.abs(want).max())
@@ -138,7 +149,7 @@ def test_logits_far_apart_neither_overflow_nor_vanish():
   fast = functools.partial(bi_attention.bi_attention, chunk=4)
   for mine, want in zip(
       fast(*inputs, num_heads=HEADS),
-      plain_bi_attention.bi_attention(*inputs, num_heads=HEADS),
+      _plain(*inputs, num_heads=HEADS),
       strict=True,
   ):
     np.testing.assert_allclose(mine, want, rtol=1e-3, atol=1e-1)
@@ -198,7 +209,7 @@ def test_dropout_is_the_plain_forms_with_the_same_draw():
     kept = jnp.concatenate(draws, axis=1)[:, :N].transpose(0, 2, 1, 3)
     return jnp.where(kept, weights / (1 - rate), 0)
 
-  want = plain_bi_attention.bi_attention(*inputs, num_heads=HEADS, drop=drop)
+  want = _plain(*inputs, num_heads=HEADS, drop=drop)
   for a, b in zip(mine, want, strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
