@@ -30,8 +30,8 @@ from etils import epath
 from ml_collections import config_flags
 
 from glip_jax import configuring, errors
+from glip_jax.detectors.glip import recipe as build
 from glip_jax.evaluators import evaluation
-from glip_jax.models import build
 from glip_jax.text import tokenizer
 from glip_jax.training import (
     checkpoint,

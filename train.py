@@ -23,8 +23,8 @@ from ml_collections import config_flags
 
 from glip_jax import configuring, draw, errors, types
 from glip_jax.data import pipeline
+from glip_jax.detectors.glip import recipe as build
 from glip_jax.evaluators import evaluation
-from glip_jax.models import build
 from glip_jax.text import tokenizer
 from glip_jax.training import (
     checkpoint,

@@ -19,7 +19,9 @@ from absl import flags
 
 from benchmarks import oracles, timing
 from glip_jax import configuring, types
-from glip_jax.models import build, dyconv, dyhead, variants
+from glip_jax.detectors.glip import config as variants
+from glip_jax.detectors.glip import dyconv, dyhead
+from glip_jax.detectors.glip import recipe as build
 from glip_jax.ops import (
     anchors,
     bi_attention,

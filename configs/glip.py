@@ -17,7 +17,7 @@ Hardware and time: not measured.
 
 import ml_collections
 
-from glip_jax.models import variants
+from glip_jax.detectors.glip import config as variants
 
 # Language and bias rules of the official solver: any key with 'bias' in it has
 # twice the rate and no decay.

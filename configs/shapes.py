@@ -12,7 +12,7 @@ text (variant A's structure), to compare with.
 import ml_collections
 
 from glip_jax import errors
-from glip_jax.models import variants
+from glip_jax.detectors.glip import config as variants
 
 SIZE = 96  # Pixels.
 STEPS = {'default': 1800, 'long': 14000}

@@ -24,8 +24,8 @@ from jaxtyping import Float, UInt8
 
 from glip_jax import configuring, draw, errors, types
 from glip_jax.data import element, images, records, settings
+from glip_jax.detectors.glip import recipe as build
 from glip_jax.evaluators import unpack
-from glip_jax.models import build
 from glip_jax.text import prompts
 from glip_jax.training import checkpoint, runtime, serving, sharding, stored
 

@@ -8,7 +8,7 @@ import ml_collections
 from etils import epath
 
 from glip_jax import errors, predict
-from glip_jax.models import variants
+from glip_jax.detectors.glip import config as variants
 from glip_jax.weights import files, params_file, released
 
 # The official test settings; the canvas holds any picture resized so.

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 
 from glip_jax import types
-from glip_jax.models import build, variants
+from glip_jax.detectors.glip import config as variants
+from glip_jax.detectors.glip import recipe as build
 
 
 @functools.cache

@@ -15,8 +15,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from glip_jax.models import build, variants
-from glip_jax.weights import buffers, glip
+from glip_jax.detectors.glip import config as variants
+from glip_jax.detectors.glip import official_weights as glip
+from glip_jax.detectors.glip import recipe as build
+from glip_jax.weights import buffers
 
 # pattern -> (kind, center, spread). 'fan': spread / sqrt(inputs), 'fan_out':
 # spread / sqrt(outputs), 'plain': center + spread * draw.

@@ -28,8 +28,9 @@ import parity_reference
 from hypothesis import strategies as st
 
 from glip_jax import types
-from glip_jax.models import build, variants
-from glip_jax.objectives import dense
+from glip_jax.detectors.glip import config as variants
+from glip_jax.detectors.glip import objective as dense
+from glip_jax.detectors.glip import recipe as build
 
 # (height, width) of the canvases; batches of one are given more tokens too.
 BUCKETS = ((96, 160), (160, 96), (128, 128), (192, 224))

@@ -23,8 +23,8 @@ import parity_noise
 import parity_programs
 import parity_reference as reference_lib
 
+from glip_jax.detectors.glip import official_weights as glip
 from glip_jax.training import optimizer as optimizer_lib
-from glip_jax.weights import glip
 
 # A script in this folder does not find configs/ beside it.
 sys.path.append(str(pathlib.Path(__file__).parents[1]))

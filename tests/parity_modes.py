@@ -16,7 +16,8 @@ import parity_detections
 import parity_reference as reference_lib
 
 from glip_jax import types
-from glip_jax.models import build, variants
+from glip_jax.detectors.glip import config as variants
+from glip_jax.detectors.glip import recipe as build
 from glip_jax.text import chunks, prompts
 from glip_jax.text import tokenizer as tokenizers_lib
 

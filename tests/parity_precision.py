@@ -25,8 +25,9 @@ from etils import epath
 
 from glip_jax import configuring
 from glip_jax.data import pipeline
+from glip_jax.detectors.glip import config as variants
+from glip_jax.detectors.glip import recipe as build
 from glip_jax.evaluators import evaluation
-from glip_jax.models import build, variants
 from glip_jax.ops import boxes as box_ops
 from glip_jax.training import checkpoint, serving, sharding, stored
 

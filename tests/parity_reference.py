@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from glip_jax import types
-from glip_jax.models import build, variants
-from glip_jax.models import stages as stages_lib
+from glip_jax.detectors.glip import config as variants
+from glip_jax.detectors.glip import recipe as build
+from glip_jax.detectors.glip import stages as stages_lib
 
 GOLDEN = pathlib.Path(__file__).parent / 'golden'
 SMALL = ('nanoA', 'nanoB', 'nanoC', 'nanoL')

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import parity_reference as reference_lib
 
-from glip_jax.models import stages as stages_lib
+from glip_jax.detectors.glip import stages as stages_lib
 
 FAMILIES = ('swin', 'fpn', 'bert', 'fusion', 'text', 'dyconv', 'head', 'logits')
 # What logits may differ by: about ten times the noise of float32, which a

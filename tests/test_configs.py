@@ -8,9 +8,9 @@ import pytest
 
 from configs import finetune, glip, shapes
 from glip_jax import errors
-from glip_jax.models import build
+from glip_jax.detectors.glip import official_weights as glip_names
+from glip_jax.detectors.glip import recipe as build
 from glip_jax.training import optimizer, sharding, state, tables
-from glip_jax.weights import glip as glip_names
 from glip_jax.weights.rules import matches
 
 CONFIGS = {

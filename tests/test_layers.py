@@ -22,28 +22,31 @@ ALLOWED = {
     'draw_curves': ('draw_labels',),
     'draw': ('draw_labels', 'types'),
     'ops': ('types',),
-    'objectives': ('types', 'ops'),
     'models': ('types', 'ops'),
-    'models.build': ('types', 'ops', 'models', 'objectives'),
+    'detectors': ('types', 'detectors'),
+    'detectors.glip': ('types', 'ops', 'models', 'weights'),
     'text': ('types',),
     'data': ('types', 'text'),
+    'data.sources': ('types', 'text', 'data', 'shapes'),
+    'shapes': ('types', 'text', 'data'),
     'data.settings': ('types', 'text', 'data', 'configuring'),
     'evaluators': ('types', 'text', 'data'),
     'evaluators.pictures': ('types', 'data', 'draw', 'evaluators'),
     'training': ('types',),
     'training.optimizer': ('training', 'configuring'),
     'weights': (),
+    'weights.params_file': ('weights', 'detectors'),
     'predict': (
         'configuring',
         'types',
         'text',
         'data',
-        'models.build',
+        'detectors',
         'training',
         'evaluators.unpack',
         'draw',
     ),
-    'pretrained': ('predict', 'models.variants', 'weights'),
+    'pretrained': ('predict', 'detectors', 'weights'),
     'tools': ('',),
 }
 # Whole packages of others that a part must do without.
@@ -52,8 +55,9 @@ FORBIDDEN = {
     'types': ('jax', 'ml_collections'),
     'draw': ('jax', 'flax', 'ml_collections'),
     'ops': ('flax', 'ml_collections', 'grain'),
-    'objectives': ('flax', 'ml_collections'),
     'models': ('optax', 'grain', 'orbax'),
+    'detectors': ('optax', 'grain', 'orbax'),
+    'shapes': ('jax', 'flax', 'optax'),
     'text': ('jax', 'flax', 'ml_collections'),
     'data': ('jax', 'flax', 'optax'),
     'evaluators': ('jax', 'flax', 'optax'),
@@ -66,8 +70,8 @@ CONFIG_READERS = (
     'data.settings',
     'data.sources',
     'evaluators.evaluation',
-    'models.build',
-    'models.variants',
+    'detectors.glip.recipe',
+    'detectors.glip.config',
     'predict',
     'pretrained',
     'tools',
@@ -160,7 +164,11 @@ def _package(module):
 
 
 def test_only_predict_and_tools_put_models_together():
-  users = {m for m, targets in _modules().items() if 'models.build' in targets}
+  users = {
+      m
+      for m, targets in _modules().items()
+      if 'detectors.glip.recipe' in targets
+  }
   assert all(_within(m, 'predict') or _within(m, 'tools') for m in users)
 
 
@@ -212,7 +220,7 @@ def test_slow_packages_are_imported_where_they_are_used():
         if isinstance(node, ast.Import)
         for alias in node.names
     }
-    assert not top & slow or _name(path) == 'data.shapes_tfds', path
+    assert not top & slow or _name(path) == 'shapes.tfds', path
 
 
 def test_nothing_imports_configs_but_configs():
@@ -225,7 +233,7 @@ def test_configs_know_the_variants_and_nothing_else():
       'configs',
       'ml_collections',
       f'{PACKAGE}.errors',
-      f'{PACKAGE}.models.variants',
+      f'{PACKAGE}.detectors.glip.config',
   )
   for path in _files('configs'):
     for target in _imports(path):

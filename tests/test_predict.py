@@ -15,9 +15,9 @@ from PIL import Image
 
 from glip_jax import configuring, predict, types
 from glip_jax.data import images, pipeline, records
+from glip_jax.detectors.glip import recipe as build
 from glip_jax.errors import UserError
 from glip_jax.evaluators import unpack
-from glip_jax.models import build
 from glip_jax.text import prompts
 from glip_jax.training import checkpoint, state
 

@@ -13,8 +13,9 @@ from PIL import Image
 
 import glip_jax
 from glip_jax import errors, predict
-from glip_jax.models import variants
-from glip_jax.weights import files, glip, released
+from glip_jax.detectors.glip import config as variants
+from glip_jax.detectors.glip import official_weights as glip
+from glip_jax.weights import files, released
 
 SMALL = dict(tokenizer='shapes', resize=(64, 64), canvas=(64, 64))
 

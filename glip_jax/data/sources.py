@@ -16,9 +16,9 @@ import ml_collections
 from glip_jax.data.coco import CocoSource
 from glip_jax.data.mdetr import GroundingSource
 from glip_jax.data.records import Record
-from glip_jax.data.shapes import ShapesSource
 from glip_jax.data.tfds_source import TfdsSource
 from glip_jax.errors import UserError
+from glip_jax.shapes.source import ShapesSource
 
 SOURCES = {
     'coco': CocoSource,

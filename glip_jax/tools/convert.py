@@ -21,7 +21,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from glip_jax import configuring, errors
-from glip_jax.models import build, variants
+from glip_jax.detectors.glip import config as variants
+from glip_jax.detectors.glip import recipe as build
 from glip_jax.training import checkpoint, state, stored
 from glip_jax.weights import files, params_file
 

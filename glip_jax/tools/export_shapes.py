@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from absl import flags
 
 from glip_jax import configuring, errors
-from glip_jax.data import shapes, shapes_export
+from glip_jax.shapes import export as shapes_export
+from glip_jax.shapes import source as shapes
 
 
 def main(_: Sequence[str]):
@@ -42,7 +43,7 @@ def _write() -> str:
 
 def _write_tfds(settings: dict[str, int]) -> str:
   # tensorflow_datasets takes seconds to import: only where it is asked for.
-  from glip_jax.data.shapes_tfds import Shapes
+  from glip_jax.shapes.tfds import Shapes
 
   builder = Shapes(data_dir=flags.FLAGS.out, **settings)
   builder.download_and_prepare()

@@ -21,7 +21,7 @@ def make_predict(
   """The prediction of a model whose parameters come from anywhere.
 
   Args:
-    recipe: from `glip_jax.models.build.build`.
+    recipe: from `glip_jax.detectors.glip.recipe.build`.
     read_params: given the shapes and shardings of the parameters, returns
       them, on the host or where they belong.
     mesh: divides the batches.

@@ -32,7 +32,7 @@ def make_train_step(
   repeats the uninterrupted one and no random state is saved.
 
   Args:
-    recipe: model, loss and forward, from `glip_jax.models.build.build`.
+    recipe: model, loss and forward, from `detectors.glip.recipe.build`.
     optimizer: from `make_optimizer`.
     ema_decay: decay of `state.ema`; unused where the state keeps none.
     seed: seed of dropout and the like.
@@ -107,7 +107,7 @@ def make_host_predict(
   """A compiled prediction of host batches, the same for every mesh.
 
   Args:
-    recipe: from `glip_jax.models.build.build`.
+    recipe: from `detectors.glip.recipe.build`.
     mesh: divides the batches.
     param_shardings: where the parameters live.
 

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from glip_jax import errors
-from glip_jax.weights import files, glip, mmdet, pretraining, rules
+from glip_jax.detectors.glip import mmdet_weights as mmdet
+from glip_jax.detectors.glip import official_weights as glip
+from glip_jax.weights import files, pretraining, rules
 
 
 def read(

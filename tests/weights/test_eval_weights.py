@@ -10,11 +10,13 @@ import programs
 import pytest
 
 from configs import coco
-from glip_jax.data import shapes, shapes_export
+from glip_jax.detectors.glip import official_weights as glip
+from glip_jax.detectors.glip import recipe as build
 from glip_jax.evaluators import evaluation
-from glip_jax.models import build
+from glip_jax.shapes import export as shapes_export
+from glip_jax.shapes import source as shapes
 from glip_jax.training import serving, sharding
-from glip_jax.weights import files, glip
+from glip_jax.weights import files
 
 SIDE = 64
 SETTINGS = {

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from glip_jax import errors
-from glip_jax.models import variants
+from glip_jax.detectors.glip import config as variants
+from glip_jax.detectors.glip import mmdet_weights as mmdet
+from glip_jax.detectors.glip import official_weights as glip
 from glip_jax.tools import convert
-from glip_jax.weights import files, glip, mmdet, params_file, rules
+from glip_jax.weights import files, params_file, rules
 
 
 @pytest.fixture(scope='module')

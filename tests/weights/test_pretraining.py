@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from glip_jax import errors
+from glip_jax.detectors.glip import official_weights as glip
 from glip_jax.training import checkpoint
-from glip_jax.weights import files, glip, params_file, pretraining, rules
+from glip_jax.weights import files, params_file, pretraining, rules
 
 
 @pytest.fixture(scope='module')

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from glip_jax import errors
-from glip_jax.models import variants
+from glip_jax.detectors.glip import config as variants
 from glip_jax.weights import released
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)

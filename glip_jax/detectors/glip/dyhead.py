@@ -13,7 +13,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from glip_jax.models import bert, dyconv
+from glip_jax.detectors.glip import dyconv
+from glip_jax.models import bert
 from glip_jax.ops import anchors, extents
 
 Levels = tuple[Float[Array, 'b _ _ d'], ...]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from glip_jax import types
-from glip_jax.objectives import dense
+from glip_jax.detectors.glip import objective as dense
 from glip_jax.ops import anchors as anchor_ops
 from glip_jax.ops import boxes as box_ops
 

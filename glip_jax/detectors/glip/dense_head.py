@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from glip_jax import types
-from glip_jax.models import dyhead, linear
+from glip_jax.detectors.glip import dyhead
+from glip_jax.models import linear
 from glip_jax.ops import anchors as anchors_lib
 from glip_jax.ops import boxes as boxes_lib
 from glip_jax.ops import precision

@@ -6,10 +6,11 @@ import pickle
 import numpy as np
 import pytest
 
-from glip_jax.data import shapes, shapes_scenes
-from glip_jax.data.shapes_compose import compose
-from glip_jax.data.shapes_figures import CIRCUMRADIUS
 from glip_jax.errors import UserError
+from glip_jax.shapes import scenes as shapes_scenes
+from glip_jax.shapes import source as shapes
+from glip_jax.shapes.compose import compose
+from glip_jax.shapes.figures import CIRCUMRADIUS
 
 
 @pytest.fixture(scope='module')

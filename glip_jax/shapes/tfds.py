@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from glip_jax.data import shapes
+from glip_jax.shapes import source as shapes
 
 
 class Shapes(tfds.core.GeneratorBasedBuilder):

@@ -6,9 +6,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from glip_jax.data.shapes_compose import compose
-from glip_jax.data.shapes_render import coverage, render
-from glip_jax.data.shapes_scenes import BACKDROPS
+from glip_jax.shapes.compose import compose
+from glip_jax.shapes.render import coverage, render
+from glip_jax.shapes.scenes import BACKDROPS
 
 _SIZE = 512
 

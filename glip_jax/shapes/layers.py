@@ -5,8 +5,8 @@ import math
 import numpy as np
 from jaxtyping import Bool, Float
 
-from glip_jax.data import shapes_figures as figures
-from glip_jax.data.shapes_scenes import Item
+from glip_jax.shapes import figures
+from glip_jax.shapes.scenes import Item
 
 # By sample points; below the 35 % of the area that no item may exceed.
 _MAX_HIDDEN = 0.3

@@ -9,7 +9,7 @@ import padding_alone
 import pytest
 import tiny_config
 
-from glip_jax.models import build
+from glip_jax.detectors.glip import recipe as build
 
 
 # Fewer tokens than the official 256 too: the prompt has 24.

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from glip_jax.data.shapes import ShapesSource, box_entry
+from glip_jax.shapes.source import ShapesSource, box_entry
 
 # Chroma at full resolution: colours are what the names speak of.
 _JPEG = dict(quality=92, subsampling=0)

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from glip_jax.weights import glip, rules
+from glip_jax.detectors.glip import official_weights as glip
+from glip_jax.weights import rules
 
 # Parts of official names -> theirs; all that are found are put in place.
 _RENAMED = {

@@ -6,7 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from glip_jax.weights import glip, mmdet, rules
+from glip_jax.detectors.glip import mmdet_weights as mmdet
+from glip_jax.detectors.glip import official_weights as glip
+from glip_jax.weights import rules
 
 # Names as its public source gives them, one of each kind.
 _KNOWN = {

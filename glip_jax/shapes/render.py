@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from glip_jax.data import shapes_figures as figures
-from glip_jax.data.shapes_scenes import Item, Scene
+from glip_jax.shapes import figures
+from glip_jax.shapes.scenes import Item, Scene
 
 _OUTLINE = 0.009  # width of the outline and of a shadow's fade, per side
 _SHADOW = 0.03

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glip_jax.data import shapes_export
-from glip_jax.data.shapes import HELD_OUT, SEEN, ShapesSource
 from glip_jax.data.sources import build_source
 from glip_jax.errors import UserError
+from glip_jax.shapes import export as shapes_export
+from glip_jax.shapes.source import HELD_OUT, SEEN, ShapesSource
 
 
 def _xyxy(entry):
@@ -64,7 +64,7 @@ def test_mdetr_files_link_boxes_to_the_words_of_captions(tmp_path, kind):
 
 def test_tfds_sets_are_written_and_read_without_tensorflow(tmp_path):
   tfds = pytest.importorskip('tensorflow_datasets')
-  from glip_jax.data.shapes_tfds import Shapes
+  from glip_jax.shapes.tfds import Shapes
 
   builder = Shapes(data_dir=tmp_path, num_images=3, image_size=64, seed=5)
   builder.download_and_prepare()
@@ -124,7 +124,7 @@ def _assert_same_records(read, source):
 
 def test_tfds_worlds_of_other_settings_have_other_folders(tmp_path):
   pytest.importorskip('tensorflow_datasets')
-  from glip_jax.data.shapes_tfds import Shapes
+  from glip_jax.shapes.tfds import Shapes
 
   folders = {
       str(Shapes(data_dir=tmp_path, **settings).data_dir)

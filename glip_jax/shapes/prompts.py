@@ -6,9 +6,9 @@ the scene's items that the phrase names. No item has two phrases.
 
 import numpy as np
 
-from glip_jax.data import shapes_scenes as scenes
-from glip_jax.data.shapes_scenes import Kind, Scene
-from glip_jax.data.shapes_sentences import LINKS, Named, Part, pick, spoken
+from glip_jax.shapes import scenes
+from glip_jax.shapes.scenes import Kind, Scene
+from glip_jax.shapes.sentences import LINKS, Named, Part, pick, spoken
 from glip_jax.text import prompts
 
 

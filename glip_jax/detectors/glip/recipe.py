@@ -14,16 +14,10 @@ import jax.numpy as jnp
 import ml_collections
 
 from glip_jax import errors, types
-from glip_jax.models import (
-    bert,
-    dense_head,
-    detector,
-    dyhead,
-    fpn,
-    fusion,
-    swin,
-)
-from glip_jax.objectives import dense
+from glip_jax.detectors.glip import dense_head, dyhead
+from glip_jax.detectors.glip import model as detector
+from glip_jax.detectors.glip import objective as dense
+from glip_jax.models import bert, fpn, fusion, swin
 from glip_jax.ops import images, phrases
 
 BACKBONES = {'swin': swin.Swin}

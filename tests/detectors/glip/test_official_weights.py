@@ -11,8 +11,9 @@ import jax
 import numpy as np
 import pytest
 
+from glip_jax.detectors.glip import official_weights as glip
 from glip_jax.models import swin
-from glip_jax.weights import buffers, glip, rules
+from glip_jax.weights import buffers, rules
 from glip_jax.weights.rules import WeightsError
 
 NANO = ('nanoA', 'nanoB', 'nanoC', 'nanoL')

@@ -15,15 +15,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from glip_jax import errors
-from glip_jax.data import (
-    shapes_compose,
-    shapes_prompts,
-    shapes_relations,
-    shapes_render,
-)
 from glip_jax.data.records import Record
-from glip_jax.data.shapes_scenes import HELD_OUT, SEEN, Scene
-from glip_jax.data.shapes_sentences import Named
+from glip_jax.shapes import compose as shapes_compose
+from glip_jax.shapes import prompts as shapes_prompts
+from glip_jax.shapes import relations as shapes_relations
+from glip_jax.shapes import render as shapes_render
+from glip_jax.shapes.scenes import HELD_OUT, SEEN, Scene
+from glip_jax.shapes.sentences import Named
 from glip_jax.text.prompts import TextPrompt
 
 SPLITS = shapes_compose.SPLITS

@@ -13,12 +13,11 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from glip_jax.data import shapes_figures as figures
-from glip_jax.data import shapes_scenes as scenes
-from glip_jax.data import shapes_trio
-from glip_jax.data.shapes_layers import Layers
-from glip_jax.data.shapes_scenes import Description, Item, Kind, Relation, Scene
-from glip_jax.data.shapes_sentences import pick
+from glip_jax.shapes import figures, scenes
+from glip_jax.shapes import trio as shapes_trio
+from glip_jax.shapes.layers import Layers
+from glip_jax.shapes.scenes import Description, Item, Kind, Relation, Scene
+from glip_jax.shapes.sentences import pick
 
 SPLITS = ('train', 'val', 'heldout')
 NUM_ITEMS = (3, 8)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
-from glip_jax.data import shapes_scenes as scenes
+from glip_jax.shapes import scenes
 
 RIM = 0.015  # least distance of a box from the edge of the picture
 

@@ -9,7 +9,7 @@ import numpy as np
 import parity_reference
 import pytest
 
-from glip_jax.models import stages
+from glip_jax.detectors.glip import stages
 
 parity_reference.compile_quickly()
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from glip_jax.data import shapes_figures as figures
+from glip_jax.shapes import figures
 
 SHAPES = figures.SHAPES
 COLOURS = ('red', 'green', 'blue', 'yellow', 'purple')

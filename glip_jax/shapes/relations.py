@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from glip_jax.data import shapes_scenes as scenes
-from glip_jax.data.shapes_scenes import Description, Kind, Relation, Scene
-from glip_jax.data.shapes_sentences import LINKS, Named, Part, pick, spoken
+from glip_jax.shapes import scenes
+from glip_jax.shapes.scenes import Description, Kind, Relation, Scene
+from glip_jax.shapes.sentences import LINKS, Named, Part, pick, spoken
 
 _MAX_STATEMENTS = 4
 _NEAR = ('near', 'close to', 'next to')

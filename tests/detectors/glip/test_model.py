@@ -11,8 +11,9 @@ import pytest
 import tiny_config
 
 from glip_jax import types
+from glip_jax.detectors.glip import config as variants
+from glip_jax.detectors.glip import recipe as build
 from glip_jax.errors import UserError
-from glip_jax.models import build, variants
 
 # The official models' own counts, less what is no parameter here: cls_logits,
 # 80 classes x 256 channels and their biases, which they multiply by zero.

@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from glip_jax.data.shapes import HELD_OUT, SEEN, ShapesSource
-from glip_jax.data.shapes_scenes import RELATIONS, fails, holds, offsets
+from glip_jax.shapes.scenes import RELATIONS, fails, holds, offsets
+from glip_jax.shapes.source import HELD_OUT, SEEN, ShapesSource
 from glip_jax.text.tokenizer import load_tokenizer
 
 _NUMBERS = {'a': 1, 'two': 2, 'three': 3, 'four': 4, 'five': 5, 'six': 6}

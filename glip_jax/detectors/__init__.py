@@ -1,0 +1,1 @@
+"""Families of detectors: a folder and a row in a table each."""

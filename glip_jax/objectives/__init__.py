@@ -1,1 +1,0 @@
-"""What a model is trained and decoded with: pure functions over Outputs."""

@@ -1,0 +1,1 @@
+"""The embedded world: endless images with text, from a seed."""
