@@ -15,29 +15,28 @@ The last one needs no training run: --weights takes released files as they are
 Any number of devices will do, whatever the checkpoint was written on; several
 processes need a --config with `distributed=True`. Writes
 `metrics.json` and, for each evaluation, `<name>/predictions.json` (COCO's
-result format) and `<name>/pictures.png` (truth beside predictions).
+result format) and `<name>/predictions.png` (truth beside predictions).
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import jax
-import ml_collections
 from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
-from glip_jax import configuring, errors
-from glip_jax.detectors.glip import recipe as build
+from glip_jax import configuring, errors, run, serving
+from glip_jax.detectors import recipe as recipes
 from glip_jax.evaluators import evaluation
 from glip_jax.text import tokenizer
 from glip_jax.training import (
     checkpoint,
     processes,
     runtime,
-    serving,
     sharding,
     stored,
 )
@@ -58,10 +57,10 @@ OUT = flags.DEFINE_string('out', '', 'Where to write; <workdir>/eval if empty.')
 PER_CLASS = flags.DEFINE_bool('per_class', False, 'Print a line per class.')
 
 
-def _mesh(config: ml_collections.ConfigDict) -> jax.sharding.Mesh:
+def _mesh(config: run.Run) -> jax.sharding.Mesh:
   """The mesh of a given --config, else as many devices as batches divide by."""
   if CONFIG.value is not None:
-    return sharding.make_mesh(config.mesh)
+    return sharding.make_mesh(dataclasses.asdict(config.mesh))
   devices = jax.devices()
   if jax.process_count() == 1:
     sizes = [spec.batch_size for spec in config.evals.values()]
@@ -108,43 +107,50 @@ def _source() -> epath.Path:
 
 
 def _read_params(
-    config: ml_collections.ConfigDict, source: epath.Path, shapes: Any
+    recipe: recipes.Recipe, source: epath.Path, shapes: Any
 ) -> Any:
   """The parameters that the flags name, of a file or of a checkpoint."""
   if not WEIGHTS.value:
     return checkpoint.restore_params(source, shapes)
-  scale = config.model.head.anchor_scale
-  return params_file.read(source, shapes, anchor_scale=scale, ema=EMA.value)
+  return params_file.read(source, shapes, recipe, ema=EMA.value)
+
+
+def _config() -> run.Run:
+  """The given config, or that of the workdir."""
+  if CONFIG.value is not None:
+    return run.read(CONFIG.value)
+  told = configuring.load(epath.Path(WORKDIR.value).expanduser())
+  # Where a run was trained says nothing of where it is evaluated.
+  return run.read(told | {'distributed': 'auto'})
 
 
 def main(_: Sequence[str]):
   out, source = _out(), _source()
   configuring.check_folder('out', out)
-  config = CONFIG.value
-  if config is None:
-    config = configuring.load(epath.Path(WORKDIR.value).expanduser())
-    # Where a run was trained says nothing of where it is evaluated.
-    config.distributed = None
-  runtime.start(config)
-  recipe = build.build(config.model)
+  config = _config()
+  runtime.start(
+      distributed=config.distributed,
+      compilation_cache=config.compilation_cache,
+  )
+  recipe = recipes.build(config.model)
   mesh = _mesh(config)
   sharding.check_eval_batches(config.evals, mesh)
-  build.check_prompts(
-      config.model,
-      num_tokens=config.data.num_tokens,
-      vocab_size=len(tokenizer.load_tokenizer(config.data.tokenizer)),
+  recipe.check_prompts(
+      num_tokens=config.data['num_tokens'],
+      vocab_size=len(tokenizer.load_tokenizer(config.data['tokenizer'])),
   )
-  sources = evaluation.open_sources(config)
-  predict = serving.make_predict(
+  sources = evaluation.open_sources(config.evals, config.data)
+  detector = serving.load(
       recipe,
-      functools.partial(_read_params, config, source),
+      functools.partial(_read_params, recipe, source),
       mesh,
       data=config.data,
       table=config.sharding,
   )
   results = evaluation.evaluate(
-      config,
-      predict,
+      config.evals,
+      detector,
+      data=config.data,
       sources=sources,
       out=out,
       gather=processes.gather,
@@ -153,7 +159,7 @@ def main(_: Sequence[str]):
   if jax.process_index() == 0:
     print(f'checkpoint {source}\n')
     print(evaluation.tables(results, per_class=PER_CLASS.value))
-    print(f'\nmetrics, predictions and pictures are in {out}')
+    print(f'\nmetrics and predictions are in {out}')
 
 
 if __name__ == '__main__':

@@ -10,20 +10,20 @@ holds `config.json`, `metrics.jsonl`, `tensorboard/`, `checkpoints/`, what the
 model saw (`inputs.png`) and is made of (`parameters.txt`), and `eval/`.
 """
 
+import dataclasses
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import ml_collections
 from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
-from glip_jax import configuring, draw, errors, types
+from glip_jax import configuring, draw, errors, fields, run, serving, types
 from glip_jax.data import pipeline
-from glip_jax.detectors.glip import recipe as build
+from glip_jax.detectors import recipe as recipes
 from glip_jax.evaluators import evaluation
 from glip_jax.text import tokenizer
 from glip_jax.training import (
@@ -44,30 +44,32 @@ CONFIG = config_flags.DEFINE_config_file('config', None, 'Config file.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.')
 
 
-def train(config: ml_collections.ConfigDict, workdir: str) -> None:
+def train(config: Any, workdir: str) -> None:
   """Trains until `config.steps`, from wherever the workdir stands.
+
+  Args:
+    config: a `run.Run`, or the ConfigDict or mapping of one.
+    workdir: folder of the run.
 
   Raises:
     UserError: for anything in the config that cannot work, before it is tried.
   """
   # Config: refuse what cannot work; a finished run has nothing to do.
-  configuring.check_run(config)
+  config = run.read(config)
   metrics.check_workdir(workdir)
   configuring.check_folder('workdir', workdir)
-  runtime.start(config)
-  recipe = build.build(config.model)
-  mesh = sharding.make_mesh(config.mesh)
+  recipe = recipes.build(config.model)
+  mesh = sharding.make_mesh(dataclasses.asdict(config.mesh))
   sharding.check_batch_size(config.batch_size, mesh)
   sharding.check_eval_batches(config.evals, mesh)
   start = stored.latest_step(workdir) or 0
   if start >= config.steps:
     return _say(_finished(workdir, start))
-  build.check_prompts(
-      config.model,
-      num_tokens=config.data.num_tokens,
-      vocab_size=len(tokenizer.load_tokenizer(config.data.tokenizer)),
+  recipe.check_prompts(
+      num_tokens=config.data['num_tokens'],
+      vocab_size=len(tokenizer.load_tokenizer(config.data['tokenizer'])),
   )
-  sources = evaluation.open_sources(config)
+  sources = evaluation.open_sources(config.evals, config.data)
 
   # Data: an endless stream of batches whose position can be saved.
   make_data = functools.partial(
@@ -84,9 +86,8 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> None:
   init_params = state.make_init_params(recipe, blank, config.seed)
   params = state.abstract_params(init_params)
   tx = optimizer.make_optimizer(config.optimizer, params, config.steps)
-  ema_decay = config.optimizer.get('ema_decay', 0.0)
-  has_ema = ema_decay > 0
-  abstract = state.abstract_state(params, tx, ema=has_ema)
+  average = config.average
+  abstract = state.abstract_state(params, tx, ema=average.on)
 
   # Shardings: where each parameter, and all that follows it, lives.
   param_shardings = sharding.param_shardings(params, mesh, config.sharding)
@@ -94,32 +95,35 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> None:
   abstract = state.with_shardings(abstract, shardings)
 
   # Restore the run, or initialise it.
+  told = fields.to_dict(config)
   checkpointer = checkpoint.Checkpointer(workdir, keep=config.keep_checkpoints)
   if start:
-    now = checkpointer.restore_latest(abstract, iterator, config)
+    now = checkpointer.restore_latest(abstract, iterator, told)
     _say(f'continuing {workdir} at step {start} of {config.steps}')
   else:
     params = state.materialise(init_params, param_shardings)
     if config.init:
-      params, loaded = _start_from(config, params)
+      params, loaded = _start_from(config.init, recipe, params)
       _say(str(loaded))
     now = state.materialise(
-        lambda p: state.make_state(p, tx, ema=has_ema),
+        lambda p: state.make_state(p, tx, ema=average.on),
         shardings,
         params,
     )
-    _write_first_look(workdir, config.data.tokenizer, example, params)
+    _write_first_look(workdir, config.data['tokenizer'], example, params)
   del params
   if jax.process_index() == 0:
-    configuring.save(config, workdir)
+    configuring.save(told, workdir)
 
-  # Compile: the step and, when first used, the prediction.
+  # Compile: the step and, when first used, the detection.
   train_step = step.compile_step(
-      step.make_train_step(recipe, tx, ema_decay=ema_decay, seed=config.seed),
+      step.make_train_step(
+          recipe, tx, ema_decay=average.decay, seed=config.seed
+      ),
       abstract,
       sharding.put_batch(example, mesh),
   )
-  predict = step.make_host_predict(recipe, mesh, param_shardings)
+  detector = serving.Detector(recipe, mesh, now.best_params)
 
   # Loop: numbers of a step are read when the next one is on its way.
   writer = metrics.MetricWriter(workdir, step=start)
@@ -138,8 +142,9 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> None:
       unread = _read(unread, writer, progress)
       with progress.pause():
         results = evaluation.evaluate(
-            config,
-            functools.partial(predict, now.best_params),
+            config.evals,
+            detector.with_params(now.best_params),
+            data=config.data,
             sources=sources,
             out=epath.Path(workdir) / 'eval' if done == config.steps else None,
             gather=processes.gather,
@@ -152,14 +157,17 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> None:
     if is_saved or measured is not None:
       unread = _read(unread, writer, progress)
       with progress.pause():
-        meta = {'config': config.to_dict()}
-        checkpointer.save(done, now, iterator, meta=meta, metrics=measured)
+        checkpointer.save(
+            done, now, iterator, meta={'config': told}, metrics=measured
+        )
 
   # Evaluate: the last round was complete; say what came out.
   progress.close()
   if results:
     _say(evaluation.tables(results, per_class=True))
-    _say(f'pictures, predictions and metrics are in {workdir}/eval')
+    _say(
+        f'predictions, drawn and as numbers, and metrics are in {workdir}/eval'
+    )
 
   # Close: wait for the last checkpoint and the workers.
   checkpointer.close()
@@ -194,19 +202,17 @@ def _read(
 
 
 def _start_from(
-    config: ml_collections.ConfigDict, params: Any
+    init: str, recipe: recipes.Recipe, params: Any
 ) -> tuple[Any, checkpoint.InitReport]:
   """What `config.init` names: a file of weights, a checkpoint or a workdir."""
-  if not files.is_file(config.init):
-    return checkpoint.load_for_init(config.init, params)
-  arrays, unused = params_file.read_start(
-      config.init, params, anchor_scale=config.model.head.anchor_scale
-  )
-  return checkpoint.start_from(config.init, params, arrays, unused)
+  if not files.is_file(init):
+    return checkpoint.load_for_init(init, params)
+  arrays, unused = params_file.read_start(init, params, recipe)
+  return checkpoint.start_from(init, params, arrays, unused)
 
 
-def _without_workers(data: ml_collections.ConfigDict) -> dict[str, Any]:
-  return data.to_dict() | {'num_workers': 0}
+def _without_workers(data: Mapping[str, Any]) -> dict[str, Any]:
+  return dict(data) | {'num_workers': 0}
 
 
 def _write_first_look(
@@ -239,7 +245,12 @@ def main(_: Sequence[str]):
         '--config and --workdir are needed, for example'
         ' --config=configs/shapes.py --workdir=runs/shapes'
     )
-  train(CONFIG.value, os.path.expanduser(WORKDIR.value))
+  config = run.read(CONFIG.value)
+  runtime.start(
+      distributed=config.distributed,
+      compilation_cache=config.compilation_cache,
+  )
+  train(config, os.path.expanduser(WORKDIR.value))
 
 
 if __name__ == '__main__':

@@ -19,9 +19,8 @@ from absl import flags
 
 from benchmarks import oracles, timing
 from glip_jax import configuring, types
-from glip_jax.detectors.glip import config as variants
+from glip_jax.detectors import recipe as recipes
 from glip_jax.detectors.glip import dyconv, dyhead
-from glip_jax.detectors.glip import recipe as build
 from glip_jax.ops import (
     anchors,
     bi_attention,
@@ -32,7 +31,7 @@ from glip_jax.ops import (
     token_lengths,
 )
 
-VARIANT = flags.DEFINE_string('variant', 'T', 'Of models.variants.')
+VARIANT = flags.DEFINE_string('variant', 'T', 'Name of a model.')
 SIZE = flags.DEFINE_string('size', '800x1333', 'Height and width of a picture.')
 WORDS = flags.DEFINE_integer('words', 256, 'Tokens; 195 of 256 are in use.')
 BATCH = flags.DEFINE_integer('batch', 1, 'Images.')
@@ -191,9 +190,8 @@ def _noise(*shape: int):
 
 def main(_):
   timing.start()
-  config = variants.to_config(VARIANT.value)
-  config.dtype = DTYPE.value
-  recipe = build.build(config)
+  config = recipes.variant(VARIANT.value)
+  recipe = recipes.build(dataclasses.replace(config, dtype=DTYPE.value))
   batch = make_batch()
   params = random_params(recipe.init, batch)
   print(f'products of 4096: {timing.matmul_rate() / 1e9:.0f} GFLOP/s')

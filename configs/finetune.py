@@ -14,6 +14,7 @@ file. Measured results stand in docs/results_photographs.md.
 import ml_collections
 
 from configs import shapes
+from glip_jax import run
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -36,5 +37,5 @@ def get_config() -> ml_collections.ConfigDict:
   config.eval_every = 500
   config.checkpoint_every = 500
   config.optimizer.lr = 1e-3
-  config.evals = dict(val=dict(type='detection', batch_size=4, data=dict(coco)))
+  config.evals = dict(val=run.evaluation(batch_size=4, data=dict(coco)))
   return config

@@ -17,7 +17,8 @@ Hardware and time: not measured.
 
 import ml_collections
 
-from glip_jax.detectors.glip import config as variants
+from glip_jax import run
+from glip_jax.detectors.glip import config as glip
 
 # Language and bias rules of the official solver: any key with 'bias' in it has
 # twice the rate and no decay.
@@ -32,10 +33,7 @@ _DECAY_SCALES = (('bias', 0.0),)
 def get_config(variant: str = 'T') -> ml_collections.ConfigDict:
   """The config of one variant."""
   large = variant.endswith('L')
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.init = ''
-  config.model = variants.to_config(variant)
+  config = run.config(model=glip.variant(variant))
   config.data = dict(
       tokenizer='bert-base-uncased',
       num_tokens=256,
@@ -51,19 +49,12 @@ def get_config(variant: str = 'T') -> ml_collections.ConfigDict:
   )
   config.batch_size = 64
   config.steps = 1_000_000 if large else 300_000
-  config.optimizer = _optimizer(large=large)
-  config.mesh = dict(data=-1, fsdp=1)
-  config.sharding = ()
-  config.log_every = 20
+  config.optimizer.update(_optimizer(large=large))
+  config.average.on = not large
   config.eval_every = 10_000
   config.checkpoint_every = 2_000
-  config.keep_checkpoints = 2
-  config.evals = dict(
-      val=dict(
-          type='detection',
-          data=dict(source='coco', annotations='', images=''),
-          batch_size=8,
-      )
+  config.evals.val = run.evaluation(
+      data=dict(source='coco', annotations='', images=''), batch_size=8
   )
   return config
 
@@ -73,7 +64,6 @@ def _optimizer(*, large: bool) -> dict[str, object]:
       lr=1e-4,
       weight_decay=0.01 if large else 1e-4,
       clip_norm=1.0,
-      ema_decay=0.0 if large else 0.999,
       schedule=dict(
           name='steps',
           warmup_steps=2000,

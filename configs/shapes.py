@@ -11,8 +11,8 @@ text (variant A's structure), to compare with.
 
 import ml_collections
 
-from glip_jax import errors
-from glip_jax.detectors.glip import config as variants
+from glip_jax import errors, run
+from glip_jax.detectors.glip import config as glip
 
 SIZE = 96  # Pixels.
 STEPS = {'default': 1800, 'long': 14000}
@@ -45,13 +45,9 @@ def get_config(options: str = '') -> ml_collections.ConfigDict:
         ' late, or both joined by a comma'
     )
   length = 'long' if 'long' in chosen else 'default'
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.init = ''
-  config.model = variants.to_config('shapes')
+  config = run.config(model=glip.variant('shapes'))
   config.model.head.anchor_scale = 1.875  # strides: figures have 12 to 35 px
-  if 'late' in chosen:
-    config.model.head.fusion = None
+  config.model.head.fusion.on = 'late' not in chosen
   config.data = _data()
   if length == 'long':
     spec = config.data.train.to_dict()
@@ -62,15 +58,10 @@ def get_config(options: str = '') -> ml_collections.ConfigDict:
     config.data.train.prompts = RELATIONS
   config.batch_size = 16
   config.steps = STEPS[length]
-  config.optimizer = _optimizer(length)
-  config.mesh = dict(data=-1, fsdp=1)
-  config.sharding = ()
-  config.distributed = ml_collections.config_dict.placeholder(bool)
-  config.compilation_cache = ''
-  config.log_every = 20
+  config.optimizer.update(_optimizer(length))
+  config.average.update(on=True, decay=0.99)
   config.eval_every = config.steps // (5 if length == 'long' else 2)
   config.checkpoint_every = 300
-  config.keep_checkpoints = 2
   config.evals = _evals()
   return config
 
@@ -102,12 +93,8 @@ def _optimizer(length: str) -> dict[str, object]:
       betas=(0.9, 0.98),
       weight_decay=0.01,
       clip_norm=1.0,
-      ema_decay=0.99,
       schedule=SCHEDULES[length],
-      lr_scales=(),
       decay_scales=(('bias|(^|[/_])scales?$', 0.0),),
-      frozen=(),
-      skip_nonfinite=0,
   )
 
 
@@ -116,14 +103,11 @@ def _evals() -> dict[str, object]:
   world = dict(source='shapes', image_size=SIZE, num_images=400)
   relational = dict(world, split='val', num_images=1000)
   return dict(
-      val=dict(type='detection', batch_size=16, data=dict(world, split='val')),
-      heldout=dict(
-          type='detection', batch_size=16, data=dict(world, split='heldout')
-      ),
-      relations=dict(
+      val=run.evaluation(data=dict(world, split='val')),
+      heldout=run.evaluation(data=dict(world, split='heldout')),
+      relations=run.evaluation(
           type='grounding',
           target='first',
-          batch_size=16,
           data=dict(relational, prompts=dict(relation=1.0)),
       ),
   )

@@ -2,7 +2,7 @@
 
 import glip_jax
 find = glip_jax.load('glip_t')
-print(find.in_picture('photo.jpg', 'a red car. dog').table())
+print(find.in_image('photo.jpg', 'a red car. dog').table())
 """
 
 import typing
@@ -17,12 +17,12 @@ def load(source: str, **options: typing.Any) -> 'Predictor':
   Args:
     source: 'glip_t_a', 'glip_t_b', 'glip_t_c', 'glip_t' or 'glip_l', which is
       fetched once and kept; or the path of a file of weights.
-    **options: see `pretrained.load`.
+    **options: see `loading.load`.
 
   Raises:
     UserError: the name is unknown, or the file cannot be had or read.
   """
   # JAX and all that follows take seconds: only for who asks.
-  from glip_jax import pretrained
+  from glip_jax import loading
 
-  return pretrained.load(source, **options)
+  return loading.load(source, **options)

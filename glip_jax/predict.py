@@ -1,33 +1,32 @@
-"""Finds what a prompt names in one picture, with a trained model.
+"""Finds what a prompt names in one image, with a trained model.
 
   python -m glip_jax.predict --workdir=runs/shapes --image=photo.jpg \
       --prompt='red circle. blue star'
   python -m glip_jax.predict --workdir=runs/shapes --image=photo.jpg \
       --prompt='red circle' --prompt=dog --threshold=0.2 --out=found.png
 
-Prints a table of phrases, scores and boxes (pixels of the picture) and writes
-the picture with the boxes drawn on it.
+Prints a table of phrases, scores and boxes (pixels of the image) and writes
+the image with the boxes drawn on it.
 """
 
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 from absl import flags
 from etils import epath
 from jaxtyping import Float, UInt8
 
-from glip_jax import configuring, draw, errors, types
+from glip_jax import configuring, draw, errors, run, serving, types
 from glip_jax.data import element, images, records, settings
-from glip_jax.detectors.glip import recipe as build
+from glip_jax.detectors import recipe as recipes
 from glip_jax.evaluators import unpack
 from glip_jax.text import prompts
-from glip_jax.training import checkpoint, runtime, serving, sharding, stored
+from glip_jax.training import checkpoint, runtime, sharding, stored
 
 THRESHOLD = 0.3
 _FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.webp': 'WEBP'}
@@ -38,10 +37,10 @@ _EXAMPLE = (
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-  """What was found in a picture, best first.
+  """What was found in an image, best first.
 
   Attributes:
-    boxes: xyxy, pixels of the picture as it was given.
+    boxes: xyxy, pixels of the image as it was given.
     scores: in [0, 1].
     phrases: the phrase of the prompt that each box answers.
   """
@@ -67,16 +66,16 @@ class Found:
 
 @dataclasses.dataclass(frozen=True)
 class Predictor:
-  """A trained model that takes a picture and a prompt.
+  """A trained model that takes an image and a prompt.
 
   Attributes:
     data: `config.data` that the model was trained with: canvas and tokens.
-    predict: detections of a batch of one, boxes in input pixels.
+    detector: finds what is named in a batch.
     threshold: detections with a lower score are left out.
   """
 
-  data: ml_collections.ConfigDict
-  predict: Callable[[types.Batch], types.Detections]
+  data: Mapping[str, Any]
+  detector: serving.Detector
   threshold: float = THRESHOLD
 
   def __call__(
@@ -95,7 +94,9 @@ class Predictor:
       UserError: the prompt has more tokens than the model reads.
     """
     batch = self._batch(image, text)
-    found = next(unpack.unpack(batch, self.predict(batch)))
+    lowest = self.detector.recipe.lowest(self.threshold)
+    answer = self.detector.detect(batch, same_prompt=True, **lowest)
+    found = next(unpack.unpack(batch, answer))
     keep = found.scores >= self.threshold
     return Found(
         boxes=found.boxes[keep],
@@ -103,16 +104,16 @@ class Predictor:
         phrases=tuple(text.phrases[label] for label in found.labels[keep]),
     )
 
-  def in_picture(self, path: str | os.PathLike, prompt: str) -> Found:
-    """Finds what a prompt names in a picture file.
+  def in_image(self, path: str | os.PathLike, prompt: str) -> Found:
+    """Finds what a prompt names in an image file.
 
     Args:
-      path: of the picture.
+      path: of the image.
       prompt: phrases, separated by full stops.
 
     Raises:
-      UserError: the picture cannot be read, or the prompt holds no words or
-        too many.
+      UserError: the image cannot be read, or the prompt holds no words or too
+        many.
     """
     text = prompts.from_caption(prompt)
     return self(images.read_image(path), text)
@@ -154,40 +155,38 @@ def load(
   workdir = epath.Path(workdir).expanduser()
   folder = stored.find(workdir, step)
   return make_predictor(
-      configuring.load(workdir),
-      functools.partial(checkpoint.restore_params, folder),
+      run.read(configuring.load(workdir)),
+      lambda shapes, _: checkpoint.restore_params(folder, shapes),
       threshold=threshold,
   )
 
 
 def make_predictor(
-    config: ml_collections.ConfigDict,
-    read_params: Callable[[Any], Any],
+    config: run.Run,
+    read_params: Callable[[Any, recipes.Recipe], Any],
     *,
     threshold: float = THRESHOLD,
 ) -> Predictor:
   """A predictor whose parameters come from anywhere, on the first device.
 
   Args:
-    config: `model` and `data` are read; changed.
-    read_params: as for `serving.make_predict`.
+    config: `model` and `data` are read.
+    read_params: given the shapes and shardings of the parameters and the
+      recipe, returns the parameters.
     threshold: detections with a lower score are left out, in [0, 1].
 
   Raises:
     UserError: no score can reach the threshold.
   """
   _check_threshold(threshold)
-  # A score is the root of phrase score times centerness, so a phrase score
-  # below the square cannot reach the threshold.
-  decode = config.model.decode
-  decode.score_threshold = min(decode.score_threshold, threshold**2)
-  # Where a run was trained says nothing of where it is used.
-  config.distributed = False
-  runtime.start(config)
-  recipe = build.build(config.model)
-  mesh = sharding.make_mesh({'data': 1}, jax.devices()[:1])
-  predict = serving.make_predict(recipe, read_params, mesh, data=config.data)
-  return Predictor(config.data, predict, threshold)
+  recipe = recipes.build(config.model)
+  detector = serving.load(
+      recipe,
+      lambda shapes: read_params(shapes, recipe),
+      sharding.make_mesh({'data': 1}, jax.devices()[:1]),
+      data=config.data,
+  )
+  return Predictor(config.data, detector, threshold)
 
 
 def _check_threshold(threshold: float):
@@ -198,34 +197,34 @@ def _check_threshold(threshold: float):
     )
 
 
-def write_picture(
+def write_image(
     predictor: Predictor,
     image: str | os.PathLike,
     prompt: str,
     out: str | os.PathLike,
 ) -> Found:
-  """Looks at a picture file and writes it again, what was found drawn on it.
+  """Looks at an image file and writes it again, what was found drawn on it.
 
   Args:
     predictor: from `load`.
-    image: path of the picture.
+    image: path of the image.
     prompt: phrases, separated by full stops.
-    out: path of the picture to write; its folder is made.
+    out: path of the image to write; its folder is made.
 
   Returns:
     What was found.
 
   Raises:
-    UserError: the picture cannot be read, the prompt holds no words or too
-      many, or `out` is a folder or ends in no format of pictures.
+    UserError: the image cannot be read, the prompt holds no words or too
+      many, or `out` is a folder or ends in no format of images.
   """
   path = epath.Path(out)
   file_format = _file_format(path)
   text = prompts.from_caption(prompt)
-  picture = images.read_image(image)
-  found = predictor(picture, text)
+  pixels = images.read_image(image)
+  found = predictor(pixels, text)
   scores = found.scores.tolist()
-  drawn = draw.draw_boxes(picture, found.boxes, found.phrases, scores=scores)
+  drawn = draw.draw_boxes(pixels, found.boxes, found.phrases, scores=scores)
   path.parent.mkdir(parents=True, exist_ok=True)
   with path.open('wb') as file:
     drawn.save(file, format=file_format)
@@ -241,15 +240,13 @@ def _file_format(path: epath.Path) -> str:
   file_format = _FORMATS.get(path.suffix.lower())
   if file_format is None:
     raise errors.UserError(
-        f'out={os.fspath(path)!r} is no picture: let it end in one of'
+        f'out={os.fspath(path)!r} is no image: let it end in one of'
         f' {", ".join(_FORMATS)}'
     )
   return file_format
 
 
-def _element(
-    data: ml_collections.ConfigDict, num_phrases: int
-) -> element.ToElement:
+def _element(data: Mapping[str, Any], num_phrases: int) -> element.ToElement:
   """The evaluation's transform, with room for all phrases of a prompt."""
   own = settings.to_element(data)
   return dataclasses.replace(own, num_phrases=max(own.num_phrases, num_phrases))
@@ -265,7 +262,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS):
   """
   string = functools.partial(flags.DEFINE_string, flag_values=values)
   string('workdir', None, 'Folder of a training run.')
-  string('image', None, 'Picture to look at.')
+  string('image', None, 'Image to look at.')
   flags.DEFINE_multi_string(
       'prompt',
       None,
@@ -273,7 +270,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS):
       flag_values=values,
   )
   string(
-      'out', '', 'Picture to write; <workdir>/predictions/<image>.png if empty.'
+      'out', '', 'Image to write; <workdir>/predictions/<image>.png if empty.'
   )
   flags.DEFINE_float(
       'threshold', THRESHOLD, 'Lowest score to show.', flag_values=values
@@ -299,8 +296,9 @@ def main(_: Sequence[str]):
   configuring.check_folder('out', out.parent)
   prompts.from_caption(prompt)
   images.image_size(image)
+  runtime.start(distributed='False')
   predictor = load(workdir, step=options.step, threshold=options.threshold)
-  print(write_picture(predictor, image, prompt, out).table())
+  print(write_image(predictor, image, prompt, out).table())
   print(f'\n{out}')
 
 

@@ -75,6 +75,22 @@ class Batch:
 
 
 @struct.dataclass
+class Features:
+  """Encoded images; reusable for every prompt.
+
+  Attributes:
+    levels: float[b h w d] maps of a pyramid, finest first; what they hold is
+      the family's.
+    size: int[b 2] as in `Batch`.
+    extent: int[b 2] as in `Batch`.
+  """
+
+  levels: tuple[Array, ...]
+  size: Array
+  extent: Array
+
+
+@struct.dataclass
 class Text:
   """Encoded prompts; reusable for every image with the same prompt.
 
@@ -97,6 +113,7 @@ class Outputs:
     quality: float32[b r] logits of localisation quality (centerness), or None.
     anchors: float32[b r 4] the anchors that boxes are relative to, or None.
     valid: bool[b r] False at regions outside an image's extent.
+    auxiliary: outputs of earlier layers, which a loss may look at too.
     level_sizes: (h, w) of each pyramid level, static; regions are the levels
       one after the other, rows first.
   """
@@ -106,6 +123,7 @@ class Outputs:
   quality: Array | None
   anchors: Array | None
   valid: Array
+  auxiliary: tuple['Outputs', ...] = ()
   level_sizes: tuple[tuple[int, int], ...] = struct.field(
       pytree_node=False, default=()
   )

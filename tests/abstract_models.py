@@ -6,14 +6,13 @@ import jax
 import numpy as np
 
 from glip_jax import types
-from glip_jax.detectors.glip import config as variants
-from glip_jax.detectors.glip import recipe as build
+from glip_jax.detectors import recipe as recipes
 
 
 @functools.cache
 def recipe(name):
   """The recipe of a variant."""
-  return build.build(variants.to_config(name))
+  return recipes.build(recipes.variant(name))
 
 
 @functools.cache

@@ -15,9 +15,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from glip_jax.detectors.glip import config as variants
+from glip_jax.detectors import recipe as recipes
 from glip_jax.detectors.glip import official_weights as glip
-from glip_jax.detectors.glip import recipe as build
 from glip_jax.weights import buffers
 
 # pattern -> (kind, center, spread). 'fan': spread / sqrt(inputs), 'fan_out':
@@ -106,7 +105,7 @@ def reference_model(folder: pathlib.Path, name: str):
 
   from glip_jax import types
 
-  recipe = build.build(variants.to_config(name))
+  recipe = recipes.build(recipes.variant(name))
   prompt = types.Prompt(
       jnp.zeros((1, 8), int), jnp.ones((1, 8), bool), jnp.ones((1, 1, 8), bool)
   )

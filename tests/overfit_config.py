@@ -9,6 +9,7 @@ heart. Two CPU cores: about a minute.
 import ml_collections
 
 from configs import shapes
+from glip_jax import run
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -23,12 +24,10 @@ def get_config() -> ml_collections.ConfigDict:
       prompts={'all': 1},
   )
   config.data.train = ml_collections.ConfigDict(pictures)
-  config.evals = dict(
-      val=dict(type='detection', batch_size=8, data=dict(pictures))
-  )
+  config.evals = dict(val=run.evaluation(batch_size=8, data=dict(pictures)))
   config.batch_size = 8
   config.steps = 150
   config.eval_every = 0
-  config.optimizer.ema_decay = 0.9
+  config.average.decay = 0.9
   config.optimizer.schedule.warmup_steps = 50
   return config

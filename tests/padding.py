@@ -28,9 +28,8 @@ import parity_reference
 from hypothesis import strategies as st
 
 from glip_jax import types
-from glip_jax.detectors.glip import config as variants
+from glip_jax.detectors import recipe as recipes
 from glip_jax.detectors.glip import objective as dense
-from glip_jax.detectors.glip import recipe as build
 
 # (height, width) of the canvases; batches of one are given more tokens too.
 BUCKETS = ((96, 160), (160, 96), (128, 128), (192, 224))
@@ -126,10 +125,8 @@ class Comparison:
   def __init__(self, config, params, jit=jax.jit):
     self.vocabulary = config.language.vocab_size
     self.worst = {'logits': 0.0, 'sums': 0.0, 'gradients': 0.0}
-    recipe = build.build(config)
-    config = config.copy_and_resolve_references()
-    config.dtype = 'float64'
-    precise = build.build(config)
+    recipe = recipes.build(config)
+    precise = recipes.build(dataclasses.replace(config, dtype='float64'))
     self._params = params
     self._precise_params = parity_reference.in_float64(params)
 
@@ -221,7 +218,7 @@ def run_draws(comparison: Comparison, count: int, **buckets) -> None:
 def measure_draws(name: str, count: int) -> None:
   """Prints how far random pictures are from themselves in other company."""
   _, params = parity_reference.model(name)
-  comparison = Comparison(variants.to_config(name), params)
+  comparison = Comparison(recipes.variant(name), params)
   run_draws(comparison, count)
   worst = ', '.join(f'{k} {v:.1e}' for k, v in comparison.worst.items())
   print(f'{name}: {count} draws equal; largest errors: {worst}', flush=True)

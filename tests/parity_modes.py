@@ -4,6 +4,7 @@ Both are of a single image, so its extent is its size rounded up to 32, which
 here is the stored canvas.
 """
 
+import dataclasses
 import functools
 import json
 import os
@@ -16,8 +17,7 @@ import parity_detections
 import parity_reference as reference_lib
 
 from glip_jax import types
-from glip_jax.detectors.glip import config as variants
-from glip_jax.detectors.glip import recipe as build
+from glip_jax.detectors import recipe as recipes
 from glip_jax.text import chunks, prompts
 from glip_jax.text import tokenizer as tokenizers_lib
 
@@ -77,9 +77,9 @@ def _detect(
       [prompts.encode(text, tokenizer(), num_phrases=4) for text in texts]
   )
   rows = lambda x: jnp.asarray(np.tile(x, (len(texts), 1)), jnp.int32)
-  config = variants.to_config(name)
-  config.decode.max_detections = max_detections
-  recipe = build.build(config)
+  config = recipes.variant(name)
+  decode = dataclasses.replace(config.decode, max_detections=max_detections)
+  recipe = recipes.build(dataclasses.replace(config, decode=decode))
   _, params = reference_lib.model(name)
   batch = types.Batch(
       image=jnp.zeros(image.shape, jnp.uint8),

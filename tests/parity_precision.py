@@ -12,24 +12,24 @@ test. The share of bfloat16's detections that float32 has is printed too.
 """
 
 import argparse
+import dataclasses
 import functools
 import sys
 from collections.abc import Iterator
 
 import jax
-import ml_collections
 import numpy as np
 import parity_detections
 import parity_reference as reference_lib
 from etils import epath
 
-from glip_jax import configuring
+from glip_jax import configuring, serving
+from glip_jax import run as run_lib
 from glip_jax.data import pipeline
-from glip_jax.detectors.glip import config as variants
-from glip_jax.detectors.glip import recipe as build
+from glip_jax.detectors import recipe as recipes
 from glip_jax.evaluators import evaluation
 from glip_jax.ops import boxes as box_ops
-from glip_jax.training import checkpoint, serving, sharding, stored
+from glip_jax.training import checkpoint, sharding, stored
 
 MIN_IOU, MAX_SCORE = 0.9, 0.02
 DTYPES = ('float32', 'bfloat16')
@@ -62,12 +62,12 @@ def num_kept(wanted: Found, offered: Found) -> int:
 def of_reference(name: str) -> Iterator[tuple[Found, ...]]:
   """(float32, bfloat16) detections of each stored picture and prompt."""
   _, params = reference_lib.model(name)
-  config = variants.to_config(name)
+  config = recipes.variant(name)
   reference = reference_lib.reference(name)
   predict = {}
   for dtype in DTYPES:
-    config.dtype = dtype
-    predict[dtype] = _predict(build.build(config))
+    of_type = dataclasses.replace(config, dtype=dtype)
+    predict[dtype] = _predict(recipes.build(of_type))
   for prefix in ('det', 'grd'):
     spans, names = reference_lib.positive_map(
         reference[f'{prefix}_positive_map_json']
@@ -80,7 +80,7 @@ def of_reference(name: str) -> Iterator[tuple[Found, ...]]:
       yield tuple(parity_detections.labelled(x, i, names) for x in found)
 
 
-def _predict(recipe: build.Recipe):
+def _predict(recipe: recipes.Recipe):
   """Compiled: params, normalised image, batch -> detections."""
 
   def predict(params, image, batch):
@@ -97,16 +97,17 @@ def of_workdir(
     workdir: epath.Path, step: str, images: int
 ) -> Iterator[tuple[Found, ...]]:
   """(float32, bfloat16) detections of the pictures of a run's evaluations."""
-  config = configuring.load(workdir)
+  config = run_lib.read(configuring.load(workdir))
   folder = stored.find(workdir, step)
-  predict = [_restore(config, folder, dtype) for dtype in DTYPES]
-  for name, source in evaluation.open_sources(config).items():
+  detectors = [_restore(config, folder, dtype) for dtype in DTYPES]
+  opened = evaluation.open_sources(config.evals, config.data)
+  for name, source in opened.items():
     batches = pipeline.eval_batches(
         source, config.data, batch_size=config.evals[name].batch_size
     )
     done = 0
     for batch in batches:
-      found = [jax.tree.map(np.asarray, run(batch)) for run in predict]
+      found = [jax.tree.map(np.asarray, d.detect(batch)) for d in detectors]
       for row in np.flatnonzero(np.asarray(batch.id) >= 0)[: images - done]:
         names = np.arange(batch.prompt.spans.shape[1])
         yield tuple(parity_detections.labelled(x, row, names) for x in found)
@@ -115,12 +116,10 @@ def of_workdir(
         break
 
 
-def _restore(config: ml_collections.ConfigDict, folder, dtype: str):
-  """batch -> detections of a checkpoint, computed in a type."""
-  model = ml_collections.ConfigDict(config.model)
-  model.dtype = dtype
-  return serving.make_predict(
-      build.build(model),
+def _restore(config: run_lib.Run, folder, dtype: str):
+  """The detector of a checkpoint, computed in a type."""
+  return serving.load(
+      recipes.build(dict(config.model, dtype=dtype)),
       functools.partial(checkpoint.restore_params, folder),
       sharding.make_mesh({'data': -1}, jax.devices()[:1]),
       data=config.data,

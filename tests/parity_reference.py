@@ -4,6 +4,7 @@ Reference arrays of nano and full models are batches of two in which the whole
 canvas counts as image, so `extent` is the canvas for both.
 """
 
+import dataclasses
 import functools
 import json
 import os
@@ -17,8 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from glip_jax import types
-from glip_jax.detectors.glip import config as variants
-from glip_jax.detectors.glip import recipe as build
+from glip_jax.detectors import recipe as recipes
 from glip_jax.detectors.glip import stages as stages_lib
 
 GOLDEN = pathlib.Path(__file__).parent / 'golden'
@@ -98,9 +98,8 @@ def model(name: str):
 @functools.cache
 def precise(name: str):
   """The recipe of the same model in float64; `jax.enable_x64` it."""
-  config = variants.to_config(name)
-  config.dtype = 'float64'
-  return build.build(config)
+  config = dataclasses.replace(recipes.variant(name), dtype='float64')
+  return recipes.build(config)
 
 
 def in_float64(tree):

@@ -8,8 +8,8 @@ import pytest
 
 from configs import finetune, glip, shapes
 from glip_jax import errors
+from glip_jax.detectors import recipe as recipes
 from glip_jax.detectors.glip import official_weights as glip_names
-from glip_jax.detectors.glip import recipe as build
 from glip_jax.training import optimizer, sharding, state, tables
 from glip_jax.weights.rules import matches
 
@@ -26,11 +26,11 @@ CONFIGS = {
 @pytest.mark.parametrize('name', CONFIGS)
 def test_parameters_optimizer_and_shardings_fit_the_config(name):
   config = CONFIGS[name]()
-  recipe = build.build(config.model)
+  recipe = recipes.build(config.model)
   blank = state.blank_batch(config.data)
   params = state.abstract_params(state.make_init_params(recipe, blank, 0))
   tx = optimizer.make_optimizer(config.optimizer, params, config.steps)
-  mesh = sharding.make_mesh(config.mesh)
+  mesh = sharding.make_mesh(config.mesh.to_dict())
   shardings = sharding.param_shardings(params, mesh, config.sharding)
   assert jax.tree.structure(shardings) == jax.tree.structure(params)
   abstract = state.abstract_state(params, tx, ema=True)
@@ -39,7 +39,7 @@ def test_parameters_optimizer_and_shardings_fit_the_config(name):
 
 def test_late_fusion_has_no_fusion_and_no_text_layers():
   config = shapes.get_config('late')
-  recipe = build.build(config.model)
+  recipe = recipes.build(config.model)
   blank = state.blank_batch(config.data)
   params = state.abstract_params(state.make_init_params(recipe, blank, 0))
   assert set(params['tower']['blocks']) == {'dyconv'}
@@ -70,7 +70,7 @@ def test_rates_decays_and_frozen_parameters_are_the_official_ones(
   rules = glip_names.glip_rules(
       blocks=head.depth,
       text_layers=config.model.language.depth,
-      fused=bool(head.fusion),
+      fused=head.fusion.on,
   )
   for name, lr, decay in official['groups_name_lr_wd']:
     own = _own_name(name, rules)

@@ -18,13 +18,13 @@ ALLOWED = {
     'errors': (),
     'types': (),
     'fields': (),
-    'configuring': ('fields',),
+    'configuring': (),
     'draw_labels': (),
     'draw_curves': ('draw_labels',),
     'draw': ('draw_labels', 'types'),
     'ops': ('types',),
     'models': ('types', 'ops'),
-    'detectors': ('types', 'detectors'),
+    'detectors': ('types', 'detectors', 'fields'),
     'detectors.glip': ('types', 'ops', 'models', 'weights', 'fields'),
     'text': ('types',),
     'data': ('types', 'text', 'fields'),
@@ -32,13 +32,16 @@ ALLOWED = {
     'shapes': ('types', 'text', 'data'),
     'data.settings': ('types', 'text', 'data', 'configuring', 'fields'),
     'evaluators': ('types', 'text', 'data', 'fields'),
-    'evaluators.pictures': ('types', 'data', 'draw', 'evaluators'),
+    'evaluators.sheets': ('types', 'data', 'draw', 'evaluators'),
     'training': ('types', 'fields'),
     'training.optimizer': ('training', 'configuring', 'fields'),
     'weights': (),
-    'weights.params_file': ('weights', 'detectors'),
+    'serving': ('types', 'detectors', 'training'),
+    'run': ('fields', 'detectors', 'evaluators', 'training'),
     'predict': (
         'configuring',
+        'run',
+        'serving',
         'types',
         'text',
         'data',
@@ -47,7 +50,7 @@ ALLOWED = {
         'evaluators.unpack',
         'draw',
     ),
-    'pretrained': ('predict', 'detectors', 'weights'),
+    'loading': ('predict', 'run', 'detectors', 'weights'),
     'tools': ('',),
 }
 # Whole packages of others that a part must do without.
@@ -70,11 +73,7 @@ CONFIG_READERS = (
     'data.pipeline',
     'data.settings',
     'data.sources',
-    'evaluators.evaluation',
-    'detectors.glip.recipe',
-    'detectors.glip.config',
-    'predict',
-    'pretrained',
+    'run',
     'tools',
 )
 VAGUE = re.compile(r'(utils?|helpers?|common|misc)', re.IGNORECASE)
@@ -165,12 +164,26 @@ def _package(module):
 
 
 def test_only_predict_and_tools_put_models_together():
-  users = {
-      m
-      for m, targets in _modules().items()
-      if 'detectors.glip.recipe' in targets
+  users = {m for m, found in _modules().items() if 'detectors.recipe' in found}
+  assert users <= {'loading', 'predict', 'run', 'serving', 'tools.convert'}
+
+
+def test_nothing_but_the_table_and_its_own_folder_names_a_family():
+  table = 'detectors.recipe'
+  families = {
+      path.name
+      for path in (ROOT / PACKAGE / 'detectors').iterdir()
+      if (path / '__init__.py').exists()
   }
-  assert all(_within(m, 'predict') or _within(m, 'tools') for m in users)
+  assert 'glip' in families
+  for family in families:
+    own = f'detectors.{family}'
+    outside = {
+        module
+        for module, targets in _modules().items()
+        if not _within(module, own) and any(_within(t, own) for t in targets)
+    }
+    assert outside == {table}
 
 
 def test_no_module_imports_itself_through_others():
@@ -229,11 +242,12 @@ def test_nothing_imports_configs_but_configs():
     assert 'configs' not in _libraries(path), path
 
 
-def test_configs_know_the_variants_and_nothing_else():
+def test_configs_know_the_fields_and_the_variants_and_nothing_else():
   known = (
       'configs',
       'ml_collections',
       f'{PACKAGE}.errors',
+      f'{PACKAGE}.run',
       f'{PACKAGE}.detectors.glip.config',
   )
   for path in _files('configs'):

@@ -13,9 +13,9 @@ import tiny_config
 from absl import flags
 from PIL import Image
 
-from glip_jax import configuring, predict, types
+from glip_jax import configuring, fields, predict, run, types
 from glip_jax.data import images, pipeline, records
-from glip_jax.detectors.glip import recipe as build
+from glip_jax.detectors import recipe as recipes
 from glip_jax.errors import UserError
 from glip_jax.evaluators import unpack
 from glip_jax.text import prompts
@@ -30,7 +30,6 @@ def _config():
   config = tiny_config.get_config()
   config.model.decode.score_threshold = 0.99
   config.data.update(num_tokens=16, num_phrases=3)
-  config.compilation_cache = None
   return config
 
 
@@ -40,7 +39,7 @@ def workdir(tmp_path_factory):
   folder = tmp_path_factory.mktemp('run')
   config = _config()
   blank = state.blank_batch(config.data)
-  recipe = build.build(config.model)
+  recipe = recipes.build(config.model)
   shapes = state.abstract_params(state.make_init_params(recipe, blank, seed=0))
   rng = np.random.default_rng(0)
   params = jax.tree.map(
@@ -52,7 +51,7 @@ def workdir(tmp_path_factory):
   iterator = iter(grain.MapDataset.range(1).to_iter_dataset())
   checkpointer.save(1, now, iterator, meta={})
   checkpointer.close()
-  configuring.save(config, folder)
+  configuring.save(fields.to_dict(run.read(config)), folder)
   return folder
 
 
@@ -70,11 +69,22 @@ def predictor(workdir):
   return predict.load(workdir)
 
 
+class _Always:
+  """A detector that always gives the same answer."""
+
+  def __init__(self, detections):
+    self.recipe = recipes.build(recipes.variant('shapes'))
+    self._detections = detections
+
+  def detect(self, batch, **_):
+    return self._detections
+
+
 def _answering(detections, num_phrases=3):
   """A predictor whose model always gives the same detections."""
   data = _config().data
   data.num_phrases = num_phrases
-  return predict.Predictor(data, lambda batch: detections)
+  return predict.Predictor(data, _Always(detections))
 
 
 def _detections(boxes, scores, labels):
@@ -117,7 +127,16 @@ def test_a_picture_gets_the_detections_that_evaluation_gives_it(
       _OnePicture(image), predictor.data, batch_size=1
   )
   batch = next(iter(batches))
-  want = next(unpack.unpack(batch, predictor.predict(batch)))
+  want = next(
+      unpack.unpack(
+          batch,
+          predictor.detector.detect(
+              batch,
+              same_prompt=True,
+              **predictor.detector.recipe.lowest(predict.THRESHOLD),
+          ),
+      )
+  )
   keep = want.scores >= predict.THRESHOLD
   assert keep.any()
   np.testing.assert_array_equal(found.boxes, want.boxes[keep])
@@ -130,7 +149,7 @@ def test_the_picture_is_written_with_boxes_drawn_on_it(
     predictor, photo, tmp_path
 ):
   out = tmp_path / 'new' / 'found.jpg'
-  found = predict.write_picture(predictor, photo, 'red circle. dog', out)
+  found = predict.write_image(predictor, photo, 'red circle. dog', out)
   assert set(found.phrases) <= {'red circle', 'dog'}
   assert np.all(np.diff(found.scores) <= 0)
   with Image.open(out) as drawn:
@@ -178,7 +197,7 @@ def test_a_prompt_that_is_too_long_is_refused_by_name():
     [
         ('nowhere.png', 'dog', 'a.png', 'nowhere.png'),
         (None, ' . ', 'a.png', 'holds no words'),
-        (None, 'dog', 'a.txt', "a.txt' is no picture: let it end in one of"),
+        (None, 'dog', 'a.txt', "a.txt' is no image: let it end in one of"),
         (None, 'dog', '', 'is a folder: give the file to write'),
     ],
 )
@@ -186,7 +205,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(
     photo, tmp_path, image, prompt, out, message
 ):
   with pytest.raises(UserError, match=message):
-    predict.write_picture(
+    predict.write_image(
         _answering(None), image or photo, prompt, tmp_path / out
     )
   assert not list(tmp_path.iterdir())

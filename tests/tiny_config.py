@@ -26,8 +26,8 @@ def get_config(evals: str = 'all') -> ml_collections.ConfigDict:
   config.data.train.image_size = _SIZE
   config.batch_size = 8
   config.steps = 8
-  config.optimizer.ema_decay = 0.5
-  config.optimizer.schedule = dict(name='constant', warmup_steps=2)
+  config.average.decay = 0.5
+  config.optimizer.schedule.update(name='constant', warmup_steps=2)
   config.log_every = 1
   config.eval_every = 0
   config.checkpoint_every = 2

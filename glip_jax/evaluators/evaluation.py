@@ -2,64 +2,66 @@
 
 import sys
 from collections.abc import Mapping
+from typing import Any
 
-import ml_collections
 from etils import epath
 
 from glip_jax import errors
 from glip_jax.data import settings
 from glip_jax.data import sources as sources_lib
-from glip_jax.evaluators import pictures, runner
+from glip_jax.evaluators import runner, sheets
 
 
 def open_sources(
-    config: ml_collections.ConfigDict,
+    evals: Mapping[str, runner.Evaluation], data: Mapping[str, Any]
 ) -> dict[str, sources_lib.Source]:
   """Opens what is evaluated on; refuses evaluations that could not run.
 
   Args:
-    config: `evals` and `data` are read.
+    evals: by name.
+    data: `config.data`.
 
   Returns:
     The source of each evaluation, by name.
 
   Raises:
-    UserError: a `type` or a field is unknown, a source cannot be opened, is
-      empty or not of the evaluation's kind, or the prompt of its classes does
-      not fit.
+    UserError: a source cannot be opened, is empty or not of the evaluation's
+      kind, or the prompt of its classes does not fit.
   """
   sources = {}
-  for name, spec in config.evals.items():
-    bad_records = config.data.get('bad_records', 'skip')
+  for name, spec in evals.items():
+    bad_records = data.get('bad_records', 'skip')
     source, _ = runner.build(name, spec, bad_records=bad_records)
     if not len(source):
       raise errors.UserError(
           f'evals.{name}.data has no records: give a source that has, or remove'
           ' the evaluation'
       )
-    settings.check_prompt(source, settings.to_element(config.data))
+    settings.check_prompt(source, settings.to_element(data))
     sources[name] = source
   return sources
 
 
 def evaluate(
-    config: ml_collections.ConfigDict,
-    predict: runner.Predict,
+    evals: Mapping[str, runner.Evaluation],
+    detector: runner.Detector,
     *,
+    data: Mapping[str, Any],
     sources: Mapping[str, sources_lib.Source],
     out: epath.PathLike | None = None,
     process_index: int = 0,
     process_count: int = 1,
     gather: runner.Gather = lambda value: [value],
 ) -> dict[str, runner.Result]:
-  """Runs `config.evals`; writes numbers, predictions and pictures.
+  """Runs `config.evals`; writes numbers, predictions and drawn images.
 
   Args:
-    config: `evals` and `data` are read.
-    predict: detections of a batch of this process, boxes in input pixels.
+    evals: by name.
+    detector: finds what is named.
+    data: `config.data`.
     sources: from `open_sources`.
     out: folder for `metrics.json`, `<name>/predictions.json` (COCO's result
-      format) and `<name>/pictures.png`; nothing is written without.
+      format) and `<name>/predictions.png`; nothing is written without.
     process_index: which of the processes this is.
     process_count: number of processes that share the images.
     gather: as for `runner.run_evals`.
@@ -68,9 +70,9 @@ def evaluate(
     The result of each evaluation, by name.
   """
   results = runner.run_evals(
-      config.evals,
-      predict,
-      data=config.data,
+      evals,
+      detector,
+      data=data,
       sources=sources,
       workdir=out,
       progress=show_progress if process_index == 0 else None,
@@ -79,15 +81,15 @@ def evaluate(
       gather=gather,
   )
   if out is not None:
-    for name, spec in config.evals.items():
-      sheet = pictures.prediction_sheet(
+    for name, spec in evals.items():
+      sheet = sheets.prediction_sheet(
           sources[name],
-          predict,
-          data=config.data,
-          batch_size=spec['batch_size'],
+          runner.detect_in(sources[name], detector),
+          data=data,
+          batch_size=spec.batch_size,
       )
       if process_index == 0:
-        with (epath.Path(out) / name / 'pictures.png').open('wb') as file:
+        with (epath.Path(out) / name / 'predictions.png').open('wb') as file:
           sheet.save(file, format='PNG')
   return results
 

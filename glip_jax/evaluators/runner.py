@@ -1,5 +1,7 @@
 """One loop for every evaluator: batches in, named results and files out."""
 
+import dataclasses
+import functools
 import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -10,21 +12,43 @@ from etils import epath
 from glip_jax import errors, types
 from glip_jax.data import pipeline
 from glip_jax.data import sources as sources_lib
-from glip_jax.errors import UserError
 from glip_jax.evaluators import detection, grounding
+from glip_jax.fields import field
 
 EVALUATORS = {
     'detection': detection.DetectionEvaluator,
     'grounding': grounding.GroundingEvaluator,
 }
-# Fields of every evaluation; whatever else it holds is the evaluator's.
-_OWN_FIELDS = ('type', 'data', 'batch_size')
 
-Predict = Callable[[types.Batch], types.Detections]
+Detect = Callable[[types.Batch], types.Detections]
 # Called with the evaluation's name, images done and images in all.
 Progress = Callable[[str, int, int], None]
 # Called with a value of this process; returns those of all processes.
 Gather = Callable[[Any], list[Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """One of `config.evals`: what is measured, and on what."""
+
+  type: str = field('detection', 'evaluator', choices=tuple(EVALUATORS))
+  batch_size: int = field(16, 'images of one process at a time', least=1)
+  data: Mapping[str, Any] = field({}, 'a source, as `data.train`')
+  target: str = field(
+      'all', 'grounding: judged phrases of a caption', choices=grounding.TARGETS
+  )
+  min_iou: float = field(
+      0.5, 'grounding: overlap from which a box is right', above=0, most=1
+  )
+
+
+class Detector(Protocol):
+  """What evaluations hold: a `serving.Detector`."""
+
+  def detect(
+      self, batch: types.Batch, *, same_prompt: bool = False
+  ) -> types.Detections:
+    """Detections of a host batch, without waiting for them."""
 
 
 class Result(Protocol):
@@ -61,8 +85,8 @@ class Evaluator(Protocol):
 
 
 def run_evals(
-    specs: Mapping[str, Mapping[str, Any]],
-    predict: Predict,
+    evals: Mapping[str, Evaluation],
+    detector: Detector,
     *,
     data: Mapping[str, Any],
     sources: Mapping[str, sources_lib.Source] | None = None,
@@ -75,14 +99,11 @@ def run_evals(
   """Runs every evaluation of a config.
 
   Args:
-    specs: by name: `type` (a key of `EVALUATORS`), `data` (a source spec),
-      `batch_size` (of a process); whatever else it holds goes to the
-      evaluator.
-    predict: detections of a batch, boxes in input pixels. Batch n + 1 is
-      asked for before the answer to batch n is read, so that a device works
-      while the host does.
+    evals: by name; `batch_size` counts the rows of one process.
+    detector: finds what is named. Batch n + 1 is asked for before the answer to
+      batch n is read, so that a device works while the host does.
     data: `config.data`: canvas, tokens and workers of the pipeline.
-    sources: those of the specs where they are open already.
+    sources: those of the evaluations where they are open already.
     workdir: where process 0 writes `metrics.json` and
       `<name>/predictions.json`; nothing is written without.
     progress: told after every batch.
@@ -95,25 +116,25 @@ def run_evals(
     The result of each evaluation, by name.
 
   Raises:
-    UserError: a `type` or field is unknown or a source cannot be opened,
-      before anything is evaluated.
+    UserError: a source cannot be opened or is of another kind, before anything
+      is evaluated.
   """
   sources, bad_records = sources or {}, data.get('bad_records', 'skip')
   evaluators = {
       name: build(name, spec, source=sources.get(name), bad_records=bad_records)
-      for name, spec in specs.items()
+      for name, spec in evals.items()
   }
   results = {}
   for name, (source, evaluator) in evaluators.items():
     batches = pipeline.eval_batches(
         source,
         data,
-        batch_size=specs[name]['batch_size'],
+        batch_size=evals[name].batch_size,
         process_index=process_index,
         process_count=process_count,
     )
     told = _tell(progress, name, len(source), process_count)
-    evaluate(evaluator, batches, predict, progress=told)
+    feed(evaluator, batches, detect_in(source, detector), progress=told)
     for state in gather(evaluator.state()):
       evaluator.merge(state)
     results[name] = gather(evaluator.result())[0]
@@ -125,25 +146,33 @@ def run_evals(
   return results
 
 
-def evaluate(
+def detect_in(source: sources_lib.Source, detector: Detector) -> Detect:
+  """The detector's answers to batches of a source.
+
+  All records of a source with a vocabulary have one prompt.
+  """
+  return functools.partial(detector.detect, same_prompt=bool(source.names))
+
+
+def feed(
     evaluator: Evaluator,
     batches: Iterable[types.Batch],
-    predict: Predict,
+    detect: Detect,
     *,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-  """Feeds one evaluator.
+  """Gives one evaluator what is found in batches.
 
   Args:
     evaluator: takes the detections.
     batches: what to detect in; padding rows have id -1.
-    predict: as in `run_evals`.
+    detect: detections of a batch, as in `run_evals`.
     progress: told the number of images done, after every batch.
   """
   done = 0
   waiting = None
   for batch in batches:
-    latest = (batch, predict(batch))
+    latest = (batch, detect(batch))
     if waiting is not None:
       evaluator.add(*waiting)
     waiting = latest
@@ -172,45 +201,34 @@ def write_predictions(
 
 def build(
     name: str,
-    spec: Mapping[str, Any],
+    spec: Evaluation,
     *,
     source: sources_lib.Source | None = None,
     bad_records: str = 'skip',
 ) -> tuple[sources_lib.Source, Evaluator]:
-  """The source and the evaluator that a spec describes.
+  """The source and the evaluator of an evaluation.
 
   Args:
     name: of the evaluation.
-    spec: as in `run_evals`.
+    spec: what it is.
     source: the spec's, if it is open already.
     bad_records: for the source, if it is not.
 
   Raises:
-    UserError: a field is missing, unknown or wrong, or the source cannot be
-      opened.
+    UserError: the source cannot be opened, or is none for this evaluator.
   """
   what = f'evals.{name}'
-  fields = dict(spec)
-  for key in _OWN_FIELDS:
-    if key not in fields:
-      raise UserError(f'{what} has no {key!r}: it needs {_OWN_FIELDS}')
-  kind, data, _ = (fields.pop(key) for key in _OWN_FIELDS)
-  if kind not in EVALUATORS:
-    raise UserError(
-        f'{what}.type={kind!r} is unknown: use one of {sorted(EVALUATORS)}'
-    )
-  options = list(inspect.signature(EVALUATORS[kind]).parameters)[1:]
-  for key in fields:
-    if key not in options:
-      raise UserError(
-          f'{what} has no field {key!r} where type={kind!r}: it has'
-          f' {", ".join((*_OWN_FIELDS, *options))}'
-      )
+  make = EVALUATORS[spec.type]
+  # The evaluator's own fields; those of others are not looked at.
+  options = {
+      key: getattr(spec, key)
+      for key in list(inspect.signature(make).parameters)[1:]
+  }
   if source is None:
     with errors.naming(f'{what}.data'):
-      source = sources_lib.build_source(data, bad_records=bad_records)
+      source = sources_lib.build_source(spec.data, bad_records=bad_records)
   with errors.naming(what):
-    return source, EVALUATORS[kind](source, **fields)
+    return source, make(source, **options)
 
 
 def _tell(

@@ -20,7 +20,7 @@ def non_max_suppression(
     labels: Int[Array, 'n'],
     valid: Bool[Array, 'n'],
     *,
-    threshold: float,
+    threshold: float | Float[Array, ''],
     max_outputs: int,
     block_size: int = 512,
 ) -> Int[Array, 'k']:
@@ -77,7 +77,7 @@ def non_max_suppression(
 def _suppresses(
     judges: tuple[Float[Array, 'n 4'], Int[Array, 'n']],
     rivals: tuple[Float[Array, 'm 4'], Int[Array, 'm']],
-    threshold: float,
+    threshold: float | Float[Array, ''],
 ) -> Bool[Array, 'n m']:
   """True where a judge, if kept, rules out a rival; each (boxes, labels)."""
   overlaps = box_ops.pairwise_iou(judges[0], rivals[0], offset=1.0)

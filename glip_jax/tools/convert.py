@@ -16,13 +16,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
 from glip_jax import configuring, errors
-from glip_jax.detectors.glip import config as variants
-from glip_jax.detectors.glip import recipe as build
+from glip_jax.detectors import recipe as recipes
 from glip_jax.training import checkpoint, state, stored
 from glip_jax.weights import files, params_file
 
@@ -34,7 +32,7 @@ _ELSEWHERE = {
 
 
 def convert(
-    config: ml_collections.ConfigDict,
+    model: Any,
     out: str | os.PathLike,
     *,
     weights: str | os.PathLike | None = None,
@@ -45,7 +43,7 @@ def convert(
   """Reads weights of a model and writes them to a file.
 
   Args:
-    config: `config.model`.
+    model: `config.model`.
     out: file to write; its ending says in which format.
     weights: file to read, or else
     folder: of a checkpoint, whose average is taken if it has one.
@@ -58,21 +56,20 @@ def convert(
   Raises:
     UserError: something cannot be read or written, or does not fit the model.
   """
-  shapes = _shapes(config)
-  scale = config.head.anchor_scale
+  recipe = recipes.build(model)
+  shapes = _shapes(recipe)
   if weights is not None:
-    params = params_file.read(weights, shapes, anchor_scale=scale, ema=ema)
+    params = params_file.read(weights, shapes, recipe, ema=ema)
   else:
     params = checkpoint.restore_params(folder, shapes)
-  params_file.write(out, params, anchor_scale=scale, official=official)
+  params_file.write(out, params, recipe, official=official)
   return sum(x.size for x in jax.tree.leaves(params))
 
 
-def _shapes(config: ml_collections.ConfigDict) -> Any:
+def _shapes(recipe: recipes.Recipe) -> Any:
   """Shapes of the parameters of a model; nothing is computed."""
   data = dict(image_size=(64, 64), num_tokens=8, num_phrases=1, num_boxes=1)
   blank = state.blank_batch(data)
-  recipe = build.build(config)
   return state.abstract_params(state.make_init_params(recipe, blank, seed=0))
 
 
@@ -83,13 +80,13 @@ def main(_: Sequence[str]):
   _check_source(options)
   if options.workdir:
     read = dict(folder=stored.find(options.workdir, options.step))
-    config = configuring.load(os.path.expanduser(options.workdir)).model
+    model = configuring.load(os.path.expanduser(options.workdir))['model']
   else:
-    config = variants.to_config(options.variant)
+    model = recipes.variant(options.variant)
     if options.config:
-      config = options.config.model
+      model = options.config.model.to_dict()
     read = dict(weights=options.weights, ema=options.ema)
-  count = convert(config, out, official=options.official, **read)
+  count = convert(model, out, official=options.official, **read)
   print(f'{count:,} parameters are in {out}')
 
 

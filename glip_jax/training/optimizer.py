@@ -5,7 +5,6 @@ rate, one clip over all trained parameters) with optax parts.
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from glip_jax import configuring, errors
+from glip_jax import errors, fields
+from glip_jax.fields import field, part
 from glip_jax.training import tables
 
 
@@ -22,61 +22,52 @@ class Schedule:
   """The learning rate over time, as a factor of the base rate.
 
   Every schedule warms up linearly from `warmup_factor` to 1.
-
-  Attributes:
-    name: 'cosine', 'steps' or 'constant'.
-    warmup_steps: length of the warm-up, in steps.
-    warmup_factor: factor at step 0.
-    boundaries: for 'steps': ascending fractions of the total steps at which
-      the rate is multiplied by `decay`.
-    decay: for 'steps': the multiplier (gamma).
-    final_factor: for 'cosine': factor at the last step.
   """
 
-  name: str = 'cosine'
-  warmup_steps: int = 0
-  warmup_factor: float = 0.0
-  boundaries: tuple[float, ...] = ()
-  decay: float = 0.1
-  final_factor: float = 0.0
+  name: str = field('cosine', 'shape', choices=('constant', 'cosine', 'steps'))
+  warmup_steps: int = field(0, 'length of the warm-up, in steps', least=0)
+  warmup_factor: float = field(0.0, 'factor at step 0', least=0)
+  boundaries: tuple[float, ...] = field(
+      (), 'steps: shares of all steps after which the rate falls', least=0
+  )
+  decay: float = field(0.1, 'steps: what the rate is multiplied by', least=0)
+  final_factor: float = field(0.0, 'cosine: factor at the last step', least=0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """What `config.optimizer` may hold.
+  """AdamW: `config.optimizer`."""
 
-  Attributes:
-    lr: base learning rate.
-    betas: decay rates of Adam's two moments.
-    eps: added to the root of the second moment, as torch does.
-    weight_decay: decoupled decay, multiplied by the learning rate.
-    decay_boundaries: fractions of the total steps at which the weight decay is
-      multiplied by the schedule's `decay` (the official WEIGHT_DECAY_SCHEDULE).
-    clip_norm: largest global norm of the gradients of all trained parameters;
-      0 does not clip.
-    schedule: fields of `Schedule`.
-    lr_scales: (regex, factor) table over parameter paths.
-    decay_scales: the same for the weight decay.
-    frozen: regexes of parameters that stay as they are; their gradients are
-      neither computed nor part of the clip norm.
-    ema_decay: decay of the moving average of the parameters; 0 keeps none.
-    skip_nonfinite: how many consecutive steps whose gradients are not finite
-      are skipped before one is let through (and the run visibly breaks); 0
-      skips none.
-  """
-
-  lr: float = 1e-4
-  betas: tuple[float, float] = (0.9, 0.999)
-  eps: float = 1e-8
-  weight_decay: float = 0.0
-  decay_boundaries: tuple[float, ...] = ()
-  clip_norm: float = 0.0
-  schedule: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-  lr_scales: tables.Table = ()
-  decay_scales: tables.Table = ()
-  frozen: tuple[str, ...] = ()
-  ema_decay: float = 0.0
-  skip_nonfinite: int = 0
+  lr: float = field(1e-4, 'base learning rate', least=0)
+  betas: tuple[float, float] = field(
+      (0.9, 0.999), "decay of Adam's two moments", least=0, below=1
+  )
+  eps: float = field(1e-8, 'added to the root of the second moment', least=0)
+  weight_decay: float = field(
+      0.0, 'decoupled, multiplied by the learning rate', least=0
+  )
+  decay_boundaries: tuple[float, ...] = field(
+      (),
+      'shares of all steps after which the weight decay is multiplied by'
+      " the schedule's decay",
+      least=0,
+  )
+  clip_norm: float = field(
+      0.0, 'largest global norm of the gradients; 0 does not clip', least=0
+  )
+  schedule: Schedule = part(Schedule)
+  lr_scales: tuple[tuple[str, float], ...] = field(
+      (), '(regex, factor) over parameter paths'
+  )
+  decay_scales: tuple[tuple[str, float], ...] = field(
+      (), 'the same for the weight decay'
+  )
+  frozen: tuple[str, ...] = field(
+      (), 'regexes of parameters that are not trained'
+  )
+  skip_nonfinite: int = field(
+      0, 'consecutive steps with gradients that are not finite to skip', least=0
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,12 +86,12 @@ class Optimizer:
 
 
 def make_optimizer(
-    config: Mapping[str, Any], params: Any, total_steps: int
+    config: Settings | Mapping[str, Any], params: Any, total_steps: int
 ) -> Optimizer:
   """Builds the optimizer that `config.optimizer` describes.
 
   Args:
-    config: a mapping with the fields of `Settings`.
+    config: settings, or a mapping with fields of them.
     params: the parameters, or their abstract shapes.
     total_steps: length of the training, which the schedule's fractions and the
       cosine refer to.
@@ -112,8 +103,7 @@ def make_optimizer(
     UserError: for an unknown field or schedule, and for a regex that matches no
       parameter.
   """
-  settings = configuring.fill(Settings, config, 'config.optimizer')
-  _check_ranges(settings)
+  settings = fields.from_dict(Settings, config, 'config.optimizer')
   names = list(tables.named_leaves(params))
   for what in ('lr_scales', 'decay_scales'):
     regexes = [row[0] for row in getattr(settings, what)]
@@ -138,27 +128,8 @@ def make_optimizer(
   return Optimizer(transform, schedule, trained)
 
 
-def _check_ranges(settings: Settings) -> None:
-  """Refuses numbers that no optimizer can mean."""
-  for name in ('lr', 'weight_decay', 'clip_norm', 'eps'):
-    value = getattr(settings, name)
-    if not 0 <= value < math.inf:
-      raise errors.UserError(
-          f'config.optimizer.{name}={value} must be 0 or more, and finite'
-      )
-  for name, value in (
-      ('ema_decay', settings.ema_decay),
-      *(('betas', beta) for beta in settings.betas),
-  ):
-    if not 0 <= value < 1:
-      raise errors.UserError(
-          f'config.optimizer.{name}={getattr(settings, name)} must be from 0 to'
-          ' 1, 1 left out'
-      )
-
-
 def make_schedule(
-    config: Mapping[str, Any], lr: float, total_steps: int
+    config: Schedule | Mapping[str, Any], lr: float, total_steps: int
 ) -> optax.Schedule:
   """The learning rate as a function of the step.
 
@@ -167,7 +138,7 @@ def make_schedule(
   after it.
 
   Args:
-    config: a mapping with the fields of `Schedule`.
+    config: settings, or a mapping with fields of them.
     lr: base learning rate, reached at the end of the warm-up.
     total_steps: length of the training.
 
@@ -177,17 +148,7 @@ def make_schedule(
   Raises:
     UserError: for an unknown field or name, or a negative warm-up.
   """
-  settings = configuring.fill(Schedule, config, 'config.optimizer.schedule')
-  if settings.name not in _SHAPES:
-    raise errors.UserError(
-        f'config.optimizer.schedule.name={settings.name!r} is unknown;'
-        f' choose one of {sorted(_SHAPES)}'
-    )
-  if settings.warmup_steps < 0:
-    raise errors.UserError(
-        f'config.optimizer.schedule.warmup_steps={settings.warmup_steps} must'
-        ' be 0 or more'
-    )
+  settings = fields.from_dict(Schedule, config, 'config.optimizer.schedule')
   shape = _SHAPES[settings.name](settings, total_steps)
 
   def schedule(step: jax.typing.ArrayLike) -> jax.Array:
@@ -244,8 +205,7 @@ def _adamw(
 ) -> optax.GradientTransformation:
   """Clip, Adam, decay, scale: torch's AdamW after clip_grad_norm_."""
   clip = optax.clip_by_global_norm(settings.clip_norm)
-  gamma = configuring.fill(Schedule, settings.schedule, 'schedule').decay
-  fade = _drops(settings.decay_boundaries, gamma, total_steps)
+  fade = _drops(settings.decay_boundaries, settings.schedule.decay, total_steps)
   transform = optax.chain(
       clip if settings.clip_norm else optax.identity(),
       optax.scale_by_adam(*settings.betas, eps=settings.eps),

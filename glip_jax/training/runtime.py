@@ -5,8 +5,6 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
-from collections.abc import Mapping
-from typing import Any
 
 import jax
 from etils import epath
@@ -16,27 +14,26 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 _HEAP = 64 << 20  # largest heap of an arena that is not the main thread's
 
 
-def start(config: Mapping[str, Any]):
+def start(*, distributed: str = 'auto', compilation_cache: str = '') -> None:
   """Joins the other processes and turns the compilation cache on.
 
-  On a machine without accelerator it also has memory reused. Call it before
-  anything that makes JAX look for devices.
+  On a machine without accelerator it also has memory reused. Only programs call
+  it, before anything that makes JAX look for devices.
 
   Args:
-    config: `distributed` is True to join the processes of a cluster that JAX
-      detects, False not to, and None (or left out) to join on TPU pods only;
-      `compilation_cache` is a folder, '' for one in the user's cache folder,
-      and None for no cache. The variable JAX_COMPILATION_CACHE_DIR wins.
+    distributed: 'True' joins the processes of a cluster that JAX detects,
+      'False' does not, and 'auto' does so on TPU pods only.
+    compilation_cache: a folder, '' for one in the user's cache folder, 'off'
+      for no cache. The variable JAX_COMPILATION_CACHE_DIR wins.
   """
   reuse_memory()
-  distributed = config.get('distributed', None)
-  if distributed is None:
-    distributed = ',' in os.environ.get('TPU_WORKER_HOSTNAMES', '')
-  if distributed and not jax.distributed.is_initialized():
+  pod = ',' in os.environ.get('TPU_WORKER_HOSTNAMES', '')
+  join = distributed == 'True' or (distributed == 'auto' and pod)
+  if join and not jax.distributed.is_initialized():
     jax.distributed.initialize()
-  folder = config.get('compilation_cache', '')
-  if folder is not None and not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
-    folder = epath.Path(folder or _user_cache()).expanduser()
+  named = os.environ.get('JAX_COMPILATION_CACHE_DIR')
+  if compilation_cache != 'off' and not named:
+    folder = epath.Path(compilation_cache or _user_cache()).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     jax.config.update('jax_compilation_cache_dir', os.fspath(folder))
 

@@ -5,6 +5,7 @@ over both. Models carry no partition metadata: a (regex, spec) table and one
 default rule decide by a parameter's path and shape.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,10 +15,23 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from glip_jax import errors
+from glip_jax.fields import field
 from glip_jax.training import tables
 
 AXES = ('data', 'fsdp')
 MIN_SHARDED_SIZE = 2**14  # Elements; splitting less costs more than it saves.
+
+
+@dataclasses.dataclass(frozen=True)
+class Axes:
+  """Sizes of the mesh: `config.mesh`."""
+
+  data: int = field(
+      -1, 'devices that each hold all parameters; -1 takes the rest', least=-1
+  )
+  fsdp: int = field(
+      1, 'devices that share the parameters; -1 takes the rest', least=-1
+  )
 
 
 def make_mesh(
@@ -84,14 +98,14 @@ def check_eval_batches(evals: Mapping[str, Any], mesh: Mesh):
   """Refuses an evaluation whose batch the mesh cannot split evenly.
 
   Args:
-    evals: `config.evals`; `batch_size` counts the rows of one process.
+    evals: those of a run; `batch_size` counts the rows of one process.
     mesh: the mesh.
 
   Raises:
     UserError: naming the evaluation.
   """
   for name, spec in evals.items():
-    total = spec['batch_size'] * jax.process_count()
+    total = spec.batch_size * jax.process_count()
     check_batch_size(total, mesh, f'config.evals.{name}.batch_size')
 
 

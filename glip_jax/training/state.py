@@ -58,7 +58,7 @@ def make_init_params(
   """A pure function that draws the initial parameters of a recipe.
 
   Args:
-    recipe: what `glip_jax.detectors.glip.recipe.build` returns.
+    recipe: what `glip_jax.detectors.recipe.build` returns.
     batch: any batch; only its shapes matter, and of one image.
     seed: seed of the random draw.
 

@@ -1,4 +1,4 @@
-"""The pure training step and the pure prediction, for any recipe."""
+"""The pure training step, for any recipe."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,6 @@ Metrics = dict[str, jax.Array]
 Step = Callable[
     [state_lib.TrainState, types.Batch], tuple[state_lib.TrainState, Metrics]
 ]
-Predict = Callable[[Any, types.Batch], types.Detections]
 
 
 def make_train_step(
@@ -32,7 +31,7 @@ def make_train_step(
   repeats the uninterrupted one and no random state is saved.
 
   Args:
-    recipe: model, loss and forward, from `detectors.glip.recipe.build`.
+    recipe: model, loss and forward, from `detectors.recipe.build`.
     optimizer: from `make_optimizer`.
     ema_decay: decay of `state.ema`; unused where the state keeps none.
     seed: seed of dropout and the like.
@@ -90,43 +89,6 @@ def compile_step(
   everywhere = sharding.replicated(where.step.mesh)
   jitted = jax.jit(step, out_shardings=(where, everywhere), donate_argnums=0)
   return jitted.lower(state, batch).compile()
-
-
-def make_predict_step(recipe: Any) -> Predict:
-  """Builds `predict(params, batch) -> Detections`, to be jitted."""
-
-  def predict(params, batch):
-    return recipe.decode(recipe.forward(params, batch), batch)
-
-  return predict
-
-
-def make_host_predict(
-    recipe: Any, mesh: jax.sharding.Mesh, param_shardings: Any
-) -> Predict:
-  """A compiled prediction of host batches, the same for every mesh.
-
-  Args:
-    recipe: from `detectors.glip.recipe.build`.
-    mesh: divides the batches.
-    param_shardings: where the parameters live.
-
-  Returns:
-    `predict(params, batch)`: takes numpy batches, the rows of this process, and
-    returns their detections without waiting for them.
-  """
-  rows = sharding.batch_sharding(mesh)
-  predict_step = jax.jit(
-      make_predict_step(recipe),
-      in_shardings=(param_shardings, rows),
-      out_shardings=rows,
-  )
-
-  def predict(params, batch):
-    batch = sharding.put_batch(batch.replace(targets=None), mesh)
-    return sharding.local_rows(predict_step(params, batch))
-
-  return predict
 
 
 def _trained_norm(grads: Any, trained: Any) -> jax.Array:

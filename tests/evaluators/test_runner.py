@@ -2,11 +2,10 @@
 
 import json
 
-import ml_collections
 import numpy as np
 import pytest
 
-from glip_jax import types
+from glip_jax import fields, types
 from glip_jax.data import sources
 from glip_jax.errors import UserError
 from glip_jax.evaluators import detection, runner
@@ -38,14 +37,31 @@ def _nothing(batch):
   return perfect.replace(valid=np.zeros_like(perfect.valid))
 
 
-def _spec(**fields):
-  return {'type': 'detection', 'data': SHAPES, 'batch_size': 2} | fields
+class _Detector:
+  """Answers every batch by a function."""
+
+  def __init__(self, answer):
+    self._answer = answer
+
+  def detect(self, batch, *, same_prompt=False):
+    del same_prompt
+    return self._answer(batch)
+
+
+PERFECT, NOTHING = _Detector(_perfect), _Detector(_nothing)
+REFUSED = _Detector(lambda _: pytest.fail('something was evaluated'))
+
+
+def _spec(**values):
+  return fields.from_dict(
+      runner.Evaluation, {'data': SHAPES, 'batch_size': 2} | values, 'evals.val'
+  )
 
 
 def test_truth_as_prediction_is_perfect_and_nothing_is_zero():
   results = {
-      name: runner.run_evals({'val': _spec()}, predict, data=DATA)['val']
-      for name, predict in (('perfect', _perfect), ('nothing', _nothing))
+      name: runner.run_evals({'val': _spec()}, detector, data=DATA)['val']
+      for name, detector in (('perfect', PERFECT), ('nothing', NOTHING))
   }
   assert results['perfect'].metrics['AP'] == pytest.approx(1)
   assert results['perfect'].num_images == 5
@@ -53,11 +69,11 @@ def test_truth_as_prediction_is_perfect_and_nothing_is_zero():
 
 
 def test_truth_as_prediction_grounds_every_phrase():
-  specs = ml_collections.ConfigDict({
+  evals = {
       'first': _spec(type='grounding', data=RELATIONS, target='first'),
       'all': _spec(type='grounding', data=RELATIONS, target='all'),
-  })
-  results = runner.run_evals(specs, _perfect, data=DATA)
+  }
+  results = runner.run_evals(evals, PERFECT, data=DATA)
   assert results['all'].metrics['recall'] == 1
   assert results['all'].overall.n > results['first'].overall.n == 5
   parts = results['first'].by_relation
@@ -66,7 +82,7 @@ def test_truth_as_prediction_grounds_every_phrase():
 
 def test_files_say_what_was_returned(tmp_path):
   results = runner.run_evals(
-      {'val': _spec()}, _perfect, data=DATA, workdir=tmp_path
+      {'val': _spec()}, PERFECT, data=DATA, workdir=tmp_path
   )
   written = json.loads((tmp_path / 'metrics.json').read_text())
   assert written == {'val': results['val'].to_json()}
@@ -82,7 +98,7 @@ def test_progress_hears_of_every_batch_and_ends_at_the_total():
   heard = []
   runner.run_evals(
       {'val': _spec()},
-      _nothing,
+      NOTHING,
       data=DATA,
       progress=lambda *said: heard.append(said),
   )
@@ -90,13 +106,13 @@ def test_progress_hears_of_every_batch_and_ends_at_the_total():
 
 
 def test_processes_together_equal_one(tmp_path):
-  alone = runner.run_evals({'val': _spec()}, _perfect, data=DATA)
+  alone = runner.run_evals({'val': _spec()}, PERFECT, data=DATA)
   states = []
 
   def run(index, gather, workdir):
     return runner.run_evals(
         {'val': _spec(batch_size=1)},
-        _perfect,
+        PERFECT,
         data=DATA,
         workdir=workdir,
         process_index=index,
@@ -125,33 +141,35 @@ def test_the_next_batch_is_asked_for_before_the_last_is_read():
   batches = [
       types.Batch(None, None, None, None, np.array([i]), None) for i in range(3)
   ]
-  runner.evaluate(
+  runner.feed(
       Evaluator(),
       batches,
-      lambda b: events.append(f'predict {b.id[0]}') or b.id[0],
+      lambda b: events.append(f'detect {b.id[0]}') or b.id[0],
   )
   assert events == [
-      'predict 0', 'predict 1', 'add 0', 'predict 2', 'add 1', 'add 2'
+      'detect 0', 'detect 1', 'add 0', 'detect 2', 'add 1', 'add 2'
   ]  # fmt: skip
-
-
-def test_an_unknown_type_is_refused_before_anything_runs():
-  specs = {'val': _spec(), 'late': _spec(type='lvis')}
-  with pytest.raises(UserError, match="evals.late.type='lvis'"):
-    runner.run_evals(specs, pytest.fail, data=DATA)
 
 
 @pytest.mark.parametrize(
     'spec, message',
     [
-        ({'type': 'detection'}, "evals.val has no 'data'"),
-        (_spec(min_iou=0.5), "evals.val has no field 'min_iou'.*batch_size"),
-        (_spec(type='grounding', min_iou=2), r'evals.val: min_iou=2 is not in'),
+        (dict(type='lvis'), "evals.val.type='lvis' must be one of 'detection'"),
+        (dict(min_iuo=1), "evals.val has no field 'min_iuo'.*min_iou"),
+        (dict(type='grounding', min_iou=2), 'evals.val.min_iou=2.0 must be'),
+        (dict(target='last'), "evals.val.target='last' must be one of"),
+        (dict(batch_size=0), 'evals.val.batch_size=0 must be 1 or more'),
     ],
 )
 def test_a_spec_that_cannot_be_meant_is_refused(spec, message):
   with pytest.raises(UserError, match=message):
-    runner.run_evals({'val': spec}, pytest.fail, data=DATA)
+    _spec(**spec)
+
+
+def test_a_source_of_another_kind_is_refused_before_anything_runs():
+  evals = {'val': _spec(), 'late': _spec(data=RELATIONS)}
+  with pytest.raises(UserError, match='evals.late: .*no categories'):
+    runner.run_evals(evals, REFUSED, data=DATA)
 
 
 def test_no_predictions_make_an_empty_list(tmp_path):

@@ -10,6 +10,7 @@ import tiny_config
 from absl import flags
 
 from glip_jax import errors
+from glip_jax.detectors import recipe as recipes
 from glip_jax.tools import convert
 from glip_jax.weights import files, params_file
 
@@ -69,11 +70,12 @@ def test_flags_of_the_other_source_are_refused(monkeypatch, arguments, message):
 
 
 def test_a_model_that_is_no_variant_goes_by_its_config(tmp_path, monkeypatch):
-  shapes = convert._shapes(tiny_config.get_config().model)
+  recipe = recipes.build(tiny_config.get_config().model)
+  shapes = convert._shapes(recipe)
   rng = np.random.default_rng(0)
   params = jax.tree.map(lambda x: rng.standard_normal(x.shape, 'f4'), shapes)
   source, out = tmp_path / 'a.safetensors', tmp_path / 'b.pth'
-  params_file.write(source, params, anchor_scale=1.875, official=False)
+  params_file.write(source, params, recipe, official=False)
   _main(
       monkeypatch,
       f'--config={TINY}',
@@ -81,7 +83,7 @@ def test_a_model_that_is_no_variant_goes_by_its_config(tmp_path, monkeypatch):
       f'--out={out}',
       '--official',
   )
-  after = params_file.read(out, shapes, anchor_scale=1.875)
+  after = params_file.read(out, shapes, recipe)
   jax.tree.map(np.testing.assert_array_equal, after, params)
 
 

@@ -168,5 +168,5 @@ def test_a_malformed_regex_is_refused():
 def test_unknown_settings_are_refused_with_the_closest_one():
   with pytest.raises(UserError, match="'clip_nrom'.*'clip_norm'"):
     _make(clip_nrom=1.0)
-  with pytest.raises(UserError, match="name='cosin' is unknown"):
+  with pytest.raises(UserError, match="name='cosin' must be one of"):
     _make(schedule=dict(name='cosin'))

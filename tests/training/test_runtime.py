@@ -12,7 +12,7 @@ import pytest
 _SCRIPT = """
 import resource
 from glip_jax.training import runtime
-runtime.start({'distributed': False, 'compilation_cache': None})
+runtime.start(distributed='False', compilation_cache='off')
 import jax, jax.numpy as jnp
 
 @jax.jit

@@ -54,7 +54,7 @@ class Toy(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class ToyRecipe:
-  """The interface of `models.build.Recipe`."""
+  """The interface of `detectors.recipe.Recipe`."""
 
   model: nn.Module = Toy()
 

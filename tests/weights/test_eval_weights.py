@@ -10,12 +10,13 @@ import programs
 import pytest
 
 from configs import coco
+from glip_jax import run, serving
+from glip_jax.detectors import recipe as recipes
 from glip_jax.detectors.glip import official_weights as glip
-from glip_jax.detectors.glip import recipe as build
 from glip_jax.evaluators import evaluation
 from glip_jax.shapes import export as shapes_export
 from glip_jax.shapes import source as shapes
-from glip_jax.training import serving, sharding
+from glip_jax.training import sharding
 from glip_jax.weights import files
 
 SIDE = 64
@@ -56,14 +57,17 @@ def _in_memory(folder, golden, out):
   config = coco.get_config('nanoB')
   config.update_from_flattened_dict(_overrides(folder))
   state = golden_weights.official_state(golden / 'nano', 'nanoB')
-  predict = serving.make_predict(
-      build.build(config.model),
+  config = run.read(config)
+  detector = serving.load(
+      recipes.build(config.model),
       lambda shapes: glip.from_official(state, shapes),
       sharding.make_mesh({'data': 1}, jax.devices()[:1]),
       data=config.data,
   )
-  sources = evaluation.open_sources(config)
-  evaluation.evaluate(config, predict, sources=sources, out=out)
+  sources = evaluation.open_sources(config.evals, config.data)
+  evaluation.evaluate(
+      config.evals, detector, data=config.data, sources=sources, out=out
+  )
 
 
 @pytest.mark.large

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from glip_jax import errors
-from glip_jax.detectors.glip import config as variants
+from glip_jax.detectors import recipe as recipes
 from glip_jax.detectors.glip import mmdet_weights as mmdet
 from glip_jax.detectors.glip import official_weights as glip
 from glip_jax.tools import convert
@@ -21,7 +21,8 @@ def params(golden):
 
 
 def _read(path, name='nanoB', **options):
-  return params_file.read(path, abstract_models.params(name), **options)
+  recipe = abstract_models.recipe(name)
+  return params_file.read(path, abstract_models.params(name), recipe, **options)
 
 
 def _equal(a, b):
@@ -32,7 +33,9 @@ def _equal(a, b):
 @pytest.mark.parametrize('official', [True, False])
 def test_what_is_written_is_read_again(tmp_path, params, ending, official):
   path = tmp_path / f'a{ending}'
-  params_file.write(path, params, anchor_scale=8.0, official=official)
+  params_file.write(
+      path, params, abstract_models.recipe('nanoB'), official=official
+  )
   assert ('rpn.head.bias0' in files.read(path)) == official
   _equal(_read(path), params)
 
@@ -56,13 +59,17 @@ def test_the_file_of_another_model_is_named_with_what_is_amiss(
     tmp_path, params
 ):
   path = tmp_path / 'a.pth'
-  params_file.write(path, params, anchor_scale=8.0, official=True)
+  params_file.write(
+      path, params, abstract_models.recipe('nanoB'), official=True
+  )
   with pytest.raises(
       errors.UserError, match=r'faults in .*a\.pth \(if .*0 rules'
   ):
     _read(path, 'nanoA')
   files.write(path, {'fc.weight': np.ones(3)})
-  with pytest.raises(errors.UserError, match=r'no GLIP model.*fc\.weight'):
+  with pytest.raises(
+      errors.UserError, match=r'no model of this family.*fc\.weight'
+  ):
     _read(path)
 
 
@@ -70,8 +77,10 @@ def test_files_are_converted_to_our_names_and_back(tmp_path, params):
   there, ours, back = (
       tmp_path / name for name in ('a.pth', 'b.safetensors', 'c.pth')
   )
-  config = variants.to_config('nanoB')
-  params_file.write(there, params, anchor_scale=8.0, official=True)
+  config = recipes.variant('nanoB')
+  params_file.write(
+      there, params, abstract_models.recipe('nanoB'), official=True
+  )
   count = convert.convert(config, ours, weights=there)
   assert count == sum(x.size for x in jax.tree.leaves(params))
   assert 'head/bias0' in files.read(ours)

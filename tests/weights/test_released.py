@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from glip_jax import errors
-from glip_jax.detectors.glip import config as variants
+from glip_jax.detectors import recipe as recipes
 from glip_jax.weights import released
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
@@ -152,7 +152,7 @@ def test_unknown_names_are_refused_with_those_there_are():
 
 def test_every_released_file_is_of_a_variant():
   assert {r.variant for r in released.RELEASED.values()} == set('ABCTL')
-  assert all(r.variant in variants.VARIANTS for r in released.RELEASED.values())
+  assert all(recipes.variant(r.variant) for r in released.RELEASED.values())
   file = 'downloads/glip_large_model.pth'
   assert released.variant_of(file) == released.variant_of('glip_l') == 'L'
   assert released.variant_of('mine.pth') is None

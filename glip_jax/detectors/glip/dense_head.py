@@ -52,6 +52,8 @@ class DenseHead(nn.Module):
       text: Float[Array, 'b t e'],
       mask: Bool[Array, 'b t'],
       extent: Int[Array, 'b 2'],
+      *,
+      train: bool = False,
   ) -> types.Outputs:
     """Scores every position against every word and decodes its box.
 
@@ -60,10 +62,12 @@ class DenseHead(nn.Module):
       text: the tower's word features (the encoder's for variant A).
       mask: False at padding words.
       extent: (h, w) of each image in pixels; regions beyond it are not valid.
+      train: as other heads take it; nothing here is random.
 
     Returns:
       Outputs with one region per position, levels in order, rows first.
     """
+    del train
     sizes = tuple(tuple(x.shape[1:3]) for x in levels)
     x = dyhead.flatten_levels(levels)
     text = jnp.where(mask[..., None], text, 0) if self.masked_text else text

@@ -55,18 +55,18 @@ class DyHead(nn.Module):
   def __call__(
       self,
       levels: Levels,
-      text: Float[Array, 'b t e'],
-      mask: Bool[Array, 'b t'],
+      text: Float[Array, 'b t e'] | None,
+      mask: Bool[Array, 'b t'] | None,
       extent: Int[Array, 'b 2'],
       *,
       train: bool = False,
-  ) -> tuple[Levels, Float[Array, 'b t e']]:
+  ) -> tuple[Levels, Float[Array, 'b t e'] | None]:
     """Runs all blocks.
 
     Args:
       levels: pyramid, finest first.
-      text: word features.
-      mask: False at padding words.
+      text: token features; None for late fusion, which never looks at them.
+      mask: False at padding tokens; None where there is no text.
       extent: (h, w) in pixels that each image spans, multiples of 32.
       train: True switches dropout on.
 
@@ -112,7 +112,7 @@ class Block(nn.Module):
   def __call__(
       self,
       carry: tuple[Levels, Any],
-      mask: Bool[Array, 'b t'],
+      mask: Bool[Array, 'b t'] | None,
       cells: dyconv.Cells,
       train: bool,
   ) -> tuple[tuple[Levels, Any], None]:

@@ -8,15 +8,15 @@ from glip_jax import types
 
 
 class GroundedDetector(nn.Module):
-  """Scores the regions of an image against the words of a prompt.
+  """Scores the regions of an image against the tokens of a prompt.
 
   Attributes:
     backbone: (image, extent) -> maps at strides 4, 8, 16, 32.
     neck: (the last three maps, extent) -> pyramid.
-    language: (ids, mask) -> word features.
-    tower: (pyramid, words, mask, extent) -> pyramid and words, after the
-      exchange between them.
-    head: (pyramid, words, mask, extent) -> Outputs.
+    language: (ids, mask) -> token features.
+    tower: (pyramid, tokens, mask, extent) -> pyramid and tokens, after the
+      exchange between them; with `fusion=None` it takes no tokens.
+    head: (pyramid, tokens, mask, extent) -> Outputs.
   """
 
   backbone: nn.Module
@@ -32,9 +32,15 @@ class GroundedDetector(nn.Module):
       *,
       train: bool = False,
   ) -> tuple[Float[Array, 'b _ _ d'], ...]:
-    """Pyramid of a normalised image, before it has seen any prompt."""
+    """Pyramid of a normalised image, before it has seen any prompt.
+
+    Without fusion no prompt is ever seen by the tower, so it is part of this.
+    """
     maps = self.backbone(image, extent, train=train)
-    return self.neck(maps[1:], extent, train=train)
+    levels = self.neck(maps[1:], extent, train=train)
+    if not self.tower.fusion:
+      levels, _ = self.tower(levels, None, None, extent, train=train)
+    return levels
 
   def encode_text(
       self,
@@ -43,8 +49,31 @@ class GroundedDetector(nn.Module):
       *,
       train: bool = False,
   ) -> types.Text:
-    """Word features of a prompt, before they have seen any image."""
+    """Token features of a prompt, before they have seen any image."""
     return types.Text(self.language(ids, mask, train=train), mask)
+
+  def ground(
+      self,
+      levels: tuple[Float[Array, 'b _ _ d'], ...],
+      text: types.Text,
+      extent: Int[Array, 'b 2'],
+      *,
+      train: bool = False,
+  ) -> types.Outputs:
+    """Every position of the pyramid scored against every token.
+
+    Args:
+      levels: from `encode_image`.
+      text: from `encode_text`.
+      extent: as in `__call__`.
+      train: as in `__call__`.
+    """
+    tokens = text.tokens
+    if self.tower.fusion:
+      levels, tokens = self.tower(
+          levels, tokens, text.mask, extent, train=train
+      )
+    return self.head(levels, tokens, text.mask, extent, train=train)
 
   def __call__(
       self,
@@ -55,10 +84,10 @@ class GroundedDetector(nn.Module):
       *,
       train: bool = False,
   ) -> types.Outputs:
-    """Regions of the image scored against the words of the prompt.
+    """Regions of the image scored against the tokens of the prompt.
 
     Args:
-      image: normalised, zero beyond each picture; sides multiples of 32.
+      image: normalised, zero beyond each image; sides multiples of 32.
       extent: (h, w) in pixels that each image spans, multiples of 32: all
         that the answer depends on, whatever the canvas and the batch. Regions
         outside are marked invalid.
@@ -72,5 +101,4 @@ class GroundedDetector(nn.Module):
     extent = jnp.asarray(extent)
     levels = self.encode_image(image, extent, train=train)
     text = self.encode_text(ids, mask, train=train)
-    levels, words = self.tower(levels, text.tokens, mask, extent, train=train)
-    return self.head(levels, words, mask, extent)
+    return self.ground(levels, text, extent, train=train)

@@ -200,9 +200,9 @@ def decode(
     outputs: Outputs,
     batch: Batch,
     *,
-    score_threshold: float = 0.05,
+    score_threshold: float | Float[Array, ''] = 0.05,
     pre_nms_top_k: int = 1000,
-    nms_threshold: float = 0.6,
+    nms_threshold: float | Float[Array, ''] = 0.6,
     max_detections: int = 100,
     aggregate: str = 'mean',
 ) -> Detections:
@@ -255,7 +255,7 @@ def _decode_image(
     *,
     level_sizes: tuple[tuple[int, int], ...],
     pre_nms_top_k: int,
-    nms_threshold: float,
+    nms_threshold: float | Float[Array, ''],
     max_detections: int,
 ) -> Detections:
   """Detections of one image; candidates are the scores that are not below 0."""

@@ -1,53 +1,55 @@
-"""From a configuration to a Recipe: the model and what it is trained with.
-
-The one place where models and objectives meet; ConfigDict stops here.
-"""
+"""GLIP as a recipe: the model, and what it is trained and decoded with."""
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import ml_collections
+import numpy as np
 
-from glip_jax import errors, types
-from glip_jax.detectors.glip import dense_head, dyhead
-from glip_jax.detectors.glip import model as detector
-from glip_jax.detectors.glip import objective as dense
+from glip_jax import errors, fields, types
+from glip_jax.detectors.glip import (
+    config as config_lib,
+)
+from glip_jax.detectors.glip import (
+    dense_head,
+    dyhead,
+    mmdet_weights,
+    model,
+    objective,
+    official_weights,
+)
 from glip_jax.models import bert, fpn, fusion, swin
-from glip_jax.ops import images, phrases
+from glip_jax.ops import images
 
 BACKBONES = {'swin': swin.Swin}
-_SIZES = (
-    'neck.width', 'head.depth', 'head.num_groups', 'language.width',
-    'language.depth', 'language.num_heads', 'language.vocab_size',
-    'decode.pre_nms_top_k', 'decode.max_detections',
-)  # fmt: skip
-_THRESHOLDS = ('decode.score_threshold', 'decode.nms_threshold')
-_DROP_RATES = (
-    'backbone.drop_path_rate', 'neck.drop_block_rate', 'language.dropout_rate',
-)  # fmt: skip
-DTYPES = ('float32', 'bfloat16', 'float16', 'float64')
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
-  """A model with the pure functions that it is trained and decoded with.
+class Glip:
+  """A dense detector, as `detectors.recipe.Recipe` describes them.
 
   Attributes:
+    config: what it was built from.
     model: image, extent, ids, mask -> Outputs.
-    loss: Outputs, Batch -> (total, parts).
-    decode: Outputs, Batch -> Detections.
-    normalize: uint8 image, sizes -> float32 image.
   """
 
+  config: config_lib.Config
   model: nn.Module
-  loss: Callable[[types.Outputs, types.Batch], tuple[Any, dict[str, Any]]]
-  decode: Callable[[types.Outputs, types.Batch], types.Detections]
-  normalize: Callable[[Any, Any], Any]
+
+  def normalize(self, image: Any, size: Any) -> jax.Array:
+    """float32[b h w 3] of uint8 pixels, zero beyond each image's size."""
+    own = self.config.image
+    return images.normalize(
+        image, size, mean=own.mean, std=own.std, bgr=own.bgr
+    )
+
+  def init(self, rng: jax.Array, batch: types.Batch) -> Any:
+    """Parameters for batches like this one; only its shapes matter."""
+    return self.model.init(rng, *self._inputs(batch))['params']
 
   def forward(
       self,
@@ -57,76 +59,174 @@ class Recipe:
       train: bool = False,
       rngs: Mapping[str, jax.Array] | None = None,
   ) -> types.Outputs:
-    """Normalises the batch's images and applies the model."""
+    """Images and prompts of a batch, scored against each other."""
     return self.model.apply(
-        {'params': params},
-        self.normalize(batch.image, batch.size),
-        batch.extent,
-        batch.prompt.ids,
-        batch.prompt.mask,
-        train=train,
-        rngs=rngs,
+        {'params': params}, *self._inputs(batch), train=train, rngs=rngs
     )
 
-  def init(self, rng: jax.Array, batch: types.Batch) -> Any:
-    """Parameters for batches like this one; only its shapes matter."""
-    return self.model.init(
-        rng,
+  def encode_image(
+      self, params: Any, image: Any, size: Any, extent: Any
+  ) -> types.Features:
+    """The pyramid; without fusion, the tower's."""
+    levels = self.model.apply(
+        {'params': params},
+        self.normalize(image, size),
+        jnp.asarray(extent),
+        method='encode_image',
+    )
+    return types.Features(levels, jnp.asarray(size), jnp.asarray(extent))
+
+  def encode_text(self, params: Any, prompt: types.Prompt) -> types.Text:
+    """BERT's last hidden layer."""
+    return self.model.apply(
+        {'params': params}, prompt.ids, prompt.mask, method='encode_text'
+    )
+
+  def ground(
+      self, params: Any, features: types.Features, text: types.Text
+  ) -> types.Outputs:
+    """Every position of the pyramid scored against every token."""
+    return self.model.apply(
+        {'params': params},
+        features.levels,
+        text,
+        features.extent,
+        method='ground',
+    )
+
+  def loss(
+      self, outputs: types.Outputs, batch: types.Batch
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """See `objective.loss`."""
+    return objective.loss(
+        outputs, batch, **dataclasses.asdict(self.config.loss)
+    )
+
+  @property
+  def thresholds(self) -> dict[str, float]:
+    """What decoding is told at each call, where nobody says otherwise."""
+    own = self.config.decode
+    return dict(
+        score_threshold=own.score_threshold, nms_threshold=own.nms_threshold
+    )
+
+  def decode(
+      self, outputs: types.Outputs, batch: types.Batch, **thresholds: Any
+  ) -> types.Detections:
+    """See `objective.decode`."""
+    options = dataclasses.asdict(self.config.decode) | thresholds
+    return objective.decode(outputs, batch, **options)
+
+  def lowest(self, threshold: float) -> dict[str, float]:
+    """Thresholds under which no detection of this score is lost.
+
+    A score is the root of phrase score times centerness, so what has a phrase
+    score below the square cannot reach it.
+    """
+    own = self.config.decode.score_threshold
+    return dict(score_threshold=min(own, threshold**2))
+
+  def check_prompts(self, *, num_tokens: int, vocab_size: int) -> None:
+    """Refuses prompts that the text encoder has no embeddings for.
+
+    Args:
+      num_tokens: length of the prompts.
+      vocab_size: number of token ids of the tokenizer.
+
+    Raises:
+      UserError: the encoder has fewer positions or tokens.
+    """
+    language = self.config.language
+    if num_tokens > language.max_positions:
+      raise errors.UserError(
+          f'data.num_tokens={num_tokens} is over'
+          f' model.language.max_positions={language.max_positions}: lower the'
+          ' one or raise the other'
+      )
+    if vocab_size > language.vocab_size:
+      raise errors.UserError(
+          f'data.tokenizer has {vocab_size} tokens, more than'
+          f' model.language.vocab_size={language.vocab_size}: take the'
+          ' tokenizer that the model was made for, or raise vocab_size'
+      )
+
+  def read_weights(
+      self, state: Mapping[str, np.ndarray], params: Any
+  ) -> Any | None:
+    """Parameters of official or mmdetection's arrays; None if of neither.
+
+    Args:
+      state: arrays by the names of a file.
+      params: parameters of the model, or their shapes.
+
+    Raises:
+      WeightsError: lists everything that does not fit.
+    """
+    scale = self.config.head.anchor_scale
+    if any(key.startswith('rpn.head.') for key in state):
+      return official_weights.from_official(state, params, anchor_scale=scale)
+    if any(key.startswith('bbox_head.head.') for key in state):
+      return mmdet_weights.from_mmdet(state, params)
+    return None
+
+  def write_weights(self, params: Any) -> dict[str, np.ndarray]:
+    """Arrays by official name.
+
+    Raises:
+      WeightsError: the model has parts that the official one does not.
+    """
+    scale = self.config.head.anchor_scale
+    return official_weights.to_official(params, anchor_scale=scale)
+
+  def _inputs(self, batch: types.Batch) -> tuple[Any, ...]:
+    """What the model takes of a batch."""
+    return (
         self.normalize(batch.image, batch.size),
         batch.extent,
         batch.prompt.ids,
         batch.prompt.mask,
-    )['params']
+    )
 
 
-def build(config: ml_collections.ConfigDict) -> Recipe:
-  """Composes a detector and its objective.
+def build(config: config_lib.Config | Mapping[str, Any]) -> Glip:
+  """Composes a detector of its parts.
 
   Args:
-    config: the fields of `variants.Variant`.
-
-  Returns:
-    The recipe.
+    config: `config.model`.
 
   Raises:
     UserError: a name or size that no model can have.
   """
-  _check_names(config)
-  _check_values(config)
-  _check_divisions(config)
+  config = fields.from_dict(config_lib.Config, config, 'config.model')
   dtype = jnp.dtype(config.dtype)
-  backbone = config.backbone.to_dict()
-  model = detector.GroundedDetector(
-      backbone=BACKBONES[backbone.pop('name')](**backbone, dtype=dtype),
-      neck=fpn.FPN(**config.neck, dtype=dtype),
-      language=bert.Bert(**config.language, dtype=dtype),
-      tower=_tower(config, dtype),
-      head=dense_head.DenseHead(
-          anchor_scale=config.head.anchor_scale,
-          masked_text=not config.head.fusion,
-          dtype=dtype,
-      ),
-  )
-  return Recipe(
-      model=model,
-      loss=functools.partial(dense.loss, **config.loss),
-      decode=functools.partial(dense.decode, **config.decode),
-      normalize=functools.partial(
-          images.normalize,
-          mean=tuple(config.image.mean),
-          std=tuple(config.image.std),
-          bgr=config.image.bgr,
+  backbone = dataclasses.asdict(config.backbone)
+  return Glip(
+      config,
+      model.GroundedDetector(
+          backbone=BACKBONES[backbone.pop('name')](**backbone, dtype=dtype),
+          neck=fpn.FPN(**dataclasses.asdict(config.neck), dtype=dtype),
+          language=bert.Bert(
+              **dataclasses.asdict(config.language), dtype=dtype
+          ),
+          tower=_tower(config, dtype),
+          head=dense_head.DenseHead(
+              anchor_scale=config.head.anchor_scale,
+              masked_text=not config.head.fusion.on,
+              dtype=dtype,
+          ),
       ),
   )
 
 
-def _tower(config: ml_collections.ConfigDict, dtype: Any) -> dyhead.DyHead:
+def _tower(config: config_lib.Config, dtype: Any) -> dyhead.DyHead:
   head, language = config.head, config.language
   exchange = None
-  if head.fusion:
+  if head.fusion.on:
     exchange = functools.partial(
         fusion.BiAttention,
-        **head.fusion,
+        width=head.fusion.width,
+        num_heads=head.fusion.num_heads,
+        dropout_rate=head.fusion.dropout_rate,
         layer_scale=1 / head.depth,
         dtype=dtype,
     )
@@ -142,95 +242,3 @@ def _tower(config: ml_collections.ConfigDict, dtype: Any) -> dyhead.DyHead:
       unroll=head.unroll,
       dtype=dtype,
   )
-
-
-def check_prompts(
-    config: ml_collections.ConfigDict, *, num_tokens: int, vocab_size: int
-) -> None:
-  """Refuses prompts that the text encoder has no embeddings for.
-
-  Args:
-    config: the fields of `variants.Variant`.
-    num_tokens: length of the prompts.
-    vocab_size: number of token ids of the tokenizer.
-
-  Raises:
-    UserError: the encoder has fewer positions or words.
-  """
-  language = config.language
-  if num_tokens > language.max_positions:
-    raise errors.UserError(
-        f'data.num_tokens={num_tokens} is over'
-        f' model.language.max_positions={language.max_positions}: lower the'
-        ' one or raise the other'
-    )
-  if vocab_size > language.vocab_size:
-    raise errors.UserError(
-        f'data.tokenizer has {vocab_size} words, more than'
-        f' model.language.vocab_size={language.vocab_size}: take the tokenizer'
-        ' that the model was made for, or raise vocab_size'
-    )
-
-
-def _check_names(config: ml_collections.ConfigDict) -> None:
-  """Refuses what there is not."""
-  if config.dtype not in DTYPES:
-    raise errors.UserError(
-        f'model.dtype={config.dtype!r} is unknown: use one of {DTYPES}'
-    )
-  if config.decode.aggregate not in phrases.MODES:
-    raise errors.UserError(
-        f'model.decode.aggregate={config.decode.aggregate!r} is unknown: use'
-        f' one of {phrases.MODES}'
-    )
-  if config.backbone.name not in BACKBONES:
-    raise errors.UserError(
-        f'model.backbone.name={config.backbone.name!r} is unknown: choose one'
-        f' of {sorted(BACKBONES)}'
-    )
-
-
-def _check_values(config: ml_collections.ConfigDict) -> None:
-  """Refuses numbers that mean nothing, or fail deep inside a module."""
-  for name in _SIZES:
-    if (size := _get(config, name)) < 1:
-      raise errors.UserError(f'model.{name}={size} must be 1 or more')
-  for name in _THRESHOLDS:
-    if not 0 <= (value := _get(config, name)) <= 1:
-      raise errors.UserError(f'model.{name}={value} must be from 0 to 1')
-  in_fusion = ('head.fusion.dropout_rate',) if config.head.fusion else ()
-  for name in _DROP_RATES + in_fusion:
-    if not 0 <= (rate := _get(config, name)) < 1:
-      raise errors.UserError(
-          f'model.{name}={rate} must be 0 or more, and less than 1'
-      )
-
-
-def _check_divisions(config: ml_collections.ConfigDict) -> None:
-  """Refuses widths that do not divide into heads or groups."""
-  divisions = [
-      ('language.width', 'language.num_heads'),
-      ('neck.width', 'head.num_groups'),
-  ]
-  if config.head.fusion:
-    divisions.append(('head.fusion.width', 'head.fusion.num_heads'))
-  for name, divisor in divisions:
-    value, parts = _get(config, name), _get(config, divisor)
-    if value % parts:
-      raise errors.UserError(
-          f'model.{name}={value} is not divisible by model.{divisor}={parts}:'
-          ' change one of the two'
-      )
-  for i, heads in enumerate(config.backbone.num_heads):
-    width = config.backbone.embed_dim * 2**i
-    if width % heads:
-      raise errors.UserError(
-          f'stage {i + 1} of the backbone is {width} wide, not divisible by'
-          f' its {heads} heads: change model.backbone.num_heads'
-      )
-
-
-def _get(config: ml_collections.ConfigDict, path: str) -> Any:
-  for key in path.split('.'):
-    config = config[key]
-  return config

@@ -1,5 +1,6 @@
 """The whole detector: sizes, shapes, refusals, and what must not matter."""
 
+import dataclasses
 import math
 
 import abstract_models
@@ -10,9 +11,8 @@ import numpy as np
 import pytest
 import tiny_config
 
-from glip_jax import types
-from glip_jax.detectors.glip import config as variants
-from glip_jax.detectors.glip import recipe as build
+from glip_jax import run, types
+from glip_jax.detectors import recipe as recipes
 from glip_jax.errors import UserError
 
 # The official models' own counts, less what is no parameter here: cls_logits,
@@ -31,9 +31,8 @@ LENGTH = 8  # Of the prompt; the rest is padding.
 
 def _tiny(**head):
   config = tiny_config.get_config().model
-  for name, value in head.items():
-    config.head[name] = value
-  return build.build(config)
+  config.head.update(head)
+  return recipes.build(config)
 
 
 def _random_params(recipe):
@@ -112,7 +111,7 @@ def test_full_models_score_every_position_against_every_token(name):
 @pytest.mark.parametrize('name', ['A', 'B', 'L'])
 def test_blocks_and_text_layers_are_stacked_with_the_block_first(name):
   params = abstract_models.params(name)
-  config = variants.to_config(name)
+  config = recipes.variant(name)
   for tree, depth in (
       (params['tower']['blocks'], config.head.depth),
       (params['language']['layers'], config.language.depth),
@@ -130,9 +129,8 @@ def test_late_fusion_has_neither_fusion_nor_text_layers():
 
 
 def test_half_precision_keeps_parameters_and_outputs_in_full():
-  config = variants.to_config('nanoB')
-  config.dtype = 'bfloat16'
-  recipe = build.build(config)
+  config = recipes.variant('nanoB')
+  recipe = recipes.build(dataclasses.replace(config, dtype='bfloat16'))
   batch = abstract_models.blank_batch()
   params = jax.eval_shape(recipe.init, jax.random.key(0), batch)
   outputs = jax.eval_shape(recipe.forward, params, batch)
@@ -159,28 +157,31 @@ def test_a_prompt_longer_than_the_positions_is_refused():
 @pytest.mark.parametrize(
     'path, value, message',
     [
-        ('backbone.name', 'vgg', "backbone.name='vgg' is unknown.*'swin'"),
+        ('backbone.name', 'vgg', "backbone.name='vgg' must be one of 'swin'"),
         (
             'language.width',
             97,
-            'language.width=97 .*model.language.num_heads=4',
+            'language.width=97 .*config.model.language.num_heads=4',
         ),
-        ('neck.width', 40, 'neck.width=40 .*model.head.num_groups=16'),
+        ('neck.width', 40, 'neck.width=40 .*config.model.head.num_groups=16'),
         (
             'head.fusion.width',
             130,
             'fusion.width=130 .*head.fusion.num_heads=4',
         ),
         ('backbone.num_heads', (1, 2, 5, 8), 'stage 3 .* 128 wide.* 5 heads'),
+        ('dtype', 'float16', "dtype='float16' must be one of 'float32'"),
+        ('backbone.depths', (1, 10**9, 1, 1), '1000000000 must be 1 or more'),
+        ('backbone.embed_dim', 0, 'embed_dim=0 must be 1 or more'),
     ],
 )
 def test_sizes_that_no_model_can_have_are_refused_in_a_line(
     path, value, message
 ):
-  config = variants.to_config('shapes')
+  config = run.config(model=recipes.variant('shapes')).model
   config.update_from_flattened_dict({path: value})
   with pytest.raises(UserError, match=message) as caught:
-    build.build(config)
+    recipes.build(config)
   assert '\n' not in str(caught.value)
 
 
@@ -237,7 +238,7 @@ def test_without_positions_permuting_tokens_permutes_their_logits(fused):
 
 def test_boxes_depend_on_the_prompt_with_fusion_and_only_then(fused):
   params, step = fused
-  late = _tiny(fusion=None)
+  late = _tiny(fusion={'on': False})
   forward = compiling.quick_jit(late.forward)
   late_params = _random_params(late)
   batch = _batch()

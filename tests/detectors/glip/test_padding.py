@@ -9,7 +9,7 @@ import padding_alone
 import pytest
 import tiny_config
 
-from glip_jax.detectors.glip import recipe as build
+from glip_jax.detectors import recipe as recipes
 
 
 # Fewer tokens than the official 256 too: the prompt has 24.
@@ -48,7 +48,7 @@ def test_random_pictures_are_equal_alone_and_among_others():
   # A window that divides neither extent nor canvas, and two blocks a stage:
   # one shifted.
   config.backbone.update(depths=(2, 1, 1, 1), window=5)
-  init = build.build(config).init
+  init = recipes.build(config).init
   shapes = jax.eval_shape(
       init, jax.random.key(0), abstract_models.blank_batch()
   )

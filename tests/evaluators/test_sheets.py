@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from glip_jax.evaluators import pictures
+from glip_jax.evaluators import sheets
 
 BOXES = np.array(
     [[0, 0, 10, 10], [1, 0, 10, 10], [20, 20, 30, 30], [0, 0, 4, 4]], float
@@ -10,16 +10,16 @@ BOXES = np.array(
 
 
 def test_the_best_of_overlapping_boxes_stays():
-  kept = pictures.best_per_place(BOXES, np.array([0.5, 0.9, 0.2, 0.6]))
+  kept = sheets.best_per_place(BOXES, np.array([0.5, 0.9, 0.2, 0.6]))
   assert kept == [1, 3, 2]
 
 
 def test_boxes_that_share_less_than_half_stay():
-  kept = pictures.best_per_place(
+  kept = sheets.best_per_place(
       BOXES, np.array([0.5, 0.9, 0.2, 0.6]), max_iou=0.95
   )
   assert kept == [1, 3, 0, 2]
 
 
 def test_nothing_found_is_nothing_drawn():
-  assert pictures.best_per_place(np.zeros((0, 4)), np.zeros(0)) == []
+  assert sheets.best_per_place(np.zeros((0, 4)), np.zeros(0)) == []

@@ -1,17 +1,16 @@
-"""Released weights as a predictor, at the official test settings."""
+"""Released weights, or those of a file, as a predictor."""
 
 import functools
 import os
 from typing import Any
 
-import ml_collections
 from etils import epath
 
-from glip_jax import errors, predict
-from glip_jax.detectors.glip import config as variants
+from glip_jax import errors, predict, run
+from glip_jax.detectors import recipe as recipes
 from glip_jax.weights import files, params_file, released
 
-# The official test settings; the canvas holds any picture resized so.
+# The official test settings; the canvas holds any image resized so.
 _RESIZE = (800, 1333)
 _CANVAS = (1344, 1344)
 
@@ -34,8 +33,8 @@ def load(
       L.
     threshold: detections with a lower score are left out, in [0, 1].
     tokenizer: a name on the Hugging Face hub or the path of one.
-    resize: shorter and longest side of pictures, in pixels.
-    canvas: height and width that every picture is padded to.
+    resize: shorter and longest side of images, in pixels.
+    canvas: height and width that every image is padded to.
 
   Raises:
     UserError: the name is unknown, the file cannot be had or read, nothing
@@ -52,28 +51,25 @@ def load(
     raise errors.UserError(
         f'variant is missing: say whose weights {name} are, A, B, C, T or L'
     )
-  config = ml_collections.ConfigDict()
-  config.model = variants.to_config(variant)
-  config.data = dict(
-      tokenizer=tokenizer,
-      num_tokens=256,
-      num_phrases=16,
-      num_boxes=1,
-      image_size=canvas,
-      resize=resize,
+  config = run.Run(
+      model=recipes.variant(variant),
+      data=dict(
+          tokenizer=tokenizer,
+          num_tokens=256,
+          num_phrases=16,
+          num_boxes=1,
+          image_size=canvas,
+          resize=resize,
+      ),
   )
-  read = functools.partial(
-      _read_fetched if fetched else params_file.read,
-      path,
-      anchor_scale=config.model.head.anchor_scale,
-  )
+  read = functools.partial(_read_fetched if fetched else params_file.read, path)
   return predict.make_predictor(config, read, threshold=threshold)
 
 
-def _read_fetched(path: os.PathLike, params: Any, **options: Any) -> Any:
+def _read_fetched(path: os.PathLike, *args: Any) -> Any:
   """Reads a file of the cache."""
   try:
-    return params_file.read(path, params, **options)
+    return params_file.read(path, *args)
   except errors.UserError as error:
     raise errors.UserError(
         f'{error}; if the file is damaged, remove it and ask again: it is then'
@@ -82,7 +78,7 @@ def _read_fetched(path: os.PathLike, params: Any, **options: Any) -> Any:
 
 
 def _check_sizes(resize: tuple[int, int], canvas: tuple[int, int]):
-  """Refuses sizes that no picture fits."""
+  """Refuses sizes that no image fits."""
   for name, sides in (('resize', resize), ('canvas', canvas)):
     if not (isinstance(sides, tuple) and len(sides) == 2 and min(sides) > 0):
       raise errors.UserError(f'{name}={sides!r}: give two sides in pixels')

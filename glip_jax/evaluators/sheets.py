@@ -1,4 +1,4 @@
-"""Pictures to look at: what is there beside what was found."""
+"""Images to look at: what is there beside what was found."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,33 +13,33 @@ from glip_jax.data import pipeline, sources
 from glip_jax.evaluators import unpack
 
 MIN_SCORE = 0.3
-_MOST_BOXES = 20  # More hide the picture.
+_MOST_BOXES = 20  # More hide the image.
 _LONG_SIDE = 640  # Pixels; photographs of many megapixels are drawn smaller.
 
 
 def prediction_sheet(
     source: sources.Source,
-    predict: Callable[[types.Batch], types.Detections],
+    detect: Callable[[types.Batch], types.Detections],
     *,
     data: Mapping[str, Any],
     batch_size: int,
-    num_pictures: int = 8,
+    num_images: int = 8,
     min_score: float = MIN_SCORE,
 ) -> Image.Image:
-  """The first pictures of an evaluation, truth beside predictions.
+  """The first images of an evaluation, truth beside predictions.
 
   Args:
     source: what is evaluated on.
-    predict: detections of a batch, boxes in input pixels.
+    detect: detections of a batch, boxes in input pixels.
     data: `config.data`: canvas and tokens of the pipeline.
     batch_size: records in a batch of this process.
-    num_pictures: how many; fewer if there are not so many.
+    num_images: how many; fewer if there are not so many.
     min_score: detections below it are not drawn, nor is any that a better one
       of whatever label overlaps.
   """
   batches = pipeline.eval_batches(source, data, batch_size=batch_size)
-  pictures = _pictures(source, predict, batches, min_score)
-  return draw.sheet(list(itertools.islice(pictures, num_pictures)), columns=2)
+  drawn = _draw(source, detect, batches, min_score)
+  return draw.sheet(list(itertools.islice(drawn, num_images)), columns=2)
 
 
 def best_per_place(
@@ -50,7 +50,7 @@ def best_per_place(
 ) -> list[int]:
   """Indices of the detections that no better one of any label overlaps.
 
-  AP wants every label of an object with its score; a picture with all of them
+  AP wants every label of an object with its score; an image with all of them
   cannot be read.
 
   Args:
@@ -72,14 +72,14 @@ def best_per_place(
   return kept
 
 
-def _pictures(
+def _draw(
     source: sources.Source,
-    predict: Callable[[types.Batch], types.Detections],
+    detect: Callable[[types.Batch], types.Detections],
     batches: Iterable[types.Batch],
     min_score: float,
 ) -> Iterator[Image.Image]:
   for batch in batches:
-    for found in unpack.unpack(batch, predict(batch)):
+    for found in unpack.unpack(batch, detect(batch)):
       record = source[found.index]
       names = record.text.phrases
       chosen = [
@@ -103,10 +103,10 @@ def _pictures(
 def _shrink(
     image: UInt8[np.ndarray, 'h w 3'],
 ) -> tuple[Image.Image, float]:
-  """The picture at no more than `_LONG_SIDE`, and the factor."""
-  picture = Image.fromarray(image)
-  factor = min(_LONG_SIDE / max(picture.size), 1.0)
+  """The image at no more than `_LONG_SIDE`, and the factor."""
+  drawn = Image.fromarray(image)
+  factor = min(_LONG_SIDE / max(drawn.size), 1.0)
   if factor < 1:
-    size = [max(round(side * factor), 1) for side in picture.size]
-    picture = picture.resize(size, Image.Resampling.BILINEAR)
-  return picture, factor
+    size = [max(round(side * factor), 1) for side in drawn.size]
+    drawn = drawn.resize(size, Image.Resampling.BILINEAR)
+  return drawn, factor

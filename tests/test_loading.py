@@ -5,15 +5,13 @@ import sys
 
 import abstract_models
 import golden_weights
-import jax
-import ml_collections
 import numpy as np
 import pytest
 from PIL import Image
 
 import glip_jax
-from glip_jax import errors, predict
-from glip_jax.detectors.glip import config as variants
+from glip_jax import errors, predict, run
+from glip_jax.detectors import recipe as recipes
 from glip_jax.detectors.glip import official_weights as glip
 from glip_jax.weights import files, released
 
@@ -36,7 +34,7 @@ def test_names_that_are_none_and_files_of_unknown_models_are_refused(tmp_path):
   files.write(path, {'x': np.ones(1)})
   with pytest.raises(errors.UserError, match='variant is missing: say whose'):
     glip_jax.load(str(path))
-  with pytest.raises(errors.UserError, match='holds no GLIP model'):
+  with pytest.raises(errors.UserError, match='holds no model of this family'):
     glip_jax.load(str(path), variant='nanoA', **SMALL)
 
 
@@ -58,7 +56,7 @@ def test_a_damaged_file_of_the_cache_is_to_be_removed(tmp_path, monkeypatch):
         (dict(resize=(100, 50)), 'the shorter side comes first'),
     ],
 )
-def test_sizes_that_no_picture_fits_are_refused(sizes, message):
+def test_sizes_that_no_image_fits_are_refused(sizes, message):
   with pytest.raises(errors.UserError, match=message):
     glip_jax.load('glip_t', **(SMALL | sizes))
 
@@ -74,20 +72,19 @@ def test_a_released_name_finds_what_its_weights_find(
   state = golden_weights.official_state(golden / 'nano', 'nanoA')
   files.write(released.cache_folder() / 'nano.pth', state)
   find = glip_jax.load('glip_nano', threshold=0.1, **SMALL)
-  picture = tmp_path / 'picture.png'
+  image = tmp_path / 'image.png'
   pixels = np.random.default_rng(0).integers(0, 256, (50, 60, 3), np.uint8)
-  Image.fromarray(pixels).save(picture)
-  found = find.in_picture(picture, 'red circle. dog')
+  Image.fromarray(pixels).save(image)
+  found = find.in_image(image, 'red circle. dog')
   assert len(found.scores) and set(found.phrases) <= {'red circle', 'dog'}
   # Detections end at the last pixel of the *resized* picture.
   assert found.boxes.max() < 61 and found.scores.min() >= 0.1
-  config = variants.to_config('nanoA')
   params = glip.from_official(state, abstract_models.params('nanoA'))
   same = predict.make_predictor(
-      ml_collections.ConfigDict(dict(model=config, data=find.data.to_dict())),
-      lambda shapes: jax.tree.map(lambda x, _: x, params, shapes),
+      run.Run(model=recipes.variant('nanoA'), data=find.data),
+      lambda *_: params,
       threshold=0.1,
   )
   np.testing.assert_array_equal(
-      found.boxes, same.in_picture(picture, 'red circle. dog').boxes
+      found.boxes, same.in_image(image, 'red circle. dog').boxes
   )

@@ -1,0 +1,93 @@
+"""What a run is told: the dataclasses that a config is made of.
+
+A config file starts from `config(...)`, which has every field; whatever it then
+says, each can be overridden on the command line. Programs read the config back
+as a `Run`.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+
+from glip_jax import fields
+from glip_jax.detectors import recipe
+from glip_jax.evaluators import runner
+from glip_jax.fields import field, part
+from glip_jax.training import optimizer as optimizer_lib
+from glip_jax.training import sharding as sharding_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Average:
+  """A moving average of the parameters, which is what is evaluated."""
+
+  on: bool = field(False, 'keep an average')
+  decay: float = field(0.999, 'of the average at each step', least=0, below=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """A whole config: what is trained, on what, how, and what is measured."""
+
+  seed: int = field(0, 'of parameters, data and dropout', least=0, below=2**32)
+  init: str = field('', 'weights, workdir or checkpoint to start from')
+  model: Mapping[str, Any] = field({}, 'fields of the family (docs/model.md)')
+  data: Mapping[str, Any] = field({}, 'sources and shapes (docs/data.md)')
+  batch_size: int = field(16, 'images of a step, over all devices', least=1)
+  steps: int = field(1000, 'length of the training', least=1)
+  optimizer: optimizer_lib.Settings = part(optimizer_lib.Settings)
+  average: Average = part(Average)
+  mesh: sharding_lib.Axes = part(sharding_lib.Axes)
+  sharding: tuple[tuple[str, Any], ...] = field(
+      (), '(regex, spec) over parameter paths; the first that matches decides'
+  )
+  distributed: str = field(
+      'auto',
+      'join the processes of a cluster; auto does so on TPU pods',
+      choices=('auto', 'True', 'False'),
+  )
+  compilation_cache: str = field(
+      '', "folder; empty for one in the user's cache, 'off' for none"
+  )
+  log_every: int = field(20, 'steps; 0 for the last step only', least=0)
+  eval_every: int = field(0, 'steps; 0 for the last step only', least=0)
+  checkpoint_every: int = field(
+      1000, 'steps; 0 for the last step only', least=0
+  )
+  keep_checkpoints: int = field(
+      2, 'latest checkpoints kept, beside the best', least=1
+  )
+  evals: Mapping[str, runner.Evaluation] = field({}, 'evaluations by name')
+
+
+def config(**values: Any) -> ml_collections.ConfigDict:
+  """A ConfigDict with every field of a run, for a config file to change.
+
+  Args:
+    **values: of fields of `Run` that are not at their defaults; `model` may be
+      the dataclass of its family.
+  """
+  if dataclasses.is_dataclass(model := values.get('model')):
+    values['model'] = fields.to_dict(model)
+  return ml_collections.ConfigDict(fields.filled(Run, **values))
+
+
+def evaluation(**values: Any) -> dict[str, Any]:
+  """Every field of one of `config.evals`, some given, the others default."""
+  return fields.filled(runner.Evaluation, 'config.evals', **values)
+
+
+def read(given: Any) -> Run:
+  """The checked dataclass of a config.
+
+  Args:
+    given: a ConfigDict or mapping with fields of `Run`, or a `Run`.
+
+  Raises:
+    UserError: a field is unknown or its value cannot be.
+  """
+  made = fields.from_dict(Run, given, 'config')
+  model = fields.to_dict(recipe.read_config(made.model))
+  return dataclasses.replace(made, model=model)

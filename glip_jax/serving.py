@@ -1,0 +1,220 @@
+"""A detector on the host: parameters and compiled programs, batches in.
+
+Evaluation and prediction hold one of these and never ask for the family. Each
+program is compiled for the shapes that it meets; encoded prompts are kept.
+"""
+
+import collections
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from glip_jax import types
+from glip_jax.detectors import recipe as recipe_lib
+from glip_jax.training import sharding, state, tables
+
+_TEXTS_KEPT = 256
+
+
+class Detector:
+  """A recipe with its parameters on a mesh.
+
+  Attributes:
+    recipe: what the parameters are of.
+    mesh: divides the rows of all batches.
+    params: where they live.
+  """
+
+  def __init__(
+      self,
+      recipe: recipe_lib.Recipe,
+      mesh: jax.sharding.Mesh,
+      params: Any,
+      *,
+      programs: '_Programs | None' = None,
+  ):
+    """Binds parameters to a recipe.
+
+    Args:
+      recipe: from `detectors.recipe.build`.
+      mesh: of the parameters' shardings.
+      params: arrays on the mesh.
+      programs: those of another detector of the same recipe and mesh.
+    """
+    self.recipe, self.mesh, self.params = recipe, mesh, params
+    self._programs = programs or _Programs(recipe, mesh)
+    self._texts: collections.OrderedDict[Any, types.Text] = (
+        collections.OrderedDict()
+    )
+
+  def with_params(self, params: Any) -> 'Detector':
+    """The same compiled programs with other parameters."""
+    return Detector(self.recipe, self.mesh, params, programs=self._programs)
+
+  def detect(
+      self,
+      batch: types.Batch,
+      *,
+      same_prompt: bool = False,
+      **thresholds: float,
+  ) -> types.Detections:
+    """Finds what prompts name in images; does not wait for the answer.
+
+    Args:
+      batch: numpy arrays, the rows of this process; `targets` are not read.
+      same_prompt: True where all rows, of all processes, have the prompt of
+        the first: it is encoded once, also for later batches.
+      **thresholds: those of `recipe.thresholds` that are to be others.
+
+    Returns:
+      Detections of the rows of this process, boxes in input pixels.
+    """
+    thresholds = self._thresholds(thresholds)
+    batch = batch.replace(targets=None)
+    if not same_prompt:
+      rows = sharding.put_batch(batch, self.mesh)
+      found = self._programs.detect(self.params, rows, thresholds)
+      return sharding.local_rows(found)
+    text = self.encode_text(jax.tree.map(lambda x: x[:1], batch.prompt))
+    rows = sharding.put_batch(batch, self.mesh)
+    found = self._programs.detect_text(self.params, rows, text, thresholds)
+    return sharding.local_rows(found)
+
+  def encode_image(self, batch: types.Batch) -> types.Features:
+    """Encodes images once, for any number of calls of `ground`.
+
+    Args:
+      batch: numpy arrays; `image`, `size` and `extent` are read.
+    """
+    inputs = (batch.image, batch.size, batch.extent)
+    rows = sharding.put_batch(inputs, self.mesh)
+    return self._programs.encode_image(self.params, *rows)
+
+  def encode_text(self, prompt: types.Prompt) -> types.Text:
+    """Encodes one prompt, or finds it encoded.
+
+    Args:
+      prompt: numpy arrays of one row.
+    """
+    key = tuple(
+        (x.shape, np.asarray(x).tobytes()) for x in (prompt.ids, prompt.mask)
+    )
+    if key not in self._texts:
+      self._texts[key] = self._programs.encode_text(self.params, prompt)
+    self._texts.move_to_end(key)
+    while len(self._texts) > _TEXTS_KEPT:
+      self._texts.popitem(last=False)
+    return self._texts[key]
+
+  def ground(
+      self,
+      features: types.Features,
+      batch: types.Batch,
+      prompt: types.Prompt,
+      **thresholds: float,
+  ) -> types.Detections:
+    """Finds what one prompt names in encoded images.
+
+    Args:
+      features: from `encode_image`.
+      batch: what they were made of; `size` and `scale` are read.
+      prompt: numpy arrays of one row.
+      **thresholds: as for `detect`.
+
+    Returns:
+      Detections of the rows of this process.
+    """
+    text = self.encode_text(prompt)
+    # Nothing reads the image again: let it stay where it is.
+    rows = sharding.put_batch(
+        batch.replace(image=None, prompt=None, targets=None), self.mesh
+    )
+    found = self._programs.ground(
+        self.params,
+        features,
+        rows,
+        text,
+        prompt,
+        self._thresholds(thresholds),
+    )
+    return sharding.local_rows(found)
+
+  def _thresholds(self, changes: Mapping[str, float]) -> dict[str, np.ndarray]:
+    own = self.recipe.thresholds
+    if unknown := sorted(set(changes) - set(own)):
+      raise TypeError(f'{unknown} are no thresholds: they are {sorted(own)}')
+    return {name: np.float32(value) for name, value in (own | changes).items()}
+
+
+class _Programs:
+  """The compiled programs of a recipe on a mesh, by shape."""
+
+  def __init__(self, recipe: recipe_lib.Recipe, mesh: jax.sharding.Mesh):
+    rows, whole = sharding.batch_sharding(mesh), sharding.replicated(mesh)
+    by_rows = functools.partial(jax.jit, out_shardings=rows)
+    self.detect = by_rows(functools.partial(_detect, recipe))
+    self.detect_text = by_rows(functools.partial(_detect_text, recipe))
+    self.encode_image = by_rows(recipe.encode_image)
+    self.encode_text = jax.jit(recipe.encode_text, out_shardings=whole)
+    self.ground = by_rows(functools.partial(_ground, recipe))
+
+
+def _detect(recipe, params, batch, thresholds):
+  """Detections of a batch in which every row has a prompt of its own."""
+  return recipe.decode(recipe.forward(params, batch), batch, **thresholds)
+
+
+def _detect_text(recipe, params, batch, text, thresholds):
+  """Detections of a batch whose rows share one encoded prompt."""
+  features = recipe.encode_image(params, batch.image, batch.size, batch.extent)
+  return _ground_rows(recipe, params, features, batch, text, thresholds)
+
+
+def _ground(recipe, params, features, batch, text, prompt, thresholds):
+  """Detections in encoded images for one encoded prompt."""
+  num_rows = batch.size.shape[0]
+  batch = batch.replace(prompt=_spread(prompt, num_rows))
+  return _ground_rows(recipe, params, features, batch, text, thresholds)
+
+
+def _ground_rows(recipe, params, features, batch, text, thresholds):
+  text = _spread(text, batch.size.shape[0])
+  outputs = recipe.ground(params, features, text)
+  return recipe.decode(outputs, batch, **thresholds)
+
+
+def _spread(tree: Any, num_rows: int) -> Any:
+  """One row of arrays as many."""
+  return jax.tree.map(
+      lambda x: jnp.broadcast_to(x, (num_rows, *x.shape[1:])), tree
+  )
+
+
+def load(
+    recipe: recipe_lib.Recipe,
+    read_params: Callable[[Any], Any],
+    mesh: jax.sharding.Mesh,
+    *,
+    data: Mapping[str, Any],
+    table: tables.Table = (),
+) -> Detector:
+  """A detector whose parameters come from anywhere.
+
+  Args:
+    recipe: from `detectors.recipe.build`.
+    read_params: given the shapes and shardings of the parameters, returns
+      them, on the host or where they belong.
+    mesh: divides the batches.
+    data: `config.data`: the shapes of a batch.
+    table: `config.sharding`: where parameters live.
+  """
+  params = state.abstract_params(
+      state.make_init_params(recipe, state.blank_batch(data), seed=0)
+  )
+  shardings = sharding.param_shardings(params, mesh, table)
+  params = read_params(state.with_shardings(params, shardings))
+  return Detector(recipe, mesh, jax.device_put(params, shardings))
