@@ -114,7 +114,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
   try:
     rest = flags.FLAGS(list(argv))
     for name in flags.FLAGS:
-      _ = flags.FLAGS[name].value  # A config file fails when it is asked for.
+      # A config file that could not be read says so when it is used.
+      getattr(flags.FLAGS[name].value, 'to_dict', None)
   except (errors.UserError, flags.Error, OSError) as error:
     _fail(_innermost(error))
   except (AttributeError, KeyError) as error:

@@ -113,9 +113,6 @@ def test_every_field_of_a_run_can_be_set_whatever_the_file_says(
   module = importlib.import_module(f'configs.{path.removesuffix(".py")}')
   config = module.get_config(*filter(None, [argument]))
   assert set(config) == set(fields.names(run.Run))
-  given = config_flags.DEFINE_config_dict(
-      'given', config, flag_values=(values := flags.FlagValues())
-  )
   argv = [
       'program',
       '--given.distributed=True',
@@ -125,6 +122,9 @@ def test_every_field_of_a_run_can_be_set_whatever_the_file_says(
       '--given.optimizer.frozen=("^language",)',
   ]
   monkeypatch.setattr(sys, 'argv', argv)  # ml_collections looks there.
+  given = config_flags.DEFINE_config_dict(
+      'given', config, flag_values=(values := flags.FlagValues())
+  )
   values(argv)
   read = run.read(given.value)
   assert (read.distributed, read.average.on) == ('True', True)
