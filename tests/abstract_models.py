@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from glip_jax import types
@@ -36,3 +37,16 @@ def blank_batch(size=(64, 64), *, num_tokens=8, num_phrases=2, rows=1):
       id=np.arange(rows, dtype=np.int32),
       prompt=prompt,
   )
+
+
+def random_params(recipe):
+  """Random weights without compiling an initialisation; norms start as is."""
+  shapes = jax.eval_shape(recipe.init, jax.random.key(0), blank_batch())
+  rng = np.random.default_rng(0)
+
+  def draw(path, leaf):
+    if path[-1].key == 'scale':
+      return jnp.ones(leaf.shape)
+    return jnp.asarray(0.1 * rng.standard_normal(leaf.shape, np.float32))
+
+  return jax.tree_util.tree_map_with_path(draw, shapes)

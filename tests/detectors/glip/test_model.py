@@ -35,21 +35,6 @@ def _tiny(**head):
   return recipes.build(config)
 
 
-def _random_params(recipe):
-  """Random weights without compiling an initialisation; norms start as is."""
-  shapes = jax.eval_shape(
-      recipe.init, jax.random.key(0), abstract_models.blank_batch()
-  )
-  rng = np.random.default_rng(0)
-
-  def draw(path, leaf):
-    if path[-1].key == 'scale':
-      return jnp.ones(leaf.shape)
-    return jnp.asarray(0.1 * rng.standard_normal(leaf.shape, np.float32))
-
-  return jax.tree_util.tree_map_with_path(draw, shapes)
-
-
 def _batch(ids=None, mask=None):
   """A noise picture with one box, named by two tokens."""
   rng = np.random.default_rng(1)
@@ -84,7 +69,7 @@ def fused():
     return recipe.loss(outputs, batch)[0], outputs
 
   step = compiling.quick_jit(jax.value_and_grad(loss, has_aux=True))
-  return _random_params(recipe), step
+  return abstract_models.random_params(recipe), step
 
 
 @pytest.mark.parametrize('name', COUNTS)
@@ -240,7 +225,7 @@ def test_boxes_depend_on_the_prompt_with_fusion_and_only_then(fused):
   params, step = fused
   late = _tiny(fusion={'on': False})
   forward = compiling.quick_jit(late.forward)
-  late_params = _random_params(late)
+  late_params = abstract_models.random_params(late)
   batch = _batch()
   other = _batch(np.roll(batch.prompt.ids, 1))
   (_, mine), _ = step(params, batch)

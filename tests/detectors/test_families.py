@@ -1,0 +1,65 @@
+"""The table of families: what a row must offer, and that a row is enough."""
+
+import pathlib
+import sys
+
+import numpy as np
+import programs
+import pytest
+
+sys.path.append(str(pathlib.Path(__file__).parent))
+
+import linear_config
+import linear_family
+
+from glip_jax import errors, predict
+from glip_jax.detectors import recipe as recipes
+from glip_jax.text import prompts
+from glip_jax.training import metrics
+
+CONFIG = '--config=tests/detectors/linear_config.py'
+
+
+def test_every_family_offers_what_a_recipe_has():
+  for family in recipes.FAMILIES.values():
+    name = next(iter(family.variants))
+    made = family.build(family.variants[name])
+    assert isinstance(made, recipes.Recipe)
+    assert recipes.variant(name) is family.variants[name]
+
+
+def test_an_unknown_family_is_named():
+  with pytest.raises(
+      errors.UserError, match="family='yolo' is unknown.*'glip'"
+  ):
+    recipes.build({'family': 'yolo'})
+  with pytest.raises(errors.UserError, match='family=None is unknown'):
+    recipes.build({})
+
+
+def test_fifty_lines_and_a_row_train_resume_evaluate_and_predict(
+    tmp_path, compiled
+):
+  assert recipes.FAMILIES['linear'] is linear_family.ROW
+  workdir = tmp_path / 'run'
+
+  def run(program, *arguments):
+    return programs.finish(
+        programs.start(
+            program, CONFIG, f'--workdir={workdir}', *arguments, cache=compiled
+        )
+    )
+
+  run('train.py')
+  printed = run('train.py', f'--config.steps={linear_config.STEPS + 2}')
+  assert f'continuing {workdir} at step {linear_config.STEPS}' in printed
+  records = metrics.read_metrics(workdir / 'metrics.jsonl')
+  assert [r['step'] for r in records] == [1, 2, 3, 4]
+  assert records[-1]['loss'] < records[0]['loss']
+  printed = run('eval.py', f'--out={tmp_path / "eval"}')
+  assert 'AP50' in printed
+  assert (tmp_path / 'eval' / 'val' / 'predictions.json').exists()
+  find = predict.load(workdir, threshold=0.0)
+  image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+  found = find(image, prompts.from_names(('red circle', 'blue star')))
+  assert set(found.phrases) == {'red circle', 'blue star'}
