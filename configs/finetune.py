@@ -8,7 +8,7 @@
       --config.evals.val.data.images=data/images
 
 Without `--config.init` it starts from scratch. Class names come from the
-file. Measured results stand in docs/results_photographs.md.
+file. Measured results stand in docs/results.md.
 """
 
 import ml_collections
