@@ -72,8 +72,8 @@ def _read_fetched(path: os.PathLike, *args: Any) -> Any:
     return params_file.read(path, *args)
   except errors.UserError as error:
     raise errors.UserError(
-        f'{error}; if the file is damaged, remove it and ask again: it is then'
-        ' fetched anew'
+        f'{error}; if the file is damaged, remove {os.path.realpath(path)} and'
+        ' ask again: it is then fetched anew'
     ) from None
 
 

@@ -20,7 +20,7 @@ ALLOWED = {
     'fields': (),
     'configuring': (),
     'draw_labels': (),
-    'draw_curves': ('draw_labels',),
+    'draw_curves': (),
     'draw': ('draw_labels', 'types'),
     'ops': ('types',),
     'models': ('types', 'ops'),

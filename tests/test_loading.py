@@ -5,6 +5,7 @@ import sys
 
 import abstract_models
 import golden_weights
+import huggingface_hub
 import numpy as np
 import pytest
 from PIL import Image
@@ -38,12 +39,19 @@ def test_names_that_are_none_and_files_of_unknown_models_are_refused(tmp_path):
     glip_jax.load(str(path), variant='nanoA', **SMALL)
 
 
+def _cached(path, monkeypatch):
+  """Lets the hub's package find a file, whatever is asked for."""
+  monkeypatch.setattr(
+      huggingface_hub, 'hf_hub_download', lambda *_, **__: str(path)
+  )
+
+
 def test_a_damaged_file_of_the_cache_is_to_be_removed(tmp_path, monkeypatch):
-  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-  path = released.cache_folder() / released.RELEASED['glip_t_b'].file
-  path.parent.mkdir(parents=True)
-  path.write_bytes(b'cut off')
-  with pytest.raises(errors.UserError, match='remove it and ask again'):
+  blob, path = tmp_path / 'b10b', tmp_path / 'glip_tiny_model_o365.pth'
+  blob.write_bytes(b'cut off')
+  path.symlink_to(blob)
+  _cached(path, monkeypatch)
+  with pytest.raises(errors.UserError, match=f'remove {blob} and ask again'):
     glip_jax.load('glip_t_b', **SMALL)
 
 
@@ -65,12 +73,11 @@ def test_sizes_that_no_image_fits_are_refused(sizes, message):
 def test_a_released_name_finds_what_its_weights_find(
     golden, tmp_path, monkeypatch
 ):
-  # The file of the name lies in the cache, so nothing is fetched.
-  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
   small = released.Released('nanoA', 'nano.pth')
   monkeypatch.setitem(released.RELEASED, 'glip_nano', small)
   state = golden_weights.official_state(golden / 'nano', 'nanoA')
-  files.write(released.cache_folder() / 'nano.pth', state)
+  files.write(tmp_path / 'nano.pth', state)
+  _cached(tmp_path / 'nano.pth', monkeypatch)
   find = glip_jax.load('glip_nano', threshold=0.1, **SMALL)
   image = tmp_path / 'image.png'
   pixels = np.random.default_rng(0).integers(0, 256, (50, 60, 3), np.uint8)

@@ -17,7 +17,7 @@ def region_word_focal_loss(
     logits: Float[Array, 'b r t'],
     targets: Bool[Array, 'b r t'],
     *,
-    word_mask: Bool[Array, 'b t'],
+    token_mask: Bool[Array, 'b t'],
     alpha: float = 0.25,
     gamma: float = 2.0,
 ) -> Float[Array, 'b r t']:
@@ -29,17 +29,20 @@ def region_word_focal_loss(
   Args:
     logits: alignment logits, in any float dtype; computed on in float32.
     targets: True where the region's box is described by that token.
-    word_mask: False at padding tokens, whose loss is exactly zero.
+    token_mask: False at padding tokens, whose loss is exactly zero.
     alpha: weight of positive pairs; negatives weigh `1 - alpha`.
     gamma: focusing exponent.
 
   Returns:
     Loss per pair, in nats.
   """
-  mask = word_mask[:, None, :]
+  mask = token_mask[:, None, :]
   # Masked before and after: a non-finite logit at padding stays harmless.
   logits = jnp.where(mask, precision.widen(logits), 0.0)
   margin = jnp.where(targets, logits, -logits)
+  # optax.losses.sigmoid_focal_loss gives the same to float32's rounding, values
+  # and gradients, but mixes both classes for labels between 0 and 1: with its
+  # gradient it takes three times as long on [2, 8000, 256] on a CPU.
   # exp(gamma * log) has a finite slope where the miss underflows; a power of
   # it has not when gamma is below one.
   focus = jnp.exp(gamma * jax.nn.log_sigmoid(-margin))

@@ -42,9 +42,9 @@ def plot(runs: Sequence[str], out: str, names: Sequence[str]) -> None:
     folder = path.parent if path.name == metrics.FILE else path
     name = folder.name if folder.name not in records else str(folder)
     records[name] = metrics.read_metrics(path)
-  picture = draw_curves.plot_metrics(records, names)
+  figure = draw_curves.plot_metrics(records, names)
   target.parent.mkdir(parents=True, exist_ok=True)
-  picture.save(target)
+  figure.savefig(target)
 
 
 def main(_: Sequence[str]):

@@ -12,16 +12,17 @@ import pathlib
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
 import jax
 import tensorboardX
+import tqdm
 
 from glip_jax.errors import UserError
 
 FILE = 'metrics.jsonl'
-# Weight of the newest value in the smoothed loss and speed.
+# Weight of the newest value in the smoothed loss.
 _SMOOTHING = 0.1
 
 
@@ -117,11 +118,12 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 class Progress:
-  """One line that says how far training is and how fast.
+  """One line that says how far training is and how fast: a bar of tqdm.
 
   On a terminal the line is rewritten in place; in a log file it is printed
-  every `interval` seconds. Speed is that of the steady state: the time before
-  the first `update` (compilation) and inside `pause` does not count.
+  every `interval` seconds; only process 0 shows it. Speed is the mean of the
+  steady state: the time before the first `update` (compilation) and inside
+  `pause` does not count.
   """
 
   def __init__(
@@ -132,7 +134,6 @@ class Progress:
       start: int = 0,
       stream: TextIO | None = None,
       interval: float = 30.0,
-      clock: Callable[[], float] = time.perf_counter,
   ):
     """Starts the clock.
 
@@ -142,29 +143,35 @@ class Progress:
       start: the step that training continues from.
       stream: where the line goes; standard error by default.
       interval: seconds between lines in a log file.
-      clock: seconds from any origin; replaced in tests.
     """
-    self._total = total
+    stream = sys.stderr if stream is None else stream
+    self._terminal = terminal = stream.isatty()
+    line = f'{{n:>{len(str(total))}}}/{{total}}  ETA {{remaining}}{{desc}}'
+    self._bar = tqdm.tqdm(
+        total=total,
+        initial=start,
+        file=stream if terminal else _Lines(stream),
+        disable=jax.process_index() != 0,
+        mininterval=0.1 if terminal else interval,
+        miniters=0,
+        smoothing=0,  # The mean, as pauses do not count.
+        # tqdm shows nothing on a terminal that does not tell its size.
+        ncols=self._columns(),
+        nrows=24,
+        bar_format='{percentage:3.0f}%|{bar}| ' + line if terminal else line,
+    )
     self._batch_size = batch_size
-    self._stream = sys.stderr if stream is None else stream
-    self._tty = self._stream.isatty()
-    self._interval = 0.1 if self._tty else interval
-    self._clock = clock
-    self._quiet = jax.process_index() != 0
-    self._step = start
     self._loss = self._ap = None
-    # Steps and seconds of the steady state, since the first update.
-    self._steps, self._seconds = 0, 0.0
-    self._since: float | None = None
-    self._speed: float | None = None
-    self._shown = -math.inf
+    self._is_steady = False
 
   @property
   def images_per_second(self) -> float | None:
     """Mean of the steady state; None before the second update."""
-    if self._seconds <= 0:
+    if not self._is_steady:
       return None
-    return self._steps * self._batch_size / self._seconds
+    seconds = self._bar.format_dict['elapsed']
+    images = (self._bar.n - self._bar.initial) * self._batch_size
+    return images / seconds if images and seconds else None
 
   def update(
       self, step: int, *, loss: float | None = None, ap: float | None = None
@@ -177,64 +184,63 @@ class Progress:
       loss: of this step; smoothed over about ten calls.
       ap: the last evaluation, in [0, 1]; shown until the next.
     """
-    now = self._clock()
-    if self._since is not None and step > self._step:
-      self._measure(step - self._step, now - self._since)
-    self._since = now
-    self._step = step
+    bar = self._bar
+    if bar.disable:
+      return
     if loss is not None:
       self._loss = _smooth(self._loss, float(loss))
     self._ap = self._ap if ap is None else float(ap)
-    if now - self._shown >= self._interval or step >= self._total:
-      self._shown = now
-      self._show()
+    if not self._is_steady:
+      bar.initial, bar.n, self._is_steady = step, step, True
+      bar.start_t = bar.last_print_t = time.time()
+    bar.n, bar.ncols = step, self._columns()
+    bar.set_description_str(self._told(), refresh=step == bar.initial)
+    bar.update(0)
 
   @contextlib.contextmanager
   def pause(self) -> Iterator[None]:
     """Leaves what happens inside (evaluation, saving) out of the speed."""
-    before = self._clock()
+    before = time.time()
     try:
       yield
     finally:
-      if self._since is not None:
-        self._since += self._clock() - before
+      if self._is_steady:
+        self._bar.start_t += time.time() - before
+        self._bar.last_print_t += time.time() - before
 
   def close(self) -> None:
     """Leaves the last line standing."""
-    if not self._quiet and self._tty:
-      self._stream.write('\n')
-      self._stream.flush()
+    self._bar.close()
 
-  def line(self) -> str:
-    """The progress line as it stands."""
-    parts = [f'{self._step:>{len(str(self._total))}}/{self._total}']
-    if self._loss is not None:
-      parts.append(f'loss {self._loss:.4g}')
-    if self._speed is not None:
-      left = max(0, self._total - self._step) * self._batch_size / self._speed
-      parts.append(f'{self._speed:.3g} images/s')
-      parts.append(f'ETA {_duration(left)}')
-    if self._ap is not None:
-      parts.append(f'AP {100 * self._ap:.1f}')
-    return '  '.join(parts)
+  def _columns(self) -> int | None:
+    """Room for the line, which is without an end in a log file."""
+    return shutil.get_terminal_size().columns - 1 if self._terminal else None
 
-  def _measure(self, steps: int, seconds: float) -> None:
-    self._steps += steps
-    self._seconds += seconds
-    if seconds > 0:
-      self._speed = _smooth(self._speed, steps * self._batch_size / seconds)
+  def _told(self) -> str:
+    """What the line says beside steps and time."""
+    speed = self.images_per_second
+    parts = (
+        speed and f'  {speed:.3g} images/s',
+        self._loss is not None and f'  loss {self._loss:.4g}',
+        self._ap is not None and f'  AP {100 * self._ap:.1f}',
+    )
+    return ''.join(part for part in parts if part)
 
-  def _show(self) -> None:
-    if self._quiet:
-      return
-    if not self._tty:
-      self._stream.write(self.line() + '\n')
-    else:
-      width = shutil.get_terminal_size().columns - 1
-      text = self.line()
-      bar = _bar(self._step / max(self._total, 1), width - len(text) - 1)
-      self._stream.write(f'\r{f"{bar} {text}".strip()[:width]}\x1b[K')
-    self._stream.flush()
+
+class _Lines:
+  """A stream on which every state of a bar is a line that stays."""
+
+  def __init__(self, stream: TextIO):
+    self._stream = stream
+    self._last = ''
+    self.flush = stream.flush
+
+  def write(self, text: str) -> None:
+    """Writes a state without what would move the cursor."""
+    text = text.strip('\r\n')
+    if text.strip() and text != self._last:
+      self._stream.write(text.rstrip() + '\n')
+      self._last = text
 
 
 def _truncate(path: pathlib.Path, step: int) -> tuple[int, dict[str, Any]]:
@@ -276,19 +282,3 @@ def _smooth(old: float | None, new: float) -> float:
   if old is None or not math.isfinite(old) or not math.isfinite(new):
     return new
   return old + _SMOOTHING * (new - old)
-
-
-def _duration(seconds: float) -> str:
-  minutes, seconds = divmod(round(seconds), 60)
-  hours, minutes = divmod(minutes, 60)
-  return f'{hours}:{minutes:02}:{seconds:02}'
-
-
-def _bar(fraction: float, room: int) -> str:
-  """[=====>    ] in at most 40 characters, nothing where there is no room."""
-  width = min(room - 2, 38)
-  if width < 5:
-    return ''
-  done = int(min(max(fraction, 0.0), 1.0) * width)
-  head = '>' if done < width else ''
-  return f'[{"=" * done}{head}'.ljust(width + 1) + ']'

@@ -13,7 +13,7 @@ import numpy as np
 import safetensors.numpy
 
 from glip_jax import errors
-from glip_jax.weights import torch_file, torch_pickle, torch_writer
+from glip_jax.weights import torch_file, torch_values, torch_writer
 
 ENDINGS = ('.safetensors', '.pth', '.pt', '.bin')
 # Where a checkpoint keeps its table: official, mmdetection, Swin's authors.
@@ -109,7 +109,7 @@ def _write_part(
   part.chmod(rights)
 
 
-def _table(value: Any, path: str, *, ema: bool) -> dict[str, torch_pickle.View]:
+def _table(value: Any, path: str, *, ema: bool) -> dict[str, torch_values.View]:
   """The table of weights among all that a checkpoint holds."""
   names = _EMA_TABLES if ema else _TABLES
   if not isinstance(value, dict):
@@ -129,7 +129,7 @@ def _table(value: Any, path: str, *, ema: bool) -> dict[str, torch_pickle.View]:
   others = [
       key
       for key, view in table.items()
-      if not (isinstance(key, str) and isinstance(view, torch_pickle.View))
+      if not (isinstance(key, str) and isinstance(view, torch_values.View))
   ]
   if others:
     raise errors.UserError(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from glip_jax import errors
-from glip_jax.weights import torch_archive, torch_pickle
+from glip_jax.weights import torch_archive, torch_pickle, torch_values
 
 _MAX_AXES = 32
 
@@ -36,7 +36,7 @@ class TorchFile:
     self.value: Any = torch_pickle.read(data, self._archive.name)
     self._big = self._big_endian()
 
-  def array(self, view: torch_pickle.View) -> np.ndarray:
+  def array(self, view: torch_values.View) -> np.ndarray:
     """The values of a tensor: a read-only view of the file where that can be.
 
     Args:
@@ -45,7 +45,7 @@ class TorchFile:
     Raises:
       UserError: it reaches beyond its storage, or the storage is not whole.
     """
-    dtype = torch_pickle.KINDS[view.storage.kind]
+    dtype = torch_values.KINDS[view.storage.kind]
     self._check(view, dtype)
     if not math.prod(view.shape):
       return np.zeros(view.shape, dtype)
@@ -58,7 +58,7 @@ class TorchFile:
     )
 
   def _storage(
-      self, storage: torch_pickle.Storage, dtype: np.dtype
+      self, storage: torch_values.Storage, dtype: np.dtype
   ) -> np.ndarray:
     """All numbers of a storage, in this machine's order of bytes."""
     data = self._archive.read(f'data/{storage.key}')
@@ -70,7 +70,7 @@ class TorchFile:
         data.view(whole).astype(whole.newbyteorder('='), copy=False).view(dtype)
     )
 
-  def _check(self, view: torch_pickle.View, dtype: np.dtype):
+  def _check(self, view: torch_values.View, dtype: np.dtype):
     """Raises a UserError if a tensor is not within its storage."""
     if len(view.shape) > _MAX_AXES:
       raise self._damaged(f'a tensor of {len(view.shape)} axes')

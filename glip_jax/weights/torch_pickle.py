@@ -1,69 +1,36 @@
 """Reads the pickle of a torch file without running anything that it names.
 
 Python's unpickler calls whatever a file tells it to. This one is an interpreter
-of the few instructions that torch writes, over the few names in `_NAMES`;
-anything else ends with an error that says what the file tried. No name is ever
-imported: each stands for a function of this module.
+of the few instructions that torch writes, over the few names in
+`torch_values.NAMES`; anything else ends with an error that says what the file
+tried. No name is ever imported: each stands for a function of `torch_values`.
+
+The standard library's `pickle.Unpickler`, with `find_class` and
+`persistent_load` of our own, would be shorter, but cannot refuse all of this
+(tests/weights/hostile_pickles.py; tried with Python 3.11): a dict's key of
+nested tuples ends the process (hashing it overflows the C stack); six bytes
+with a large place in the memo take gigabytes; and an extension code that
+`copyreg` has in its cache is handed out, and called, without `find_class`
+being asked.
 """
 
-import dataclasses
 import io
 import pickletools
 from collections.abc import Callable
 from typing import Any
 
-import ml_dtypes
-import numpy as np
-
 from glip_jax import errors
+from glip_jax.weights import torch_values
 
-_MAX_BYTES = 1 << 24  # Of names, shapes and places; arrays lie elsewhere.
+# Of names, shapes and places, as arrays lie elsewhere: about 20000 tensors. An
+# instruction of one byte may make an object of a hundred.
+_MAX_BYTES = 1 << 22
+_MAX_INSTRUCTIONS = 1 << 20
 _MAX_STACK = 1000
-_MAX_NUMBER = 1 << 63
 _REMEDY = (
     'where you trust it, load it with torch and save the tensors alone'
     ' (docs/weights.md)'
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Storage:
-  """What a persistent id says: an array of one dimension in the archive.
-
-  Attributes:
-    kind: as torch names it, such as 'FloatStorage'.
-    key: name of its record in the archive.
-    size: number of elements.
-  """
-
-  kind: str
-  key: str
-  size: int
-
-
-@dataclasses.dataclass(frozen=True)
-class View:
-  """A tensor as the pickle describes it: a strided view of a storage."""
-
-  storage: Storage
-  offset: int
-  shape: tuple[int, ...]
-  strides: tuple[int, ...]
-
-
-# Storages of torch, and what their numbers are here.
-KINDS: dict[str, np.dtype] = {
-    'FloatStorage': np.dtype(np.float32),
-    'HalfStorage': np.dtype(np.float16),
-    'BFloat16Storage': np.dtype(ml_dtypes.bfloat16),
-    'DoubleStorage': np.dtype(np.float64),
-    'LongStorage': np.dtype(np.int64),
-    'IntStorage': np.dtype(np.int32),
-    'ShortStorage': np.dtype(np.int16),
-    'CharStorage': np.dtype(np.int8),
-    'ByteStorage': np.dtype(np.uint8),
-    'BoolStorage': np.dtype(bool),
-}
 
 
 class RefusedError(errors.UserError):
@@ -85,14 +52,13 @@ def read(data: bytes, name: str) -> Any:
     UserError: it is damaged or too large.
   """
   if len(data) > _MAX_BYTES:
-    raise errors.UserError(
-        f'{name} has a pickle of {len(data)} bytes, more than {_MAX_BYTES}:'
-        f' {_REMEDY}'
-    )
+    raise _too_large(name, f'{_MAX_BYTES} bytes')
   machine = _Machine(name)
   stream = io.BytesIO(data)
   try:
-    for opcode, argument, _ in pickletools.genops(stream):
+    for i, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+      if i >= _MAX_INSTRUCTIONS:
+        raise _too_large(name, f'{_MAX_INSTRUCTIONS} instructions')
       machine.step(opcode.name, argument)
     if stream.read(1) or machine.marks:
       raise ValueError('there is more than its end')
@@ -112,69 +78,8 @@ def read(data: bytes, name: str) -> Any:
   return value
 
 
-class _Name:
-  """A global of the pickle that is admitted; compared by identity."""
-
-  def __init__(self, name: str, call: Callable[..., Any] | None = None):
-    self.name = name
-    self.call = call
-
-
-def _rebuild_tensor(
-    storage: Storage,
-    offset: int,
-    shape: tuple[int, ...],
-    strides: tuple[int, ...],
-    requires_grad: bool,
-    hooks: Any,
-    metadata: Any = None,
-) -> View:
-  """A view of a storage; gradients and hooks do not matter here."""
-  del requires_grad, hooks, metadata
-  if not isinstance(storage, Storage):
-    raise ValueError('a tensor without a storage')
-  for numbers in ((offset,), shape, strides):
-    if not isinstance(numbers, tuple) or not all(
-        type(x) is int and 0 <= x < _MAX_NUMBER for x in numbers
-    ):
-      raise ValueError('a tensor whose shape is not of whole numbers')
-  if len(shape) != len(strides):
-    raise ValueError(
-        f'a tensor of {len(shape)} axes and {len(strides)} strides'
-    )
-  return View(storage, offset, shape, strides)
-
-
-def _rebuild_parameter(data: View, requires_grad: bool, hooks: Any) -> View:
-  """The tensor of a parameter."""
-  del requires_grad, hooks
-  if not isinstance(data, View):
-    raise ValueError('a parameter without a tensor')
-  return data
-
-
-def _ordered_dict() -> dict[Any, Any]:
-  """An ordered dict; pairs follow one by one."""
-  return {}
-
-
-def _counter(counts: dict[Any, Any]) -> dict[Any, Any]:
-  """A counter as a dict: schedules of torch keep their steps in one."""
-  if type(counts) is not dict:
-    raise ValueError('a counter of something else than a dict')
-  return counts
-
-
-_NAMES = {
-    name: _Name(name, call)
-    for name, call in (
-        ('torch._utils._rebuild_tensor_v2', _rebuild_tensor),
-        ('torch._utils._rebuild_parameter', _rebuild_parameter),
-        ('collections.OrderedDict', _ordered_dict),
-        ('collections.Counter', _counter),
-        *((f'torch.{kind}', None) for kind in KINDS),
-    )
-}
+def _too_large(name: str, what: str) -> errors.UserError:
+  return errors.UserError(f'{name} has a pickle of more than {what}: {_REMEDY}')
 
 
 class _Machine:
@@ -288,14 +193,14 @@ def _stack_global(machine: _Machine, _: Any):
 def _find(machine: _Machine, module: str, name: str):
   full = f'{module}.{name}'
   # A dot within the name would be an attribute of an attribute.
-  if full not in _NAMES or '.' in name:
+  if full not in torch_values.NAMES or '.' in name:
     raise RefusedError(machine.file, f'{full!r:.200}')
-  machine.stack.append(_NAMES[full])
+  machine.stack.append(torch_values.NAMES[full])
 
 
 def _reduce(machine: _Machine, _: Any):
   arguments, function = machine.pop(), machine.pop()
-  if type(function) is not _Name or function.call is None:
+  if type(function) is not torch_values.Name or function.call is None:
     what = getattr(function, 'name', type(function).__name__)
     raise RefusedError(machine.file, f'to call {what}')
   if type(arguments) is not tuple:
@@ -314,20 +219,10 @@ def _build(machine: _Machine, _: Any):
 
 
 def _persistent(machine: _Machine, _: Any):
-  value = machine.pop()
-  if not (
-      type(value) is tuple
-      and len(value) == 5
-      and value[0] == 'storage'
-      and type(value[1]) is _Name
-      and value[1].call is None
-      and type(value[2]) is str
-      and type(value[4]) is int
-      and 0 <= value[4] < _MAX_NUMBER
-  ):
+  storage = torch_values.storage_of(machine.pop())
+  if storage is None:
     raise RefusedError(machine.file, 'a persistent id that is no storage')
-  kind = value[1].name.removeprefix('torch.')
-  machine.stack.append(Storage(kind, value[2], value[4]))
+  machine.stack.append(storage)
 
 
 def _nothing(machine: _Machine, argument: Any):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from glip_jax.weights import torch_pickle
+from glip_jax.weights import torch_values
 
 # Instructions of pickle's protocol 2.
 _PROTOCOL, _STOP = b'\x80\x02', b'.'
@@ -62,7 +62,7 @@ def _write_record(archive: zipfile.ZipFile, name: str, array: np.ndarray):
 def _tensor(key: int, array: np.ndarray) -> bytes:
   """Of a tensor that is the whole of the storage `key`."""
   kind = next(
-      (k for k, dtype in torch_pickle.KINDS.items() if dtype == array.dtype),
+      (k for k, dtype in torch_values.KINDS.items() if dtype == array.dtype),
       None,
   )
   if kind is None:

@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from glip_jax.ops import losses
@@ -37,7 +38,7 @@ def test_focal_loss_equals_a_loop(gamma):
   actual = _focal(
       jnp.asarray(logits, jnp.float32),
       jnp.asarray(targets),
-      word_mask=jnp.asarray(mask),
+      token_mask=jnp.asarray(mask),
       alpha=0.3,
       gamma=gamma,
   )
@@ -49,9 +50,32 @@ def test_focal_loss_equals_the_reference(golden):
   loss = _focal(
       jnp.asarray(stored['focal_logits']),
       jnp.asarray(stored['focal_targets'] > 0),
-      word_mask=jnp.asarray(stored['focal_mask'] > 0),
+      token_mask=jnp.asarray(stored['focal_mask'] > 0),
   )
   np.testing.assert_allclose(loss.sum(), stored['focal_token_sum'], rtol=1e-6)
+
+
+@pytest.mark.parametrize('gamma', [0.0, 0.5, 2.0])
+def test_focal_loss_is_that_of_optax_at_logits_of_every_size(gamma):
+  sizes = jnp.logspace(-3, 4.5, 40)
+  logits = jnp.stack([sizes, -sizes, sizes, -sizes])[None]
+  targets = jnp.zeros(logits.shape, bool).at[:, :2].set(True)
+
+  def ours(x):
+    mask = jnp.ones((1, x.shape[-1]), bool)
+    return losses.region_word_focal_loss(
+        x, targets, token_mask=mask, gamma=gamma
+    )
+
+  def theirs(x):
+    return optax.losses.sigmoid_focal_loss(x, targets, alpha=0.25, gamma=gamma)
+
+  results = []
+  for loss in (ours, theirs):
+    values, pull = jax.vjp(jax.jit(loss), logits)
+    results.append((values, *pull(jnp.ones_like(values))))
+  for actual, expected in zip(*results, strict=True):
+    np.testing.assert_allclose(actual, expected, rtol=3e-6, atol=1e-37)
 
 
 def test_padding_tokens_carry_no_loss_and_no_gradient():
@@ -60,7 +84,7 @@ def test_padding_tokens_carry_no_loss_and_no_gradient():
 
   def total(x):
     targets = jnp.ones(x.shape, bool)
-    return _focal(x, targets, word_mask=mask).sum()
+    return _focal(x, targets, token_mask=mask).sum()
 
   value, gradient = jax.jit(jax.value_and_grad(total))(logits)
   assert jnp.isfinite(value)
@@ -75,7 +99,7 @@ def test_focal_loss_is_finite_for_the_largest_logits(gamma):
   mask = jnp.ones((1, 10), bool)
 
   def total(x):
-    return _focal(x, targets, word_mask=mask, gamma=gamma).sum()
+    return _focal(x, targets, token_mask=mask, gamma=gamma).sum()
 
   value, gradient = jax.jit(jax.value_and_grad(total))(logits)
   assert jnp.isfinite(value) and jnp.isfinite(gradient).all()
@@ -84,8 +108,8 @@ def test_focal_loss_is_finite_for_the_largest_logits(gamma):
 def test_focal_loss_is_computed_in_float32():
   logits = jnp.array([[[1.0, -2.0]]], jnp.bfloat16)
   targets, mask = jnp.array([[[True, False]]]), jnp.ones((1, 2), bool)
-  half = _focal(logits, targets, word_mask=mask)
-  full = _focal(logits.astype(jnp.float32), targets, word_mask=mask)
+  half = _focal(logits, targets, token_mask=mask)
+  full = _focal(logits.astype(jnp.float32), targets, token_mask=mask)
   assert half.dtype == jnp.float32
   np.testing.assert_array_equal(half, full)
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -34,15 +35,17 @@ class _Terminal(io.StringIO):
     return True
 
 
-def _progress(**options):
+@pytest.fixture
+def clock(monkeypatch):
   clock = _Clock()
-  stream = options.pop('stream', None) or io.StringIO()
+  monkeypatch.setattr(time, 'time', clock)
+  monkeypatch.setattr('tqdm.std.time', clock)
+  return clock
+
+
+def _progress(stream, **options):
   options = {'batch_size': 4, 'interval': 0.0} | options
-  return (
-      metrics.Progress(100, stream=stream, clock=clock, **options),
-      clock,
-      stream,
-  )
+  return metrics.Progress(100, stream=stream, **options)
 
 
 def test_every_record_is_readable_as_soon_as_it_is_written(tmp_path):
@@ -152,16 +155,20 @@ def test_only_the_first_process_writes(tmp_path, monkeypatch):
   monkeypatch.setattr(jax, 'process_index', lambda: 1)
   with metrics.MetricWriter(tmp_path / 'run') as writer:
     writer.write(1, {'loss': 1})
-  progress, _, stream = _progress()
+  stream = io.StringIO()
+  progress = _progress(stream)
   progress.update(1, loss=1)
+  with progress.pause():
+    progress.update(2)
   progress.close()
+  assert progress.images_per_second is None
   assert not (tmp_path / 'run').exists()
   assert stream.getvalue() == ''
 
 
-def test_speed_leaves_out_compilation_and_pauses():
-  progress, clock, _ = _progress()
-  clock.now = 500.0
+def test_speed_leaves_out_compilation_and_pauses(clock):
+  progress = _progress(io.StringIO())
+  clock.now += 500.0
   progress.update(1)
   assert progress.images_per_second is None
   for step in range(2, 6):
@@ -174,50 +181,94 @@ def test_speed_leaves_out_compilation_and_pauses():
   assert progress.images_per_second == pytest.approx(8)
 
 
-def test_line_shows_step_loss_speed_time_left_and_ap():
-  progress, clock, _ = _progress()
+def test_line_shows_step_time_left_speed_loss_and_ap(clock):
+  stream = io.StringIO()
+  progress = _progress(stream)
   progress.update(10, loss=2.0, ap=0.125)
   clock.now += 10
   progress.update(20, loss=1.0)
-  assert progress.line() == (
-      ' 20/100  loss 1.9  4 images/s  ETA 0:01:20  AP 12.5'
-  )
+  with progress.pause():
+    clock.now += 1000
+  progress.update(20, ap=0.25)
+  assert stream.getvalue().splitlines() == [
+      '  0/100  ETA ?',
+      ' 10/100  ETA ?  loss 2  AP 12.5',
+      ' 20/100  ETA 01:20  4 images/s  loss 1.9  AP 12.5',
+      ' 20/100  ETA 01:20  4 images/s  loss 1.9  AP 25.0',
+  ]
+
+
+def test_a_resumed_run_tells_the_speed_of_its_own_steps(clock):
+  stream = io.StringIO()
+  progress = _progress(stream, start=60)
+  for step in (61, 71):
+    clock.now += 10
+    progress.update(step)
+  assert stream.getvalue().splitlines() == [
+      ' 60/100  ETA ?',
+      ' 61/100  ETA ?',
+      ' 71/100  ETA 00:29  4 images/s',
+  ]
 
 
 def test_a_loss_that_was_nan_once_recovers():
-  progress, _, _ = _progress()
+  stream = io.StringIO()
+  progress = _progress(stream)
   progress.update(1, loss=float('nan'))
-  assert 'loss nan' in progress.line()
+  assert stream.getvalue().endswith('loss nan\n')
   progress.update(2, loss=2.0)
-  assert 'loss 2' in progress.line()
+  assert stream.getvalue().endswith('loss 2\n')
 
 
-def test_a_log_file_gets_a_line_now_and_then_and_the_last():
-  progress, clock, stream = _progress(interval=10.0)
+def test_a_log_file_gets_a_line_now_and_then_and_the_last(clock):
+  stream = io.StringIO()
+  progress = _progress(stream, interval=10.0)
   for step in range(1, 101):
     clock.now += 1
     progress.update(step)
+  with progress.pause():
+    clock.now += 1000
+  progress.close()
   lines = stream.getvalue().splitlines()
   assert [line.split('/')[0].strip() for line in lines] == [
+      '0',
       *(str(s) for s in range(1, 100, 10)),
       '100',
   ]
   assert '\r' not in stream.getvalue()
 
 
-def test_a_terminal_gets_one_line_that_is_rewritten(monkeypatch):
+def test_a_terminal_gets_one_line_that_is_rewritten(monkeypatch, clock):
   monkeypatch.setenv('COLUMNS', '80')
-  progress, clock, stream = _progress(stream=_Terminal())
+  stream = _Terminal()
+  progress = _progress(stream)
   for step in (1, 50, 100):
     clock.now += 1
     progress.update(step, loss=1.0)
+  with progress.pause():
+    clock.now += 1000
   progress.close()
   shown = stream.getvalue()
-  assert shown.count('\n') == 1
-  lines = shown.replace('\x1b[K', '').split('\r')[1:]
+  assert shown.count('\n') == 1 and shown.endswith('\n')
+  lines = shown.split('\r')[1:]
   assert all(len(line.strip('\n')) < 80 for line in lines)
-  assert lines[1].startswith('[====')
-  assert '>' not in lines[2]
+  assert lines[0].startswith('  0%|') and lines[2].startswith(' 50%|')
+  assert lines[-1].startswith('100%|')
+  assert (
+      lines[-1].strip().endswith('| 100/100  ETA 00:00  198 images/s  loss 1')
+  )
+
+
+def test_a_narrow_terminal_cuts_the_line(monkeypatch):
+  monkeypatch.setenv('COLUMNS', '30')
+  stream = _Terminal()
+  progress = _progress(stream)
+  progress.update(1, loss=1.0, ap=0.5)
+  monkeypatch.setenv('COLUMNS', '20')
+  progress.update(100)
+  progress.close()
+  first, *_, last = stream.getvalue().strip('\r\n').split('\r')
+  assert len(first) == 29 and len(last.rstrip()) < 20
 
 
 def test_tensorboard_holds_every_scalar_and_the_purge(tmp_path):

@@ -72,7 +72,7 @@ def _by_other_instructions(trace):
       'obj of an admitted name': (b'(' + ordered + b'o', 'OBJ'),
       'newobj': (ordered + b')\x81', 'NEWOBJ'),
       'newobj_ex': (ordered + b')}\x92', 'NEWOBJ_EX'),
-      'build of a name': (ordered + b'}b', 'to set the state of a _Name'),
+      'build of a name': (ordered + b'}b', 'to set the state of a Name'),
       'build with a setter': (
           b'}' + name('builtins', 'eval') + b'b',
           'builtins.eval',

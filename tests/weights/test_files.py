@@ -6,7 +6,7 @@ import pytest
 import torch_zip as tz
 
 from glip_jax import errors
-from glip_jax.weights import files, torch_pickle
+from glip_jax.weights import files, torch_values
 
 STATE = {
     'a.weight': np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -137,7 +137,7 @@ def test_nothing_is_left_of_a_file_that_cannot_be_written(tmp_path):
 
 
 def test_the_writer_and_the_reader_know_the_same_types():
-  assert set(tz.KINDS.values()) == set(torch_pickle.KINDS)
+  assert set(tz.KINDS.values()) == set(torch_values.KINDS)
 
 
 def test_torch_reads_what_is_written(tmp_path):

@@ -4,6 +4,7 @@ import collections
 import copyreg
 import pickle
 import struct
+import tracemalloc
 import zipfile
 
 import hostile_pickles
@@ -12,7 +13,7 @@ import pytest
 import torch_zip as tz
 
 from glip_jax import errors
-from glip_jax.weights import torch_file, torch_pickle
+from glip_jax.weights import torch_file, torch_values
 
 NAMES = sorted(hostile_pickles.attacks('x'))
 
@@ -26,7 +27,7 @@ def test_a_hostile_pickle_is_refused_and_not_run(tmp_path, attack):
     file = torch_file.TorchFile(path)
     assert named is None, 'only its storage is at fault'
     stored = file.value
-    file.array(torch_pickle.View(stored, 0, (4,), (1,)))
+    file.array(torch_values.View(stored, 0, (4,), (1,)))
   message = str(caught.value)
   assert 'a.pth' in message and '\n' not in message and len(message) < 500
   assert (named or '') in message
@@ -47,6 +48,8 @@ def test_the_attacks_are_ones(tmp_path):
 def test_registered_extensions_are_not_looked_up(tmp_path):
   copyreg.add_extension('builtins', 'eval', 240)
   try:
+    # Python's unpickler hands out what is cached without asking anybody.
+    assert pickle.loads(tz.pickled(b'\x82\xf0')) is eval
     trace = tmp_path / 'trace'
     pickle_, _ = hostile_pickles.attacks(trace)['extension']
     path = tz.write(tmp_path / 'a.pth', pickle_)
@@ -187,6 +190,26 @@ def test_a_pickle_of_absurd_size_is_not_read(tmp_path):
   _refused(path, 'more than')
 
 
+def test_a_pickle_of_too_many_instructions_is_not_followed(tmp_path):
+  pickle_ = tz.pickled(b'(' + b']' * (4 << 20) + b't')[: 1 << 22]
+  path = tz.write(tmp_path / 'a.pth', pickle_)
+  tracemalloc.start()
+  with pytest.raises(errors.UserError, match='more than 1048576 instructions'):
+    torch_file.TorchFile(path)
+  _, most = tracemalloc.get_traced_memory()
+  tracemalloc.stop()
+  assert most < 1 << 28
+
+
+def test_a_far_place_in_the_memo_takes_no_room(tmp_path):
+  path = tz.write(tmp_path / 'a.pth', tz.pickled(b'Nr\xff\xff\xff\xff'))
+  tracemalloc.start()
+  assert torch_file.TorchFile(path).value is None
+  _, most = tracemalloc.get_traced_memory()
+  tracemalloc.stop()
+  assert most < 1 << 20
+
+
 def test_an_order_of_bytes_that_is_none_is_refused(tmp_path):
   path = tz.write(tmp_path / 'a.pth', tz.pickled(b'}'), byteorder=b'middle')
   _refused(path, 'order of bytes')
@@ -196,7 +219,7 @@ def _views(value):
   """The tensors of a value, whatever its damage has made of it."""
   model = value.get('model') if isinstance(value, dict) else None
   parts = model.values() if isinstance(model, dict) else ()
-  return [x for x in parts if isinstance(x, torch_pickle.View)]
+  return [x for x in parts if isinstance(x, torch_values.View)]
 
 
 def test_random_damage_is_refused_or_read_but_never_worse(tmp_path):

@@ -168,7 +168,7 @@ def _token_losses(
   """Sums of focal losses over the valid regions of each image."""
   logits = jnp.where(valid[..., None], logits, 0.0)
   pairs = losses.region_word_focal_loss(
-      logits, targets, word_mask=word_mask, alpha=alpha, gamma=gamma
+      logits, targets, token_mask=word_mask, alpha=alpha, gamma=gamma
   )
   return jnp.sum(pairs, axis=(1, 2), where=valid[..., None])
 
