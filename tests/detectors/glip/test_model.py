@@ -12,7 +12,6 @@ import tiny_config
 
 from glip_jax import types
 from glip_jax.detectors.glip import config as variants
-from glip_jax.detectors.glip import recipe as build
 from glip_jax.errors import UserError
 
 # The official models' own counts, less what is no parameter here: cls_logits,
@@ -33,7 +32,7 @@ def _tiny(**head):
   config = tiny_config.get_config().model
   for name, value in head.items():
     config.head[name] = value
-  return build.build(config)
+  return abstract_models.build(config)
 
 
 def _random_params(recipe):
@@ -52,7 +51,7 @@ def _random_params(recipe):
 
 
 def _batch(ids=None, mask=None):
-  """A noise picture with one box, named by two tokens."""
+  """An image of noise with one box, named by two tokens."""
   rng = np.random.default_rng(1)
   batch = abstract_models.blank_batch(num_tokens=NUM_TOKENS)
   if ids is None:
@@ -130,9 +129,7 @@ def test_late_fusion_has_neither_fusion_nor_text_layers():
 
 
 def test_half_precision_keeps_parameters_and_outputs_in_full():
-  config = variants.to_config('nanoB')
-  config.dtype = 'bfloat16'
-  recipe = build.build(config)
+  recipe = abstract_models.build('nanoB', {'dtype': 'bfloat16'})
   batch = abstract_models.blank_batch()
   params = jax.eval_shape(recipe.init, jax.random.key(0), batch)
   outputs = jax.eval_shape(recipe.forward, params, batch)
@@ -177,10 +174,8 @@ def test_a_prompt_longer_than_the_positions_is_refused():
 def test_sizes_that_no_model_can_have_are_refused_in_a_line(
     path, value, message
 ):
-  config = variants.to_config('shapes')
-  config.update_from_flattened_dict({path: value})
   with pytest.raises(UserError, match=message) as caught:
-    build.build(config)
+    abstract_models.build('shapes', {path: value})
   assert '\n' not in str(caught.value)
 
 
