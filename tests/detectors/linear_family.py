@@ -113,7 +113,7 @@ class Linear:
     owns &= outputs.valid[..., None]
     tokens = jnp.einsum('brm,bmt->brt', owns, truth.tokens) > 0
     focal = losses.region_word_focal_loss(
-        outputs.logits, tokens, word_mask=batch.prompt.mask
+        outputs.logits, tokens, token_mask=batch.prompt.mask
     )
     focal = jnp.sum(focal, where=outputs.valid[..., None]) / len(focal)
     apart = jnp.abs(outputs.boxes[:, :, None] - truth.boxes[:, None]).mean(-1)

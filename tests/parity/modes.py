@@ -4,26 +4,25 @@ Both are of a single image, so its extent is its size rounded up to 32, which
 here is the stored canvas.
 """
 
-import dataclasses
 import functools
 import json
 import os
 import pathlib
 
+import abstract_models
 import jax
 import jax.numpy as jnp
 import numpy as np
-import parity_detections
-import parity_reference as reference_lib
 
 from glip_jax import types
-from glip_jax.detectors import recipe as recipes
+from glip_jax.evaluators import unpack
 from glip_jax.text import chunks, prompts
 from glip_jax.text import tokenizer as tokenizers_lib
+from parity import detections, reference
 
-FOLDER = reference_lib.GOLDEN / 'nano'
-# Boxes are of the original picture, three times the size of the input.
-BOX = 3 * parity_detections.BOX
+FOLDER = reference.GOLDEN / 'nano'
+# Boxes are of the original image, three times the size of the input.
+BOX = 3 * detections.BOX
 
 
 def lvis() -> dict[str, float]:
@@ -33,14 +32,11 @@ def lvis() -> dict[str, float]:
   split = chunks.split_names(names, 4)
   found = _detect('nanoB', [text for _, text in split], int(stored['max_dets']))
   shares = {}
-  for i, (first, _) in enumerate(split):
-    want = tuple(
-        stored[f'chunk{i}_{key}']
-        for key in ('boxes_orig_px', 'scores', 'labels')
-    )
+  for i, ((first, _), image) in enumerate(zip(split, found, strict=True)):
+    want = detections.stored(stored, f'chunk{i}_{{}}', boxes='boxes_orig_px')
     # Labels of the original count from 1.
-    mine = parity_detections.labelled(found, i, first + 1 + np.arange(4))
-    shares[f'chunk {i}'] = parity_detections.matched(want, mine, box=BOX)
+    mine = (image.boxes, image.scores, first + 1 + image.labels)
+    shares[f'chunk {i}'] = detections.matched(want, mine, box=BOX)
   return shares
 
 
@@ -48,65 +44,57 @@ def flickr() -> dict[str, float]:
   """Share of boxes matched one to one for each phrase of a sentence."""
   stored = json.loads((FOLDER / 'flickr_mode.json').read_text())
   text = prompts.from_caption(stored['caption'], stored['tokens_positive'])
-  found = _detect('nanoL', [text], 100)
-  boxes, scores, labels = parity_detections.labelled(
-      found, 0, np.arange(len(text.phrases))
-  )
+  (image,) = _detect('nanoL', [text], 100)
   shares = {}
-  for phrase, want in enumerate(stored['out_boxes_orig_px']):
+  for phrase, (*boxes, empty) in enumerate(stored['out_boxes_orig_px']):
     # The original adds an empty box to every phrase.
-    assert want[-1] == [0, 0, 0, 0]
-    want = (np.array(want[:-1]), np.array(stored['out_scores'][phrase]))
-    own = labels == phrase
-    shares[f'phrase {phrase}'] = parity_detections.matched(
-        (*want, np.full(len(want[1]), phrase)),
-        (boxes[own], scores[own], labels[own]),
-        box=BOX,
-    )
+    assert empty == [0, 0, 0, 0]
+    boxes = reference.to_edges(np.reshape(boxes, (-1, 4)).astype(float))
+    want = (boxes, stored['out_scores'][phrase], np.full(len(boxes), phrase))
+    own = image.labels == phrase
+    mine = (image.boxes[own], image.scores[own], image.labels[own])
+    shares[f'phrase {phrase}'] = detections.matched(want, mine, box=BOX)
   return shares
 
 
 def _detect(
     name: str, texts: list[prompts.TextPrompt], max_detections: int
-) -> types.Detections:
-  """Detections of the stored picture with each prompt, original pixels."""
+) -> list[unpack.ImageDetections]:
+  """Detections of the stored image with each prompt, original pixels."""
   stored = np.load(FOLDER / 'lvis_mode.npz')
   image = stored['image'].transpose(0, 2, 3, 1)
   image = np.repeat(image, len(texts), axis=0)
   prompt = prompts.stack(
       [prompts.encode(text, tokenizer(), num_phrases=4) for text in texts]
   )
-  rows = lambda x: jnp.asarray(np.tile(x, (len(texts), 1)), jnp.int32)
-  config = recipes.variant(name)
-  decode = dataclasses.replace(config.decode, max_detections=max_detections)
-  recipe = recipes.build(dataclasses.replace(config, decode=decode))
-  _, params = reference_lib.model(name)
+  rows = lambda x: jnp.asarray(np.tile(x, (len(texts), 1)))
+  ratio = stored['image_size_hw'] / stored['orig_size_hw']
+  recipe = abstract_models.build(
+      name, {'decode.max_detections': max_detections}
+  )
+  _, params = reference.model(name)
   batch = types.Batch(
       image=jnp.zeros(image.shape, jnp.uint8),
       size=rows(stored['image_size_hw']),
       extent=rows(image.shape[1:3]),
-      scale=jnp.ones((len(texts), 2)),
+      scale=rows(ratio.astype(np.float32)),
       id=jnp.arange(len(texts)),
       prompt=jax.tree.map(jnp.asarray, prompt),
   )
 
   def detect(params, image, batch):
-    ids, mask = batch.prompt.ids, batch.prompt.mask
-    outputs = recipe.model.apply(
-        {'params': params}, image, batch.extent, ids, mask
-    )
+    outputs = reference.apply(recipe.model, params, image, batch)
     return recipe.decode(outputs, batch)
 
-  detect = jax.jit(detect, compiler_options=reference_lib.OPTIONS)
+  detect = jax.jit(detect, compiler_options=reference.OPTIONS)
   with jax.default_matmul_precision('highest'):
-    found = jax.tree.map(np.asarray, detect(params, image, batch))
-  ratio = stored['orig_size_hw'] / stored['image_size_hw']
-  return found.replace(boxes=found.boxes * np.tile(ratio[::-1], 2))
+    found = detect(params, image, batch)
+  return list(unpack.unpack(batch, found))
 
 
 @functools.cache
 def tokenizer():
-  """BERT's, whose words do not travel with the project."""
+  """BERT's, whose tokens do not travel with the project."""
   shared = pathlib.Path(os.environ['GLIP_JAX_SHARED'])
   path = shared / 'data' / 'vocab' / 'bert-base-uncased-vocab.txt'
   return tokenizers_lib.load_tokenizer(str(path))
