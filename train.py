@@ -27,7 +27,9 @@ from glip_jax.detectors.glip import recipe as build
 from glip_jax.evaluators import evaluation
 from glip_jax.text import tokenizer
 from glip_jax.training import (
-    checkpoint,
+    checkpoint_files,
+    checkpointing,
+    initial_params,
     metrics,
     optimizer,
     parameters,
@@ -36,7 +38,6 @@ from glip_jax.training import (
     sharding,
     state,
     step,
-    stored,
 )
 from glip_jax.weights import files, params_file
 
@@ -59,7 +60,7 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> None:
   mesh = sharding.make_mesh(config.mesh)
   sharding.check_batch_size(config.batch_size, mesh)
   sharding.check_eval_batches(config.evals, mesh)
-  start = stored.latest_step(workdir) or 0
+  start = checkpoint_files.latest_step(workdir) or 0
   if start >= config.steps:
     return _say(_finished(workdir, start))
   build.check_prompts(
@@ -94,7 +95,9 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> None:
   abstract = state.with_shardings(abstract, shardings)
 
   # Restore the run, or initialise it.
-  checkpointer = checkpoint.Checkpointer(workdir, keep=config.keep_checkpoints)
+  checkpointer = checkpointing.Checkpointer(
+      workdir, keep=config.keep_checkpoints
+  )
   if start:
     now = checkpointer.restore_latest(abstract, iterator, config)
     _say(f'continuing {workdir} at step {start} of {config.steps}')
@@ -195,14 +198,14 @@ def _read(
 
 def _start_from(
     config: ml_collections.ConfigDict, params: Any
-) -> tuple[Any, checkpoint.InitReport]:
+) -> tuple[Any, initial_params.InitReport]:
   """What `config.init` names: a file of weights, a checkpoint or a workdir."""
   if not files.is_file(config.init):
-    return checkpoint.load_for_init(config.init, params)
+    return initial_params.from_checkpoint(config.init, params)
   arrays, unused = params_file.read_start(
       config.init, params, anchor_scale=config.model.head.anchor_scale
   )
-  return checkpoint.start_from(config.init, params, arrays, unused)
+  return initial_params.from_arrays(config.init, params, arrays, unused)
 
 
 def _without_workers(data: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -227,7 +230,7 @@ def _write_first_look(
 
 def _finished(workdir: str, step: int) -> str:
   text = f'{workdir} is finished at step {step}'
-  best, ap = stored.best(workdir)
+  best, ap = checkpoint_files.best(workdir)
   if ap is not None:
     text += f', best AP {100 * ap:.1f} at {best}'
   return text + '; raise --config.steps to go on, or take another --workdir'

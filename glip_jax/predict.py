@@ -27,7 +27,7 @@ from glip_jax.data import element, images, records, settings
 from glip_jax.detectors.glip import recipe as build
 from glip_jax.evaluators import unpack
 from glip_jax.text import prompts
-from glip_jax.training import checkpoint, runtime, serving, sharding, stored
+from glip_jax.training import checkpoint_files, runtime, serving, sharding
 
 THRESHOLD = 0.3
 _FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.webp': 'WEBP'}
@@ -152,10 +152,10 @@ def load(
   """
   _check_threshold(threshold)
   workdir = epath.Path(workdir).expanduser()
-  folder = stored.find(workdir, step)
+  folder = checkpoint_files.find(workdir, step)
   return make_predictor(
       configuring.load(workdir),
-      functools.partial(checkpoint.restore_params, folder),
+      functools.partial(checkpoint_files.restore_params, folder),
       threshold=threshold,
   )
 

@@ -19,7 +19,7 @@ import warnings
 
 # Everything that the programs import.
 import glip_jax.evaluators.evaluation
-import glip_jax.training.checkpoint  # noqa: F401
+import glip_jax.training.checkpointing  # noqa: F401
 
 
 def run(arguments):

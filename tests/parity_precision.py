@@ -29,7 +29,7 @@ from glip_jax.detectors.glip import config as variants
 from glip_jax.detectors.glip import recipe as build
 from glip_jax.evaluators import evaluation
 from glip_jax.ops import boxes as box_ops
-from glip_jax.training import checkpoint, serving, sharding, stored
+from glip_jax.training import checkpoint_files, serving, sharding
 
 MIN_IOU, MAX_SCORE = 0.9, 0.02
 DTYPES = ('float32', 'bfloat16')
@@ -98,7 +98,7 @@ def of_workdir(
 ) -> Iterator[tuple[Found, ...]]:
   """(float32, bfloat16) detections of the pictures of a run's evaluations."""
   config = configuring.load(workdir)
-  folder = stored.find(workdir, step)
+  folder = checkpoint_files.find(workdir, step)
   predict = [_restore(config, folder, dtype) for dtype in DTYPES]
   for name, source in evaluation.open_sources(config).items():
     batches = pipeline.eval_batches(
@@ -121,7 +121,7 @@ def _restore(config: ml_collections.ConfigDict, folder, dtype: str):
   model.dtype = dtype
   return serving.make_predict(
       build.build(model),
-      functools.partial(checkpoint.restore_params, folder),
+      functools.partial(checkpoint_files.restore_params, folder),
       sharding.make_mesh({'data': -1}, jax.devices()[:1]),
       data=config.data,
       table=config.sharding,

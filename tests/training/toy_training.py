@@ -22,7 +22,14 @@ from absl import flags
 
 from glip_jax import types
 from glip_jax.data import workers
-from glip_jax.training import checkpoint, optimizer, sharding, state, step
+from glip_jax.training import (
+    checkpointing,
+    optimizer,
+    sharding,
+    state,
+    step,
+    tables,
+)
 
 BATCH_SIZE = 8
 STEPS = 8
@@ -153,7 +160,7 @@ def train(workdir, kill_at=None, num_workers=1):
   """Trains to the end, from the last checkpoint if there is one."""
   run = prepare()
   iterator = iter(dataset(num_workers))
-  checkpointer = checkpoint.Checkpointer(workdir, keep=2)
+  checkpointer = checkpointing.Checkpointer(workdir, keep=2)
   current = run.init
   if checkpointer.latest_step is not None:
     current = checkpointer.restore_latest(run.abstract, iterator)
@@ -189,7 +196,7 @@ def main():
       losses=losses,
       kernel=current.params['body']['kernel'].tolist(),
       ema=current.ema['body']['kernel'].tolist(),
-      specs=dict(checkpoint.tables.named_leaves(specs)),
+      specs=dict(tables.named_leaves(specs)),
   )
   pathlib.Path(options.report).write_text(json.dumps(report))
 

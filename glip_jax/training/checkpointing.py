@@ -1,4 +1,4 @@
-"""Checkpoints: train state and data position together, and parameters alone.
+"""Checkpoints of a run: train state and position in the data, together.
 
 `workdir/checkpoints/<step>` is written beside and renamed, so a folder with a
 step's name is whole, whenever the process was killed. It holds the items
@@ -6,27 +6,28 @@ step's name is whole, whenever the process was killed. It holds the items
 the iterator, one file for each process), `meta` and `metrics` (JSON).
 """
 
-import dataclasses
 import json
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
 from grain import checkpoint as grain_checkpoint
+from orbax.checkpoint import checkpoint_managers
 
 from glip_jax import errors
+from glip_jax.training import checkpoint_files, tables
 from glip_jax.training import state as state_lib
-from glip_jax.training import stored, tables
 
 
 class Checkpointer:
   """Saves, keeps and restores the checkpoints of one workdir.
 
   Saving returns as soon as the arrays are copied to the host. Kept are the last
-  `keep` checkpoints and the one with the highest `stored.METRIC`.
+  `keep` checkpoints and the one with the highest `checkpoint_files.METRIC`.
   """
 
   def __init__(self, workdir: str | os.PathLike, *, keep: int = 2):
@@ -36,8 +37,8 @@ class Checkpointer:
       workdir: folder of the run.
       keep: number of latest checkpoints to keep, at least 1.
     """
-    self._folder = stored.absolute(workdir) / stored.FOLDER
-    self._manager = stored.open_manager(self._folder, keep=max(keep, 1))
+    self._folder = checkpoint_files.absolute(workdir) / checkpoint_files.FOLDER
+    self._manager = _open_manager(self._folder, max(keep, 1))
 
   @property
   def latest_step(self) -> int | None:
@@ -95,11 +96,11 @@ class Checkpointer:
     """
     step = self.latest_step
     if step is None:
-      raise stored.no_checkpoint(self._folder)
+      raise checkpoint_files.no_checkpoint(self._folder)
     folder = self._folder / str(step)
     try:
       own = tables.named_leaves(abstract_state)
-      stored.check_same(folder, stored.shapes(folder), own)
+      checkpoint_files.check_same(folder, checkpoint_files.shapes(folder), own)
       _check_position(folder, iterator)
       _check_settings(folder, config or {})
       restored = self._manager.restore(
@@ -124,150 +125,34 @@ class Checkpointer:
     self._manager.close()
 
 
-@dataclasses.dataclass(frozen=True)
-class InitReport:
-  """What `load_for_init` did with each parameter.
+def _open_manager(folder: epath.Path, keep: int) -> ocp.CheckpointManager:
+  """The manager that keeps the last checkpoints and the best one."""
 
-  Attributes:
-    path: the checkpoint.
-    loaded: parameters taken from it.
-    missing: parameters that it lacks; they keep their random values.
-    different: (name, shape there, shape here); they keep their random values.
-    unused: parameters that only the checkpoint has.
-  """
+  def measured(metrics: Mapping[str, float]) -> float:
+    return metrics.get(checkpoint_files.METRIC, -math.inf)
 
-  path: str
-  loaded: tuple[str, ...]
-  missing: tuple[str, ...]
-  different: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
-  unused: tuple[str, ...]
-
-  def __str__(self) -> str:
-    """One line for each kind, the first names spelled out."""
-    different = [f'{n} {there} -> {here}' for n, there, here in self.different]
-    lines = [f'{len(self.loaded)} parameters loaded from {self.path}']
-    for kind, names in (
-        ('not in the checkpoint', self.missing),
-        ('of another shape', different),
-        ('unused', self.unused),
-    ):
-      if names:
-        lines.append(f'{len(names)} {kind}: {stored.listing(names)}')
-    return '\n'.join(lines)
-
-
-def restore_params(
-    path: str | os.PathLike, abstract_params: Any, step: str | int = 'latest'
-) -> Any:
-  """Restores the parameters to evaluate: the average if one was kept.
-
-  Args:
-    path: as for `stored.find`.
-    abstract_params: shapes and, optionally, shardings on any devices; leaves
-      without a sharding go whole to the first device.
-    step: as for `stored.find`.
-
-  Returns:
-    A tree of arrays like `abstract_params`.
-
-  Raises:
-    UserError: if there is no checkpoint, or it is one of another model.
-  """
-  folder = stored.find(path, step)
-  item, there = stored.param_shapes(folder)
-  stored.check_same(folder, there, tables.named_leaves(abstract_params))
-  return stored.read(folder, item, abstract_params)
-
-
-def load_for_init(
-    path: str | os.PathLike, params: Any, step: str | int = 'latest'
-) -> tuple[Any, InitReport]:
-  """Starts a model from a checkpoint of a similar one.
-
-  Args:
-    path: as for `stored.find`.
-    params: freshly initialised parameters; their shardings are kept.
-    step: as for `stored.find`.
-
-  Returns:
-    The parameters, taken from the checkpoint wherever path and shape agree, and
-    the report of what was not.
-
-  Raises:
-    UserError: if there is no checkpoint or nothing in it fits.
-  """
-  folder = stored.find(path, step)
-  item, there = stored.param_shapes(folder)
-  own = tables.named_leaves(params)
-  fits = {n for n in own if n in there and own[n].shape == there[n].shape}
-  report = InitReport(
-      path=str(folder),
-      loaded=tuple(n for n in own if n in fits),
-      missing=tuple(n for n in own if n not in there),
-      different=tuple(
-          (n, there[n].shape, own[n].shape)
-          for n in own
-          if n in there and n not in fits
+  best_one = checkpoint_managers.BestN(
+      get_metric_fn=measured, n=1, keep_checkpoints_without_metrics=False
+  )
+  latest = checkpoint_managers.LatestN(keep)
+  options = ocp.CheckpointManagerOptions(
+      preservation_policy=checkpoint_managers.AnyPreservationPolicy(
+          [latest, best_one]
       ),
-      unused=tuple(n for n in there if n not in own),
+      best_fn=measured,
   )
-  if not fits:
-    raise errors.UserError(
-        f'config.init={path}: no parameter of {folder} fits this model; it has'
-        f' {stored.listing(list(there))}, the model has'
-        f' {stored.listing(list(own))}'
-    )
-  loaded = tables.named_leaves(stored.read(folder, item, _prune(params, fits)))
-  merged = jax.tree_util.tree_map_with_path(
-      lambda key, leaf: loaded.get(tables.path_name(key), leaf), params
-  )
-  return merged, report
+  return ocp.CheckpointManager(folder, options=options)
 
 
-def start_from(
-    path: str | os.PathLike,
-    params: Any,
-    arrays: Mapping[str, Any],
-    unused: Sequence[str] = (),
-) -> tuple[Any, InitReport]:
-  """Starts a model from arrays of a file, all of which fit it.
+def _remove_unfinished(folder: epath.Path):
+  """Removes checkpoints that a killed run was writing.
 
-  Args:
-    path: of the file, for the report.
-    params: freshly initialised parameters; their shardings are kept.
-    arrays: by path of the parameter.
-    unused: names of the file that the model has no use for.
-
-  Returns:
-    The parameters, and the report of what was loaded and what was not.
+  Orbax would do so in a thread, which fails loudly if the program ends at once.
   """
-
-  def place(key: Any, leaf: jax.Array) -> jax.Array:
-    value = arrays.get(tables.path_name(key))
-    return leaf if value is None else jax.device_put(value, leaf.sharding)
-
-  own = tables.named_leaves(params)
-  report = InitReport(
-      path=os.fspath(path),
-      loaded=tuple(name for name in own if name in arrays),
-      missing=tuple(name for name in own if name not in arrays),
-      different=(),
-      unused=tuple(unused),
-  )
-  return jax.tree_util.tree_map_with_path(place, params), report
-
-
-def _prune(tree: Any, names: set[str], prefix: str = '') -> Any:
-  """The nested dict `tree` with only the leaves of the given names."""
-  kept = {}
-  for key, value in tree.items():
-    name = prefix + key
-    if not isinstance(value, Mapping):
-      if name in names:
-        kept[key] = value
-    elif inner := _prune(value, names, name + '/'):
-      kept[key] = inner
-  return kept
+  if jax.process_index() == 0 and folder.exists():
+    for path in folder.iterdir():
+      if ocp.utils.is_tmp_checkpoint(path):
+        path.rmtree()
 
 
 def _check_position(folder: epath.Path, iterator: Any):
