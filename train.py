@@ -60,7 +60,7 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> None:
   mesh = sharding.make_mesh(config.mesh)
   sharding.check_batch_size(config.batch_size, mesh)
   sharding.check_eval_batches(config.evals, mesh)
-  start = checkpoint_files.latest_step(workdir) or 0
+  start = checkpointing.latest_step(workdir) or 0
   if start >= config.steps:
     return _say(_finished(workdir, start))
   build.check_prompts(
@@ -99,7 +99,7 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> None:
       workdir, keep=config.keep_checkpoints
   )
   if start:
-    now = checkpointer.restore_latest(abstract, iterator, config)
+    now = checkpointer.restore(start, abstract, iterator, config)
     _say(f'continuing {workdir} at step {start} of {config.steps}')
   else:
     params = state.materialise(init_params, param_shardings)

@@ -6,6 +6,7 @@ step's name is whole, whenever the process was killed. It holds the items
 the iterator, one file for each process), `meta` and `metrics` (JSON).
 """
 
+import functools
 import json
 import math
 import os
@@ -19,8 +20,17 @@ from grain import checkpoint as grain_checkpoint
 from orbax.checkpoint import checkpoint_managers
 
 from glip_jax import errors
-from glip_jax.training import checkpoint_files, tables
+from glip_jax.training import checkpoint_files, processes, tables
 from glip_jax.training import state as state_lib
+
+
+def latest_step(workdir: str | os.PathLike) -> int | None:
+  """The last whole checkpoint, None if there is none.
+
+  One process looks and tells all: on a folder that hosts share they may see
+  different ones, and must not start from different steps.
+  """
+  return processes.on_first(lambda: checkpoint_files.latest_step(workdir))
 
 
 class Checkpointer:
@@ -38,11 +48,17 @@ class Checkpointer:
       keep: number of latest checkpoints to keep, at least 1.
     """
     self._folder = checkpoint_files.absolute(workdir) / checkpoint_files.FOLDER
+    processes.on_first(functools.partial(_remove_unfinished, self._folder))
     self._manager = _open_manager(self._folder, max(keep, 1))
 
   @property
   def latest_step(self) -> int | None:
-    """The last whole checkpoint, None if there is none."""
+    """The last checkpoint, whole or being written; None if there is none."""
+    return self._manager.latest_step()
+
+  def wait(self) -> int | None:
+    """Waits until what is being saved is whole; the last checkpoint."""
+    self._manager.wait_until_finished()
     return self._manager.latest_step()
 
   def save(
@@ -73,15 +89,17 @@ class Checkpointer:
         metrics=dict(metrics or {}),
     )
 
-  def restore_latest(
+  def restore(
       self,
+      step: int,
       abstract_state: state_lib.TrainState,
       iterator: Any,
       config: Mapping[str, Any] | None = None,
   ) -> state_lib.TrainState:
-    """Restores the last checkpoint; the iterator moves to its position.
+    """Restores a checkpoint; the iterator moves to its position.
 
     Args:
+      step: of the checkpoint, the same for all processes (`latest_step`).
       abstract_state: shapes and shardings, from `state.with_shardings`; the
         devices need not be those that wrote the checkpoint.
       iterator: grain iterator of the pipeline that wrote it.
@@ -91,13 +109,10 @@ class Checkpointer:
       The state.
 
     Raises:
-      UserError: if there is no checkpoint, if it is one of another model or
-        optimizer, or of another data pipeline, or is damaged.
+      UserError: if there is no such checkpoint, if it is one of another model
+        or optimizer, or of another data pipeline, or is damaged.
     """
-    step = self.latest_step
-    if step is None:
-      raise checkpoint_files.no_checkpoint(self._folder)
-    folder = self._folder / str(step)
+    folder = checkpoint_files.find(self._folder, step)
     try:
       own = tables.named_leaves(abstract_state)
       checkpoint_files.check_same(folder, checkpoint_files.shapes(folder), own)
@@ -149,7 +164,7 @@ def _remove_unfinished(folder: epath.Path):
 
   Orbax would do so in a thread, which fails loudly if the program ends at once.
   """
-  if jax.process_index() == 0 and folder.exists():
+  if folder.exists():
     for path in folder.iterdir():
       if ocp.utils.is_tmp_checkpoint(path):
         path.rmtree()

@@ -158,7 +158,7 @@ def test_eight_devices_are_restored_on_one_with_the_data_position(
     runs, one_device, iterator
 ):
   checkpointer = checkpointing.Checkpointer(runs.straight)
-  restored = checkpointer.restore_latest(one_device.abstract, iterator)
+  restored = checkpointer.restore(8, one_device.abstract, iterator)
   checkpointer.close()
   assert restored.step == 8
   assert len(restored.params['body']['kernel'].sharding.device_set) == 1
@@ -186,7 +186,7 @@ def test_another_data_pipeline_is_refused(runs, one_device):
   checkpointer = checkpointing.Checkpointer(runs.straight)
   other = iter(toy_training.dataset(num_workers=0))
   with pytest.raises(UserError, match='another data pipeline.*num_workers'):
-    checkpointer.restore_latest(one_device.abstract, other)
+    checkpointer.restore(8, one_device.abstract, other)
   checkpointer.close()
 
 
@@ -199,7 +199,7 @@ def test_a_damaged_checkpoint_is_named(
   shutil.rmtree(path) if path.is_dir() else path.unlink()
   checkpointer = checkpointing.Checkpointer(tmp_path)
   with pytest.raises(UserError, match='checkpoints/8 is damaged.*remove it'):
-    checkpointer.restore_latest(one_device.abstract, iterator)
+    checkpointer.restore(8, one_device.abstract, iterator)
   checkpointer.close()
 
 
@@ -212,11 +212,9 @@ def test_settings_that_the_data_position_needs_must_stay(
   checkpointer.save(0, one_device.init, iterator, meta={'config': config})
   checkpointer.close()
   checkpointer = checkpointing.Checkpointer(tmp_path)
-  checkpointer.restore_latest(one_device.abstract, iterator, config)
+  checkpointer.restore(0, one_device.abstract, iterator, config)
   with pytest.raises(UserError, match=f'config.{key}=4, but .* trained with'):
-    checkpointer.restore_latest(
-        one_device.abstract, iterator, config | {key: 4}
-    )
+    checkpointer.restore(0, one_device.abstract, iterator, config | {key: 4})
   checkpointer.close()
 
 
@@ -230,7 +228,7 @@ def wider():
 def test_a_checkpoint_of_another_model_is_refused(runs, wider):
   checkpointer = checkpointing.Checkpointer(runs.straight)
   with pytest.raises(UserError) as error:
-    checkpointer.restore_latest(wider.abstract, None)
+    checkpointer.restore(8, wider.abstract, None)
   checkpointer.close()
   message = str(error.value)
   assert 'params/body/bias is (16,) there and (32,) here' in message
@@ -281,7 +279,7 @@ def test_a_workdir_without_checkpoints_is_refused(tmp_path, one_device):
   assert checkpoint_files.latest_step(tmp_path) is None
   assert checkpoint_files.best(tmp_path) == (None, None)
   with pytest.raises(UserError, match='no checkpoint in'):
-    checkpointer.restore_latest(one_device.abstract, None)
+    checkpointer.restore(0, one_device.abstract, None)
   checkpointer.close()
 
 

@@ -162,8 +162,8 @@ def train(workdir, kill_at=None, num_workers=1):
   iterator = iter(dataset(num_workers))
   checkpointer = checkpointing.Checkpointer(workdir, keep=2)
   current = run.init
-  if checkpointer.latest_step is not None:
-    current = checkpointer.restore_latest(run.abstract, iterator)
+  if (last := checkpointing.latest_step(workdir)) is not None:
+    current = checkpointer.restore(last, run.abstract, iterator)
   losses, start = [], int(current.step)
   for done in range(start + 1, STEPS + 1):
     batch = sharding.put_batch(next(iterator), run.mesh)
