@@ -52,6 +52,11 @@ class Checkpointer:
     self._manager = _open_manager(self._folder, max(keep, 1))
 
   @property
+  def folder(self) -> epath.Path:
+    """Where the checkpoints lie, each by the name of its step."""
+    return self._folder
+
+  @property
   def latest_step(self) -> int | None:
     """The last checkpoint, whole or being written; None if there is none."""
     return self._manager.latest_step()

@@ -60,9 +60,9 @@ class Settings:
     frozen: regexes of parameters that stay as they are; their gradients are
       neither computed nor part of the clip norm.
     ema_decay: decay of the moving average of the parameters; 0 keeps none.
-    skip_nonfinite: how many consecutive steps whose gradients are not finite
-      are skipped before one is let through (and the run visibly breaks); 0
-      skips none.
+    skip_nonfinite: how many consecutive steps that are not finite are left
+      out, as if their batches had not been; one more stops the run. With 0
+      the first one does.
   """
 
   lr: float = 1e-4
@@ -87,11 +87,13 @@ class Optimizer:
     transform: params and gradients to updates; frozen parameters get zeros.
     schedule: learning rate (before `lr_scales`) of a step.
     trained: tree of bools like the parameters, False where frozen.
+    skip_nonfinite: as in `Settings`; the step sees to it.
   """
 
   transform: optax.GradientTransformation
   schedule: optax.Schedule
   trained: Any
+  skip_nonfinite: int = 0
 
 
 def make_optimizer(
@@ -135,12 +137,12 @@ def make_optimizer(
       },
       labels,
   )
-  return Optimizer(transform, schedule, trained)
+  return Optimizer(transform, schedule, trained, settings.skip_nonfinite)
 
 
 def _check_ranges(settings: Settings) -> None:
   """Refuses numbers that no optimizer can mean."""
-  for name in ('lr', 'weight_decay', 'clip_norm', 'eps'):
+  for name in ('lr', 'weight_decay', 'clip_norm', 'eps', 'skip_nonfinite'):
     value = getattr(settings, name)
     if not 0 <= value < math.inf:
       raise errors.UserError(
@@ -246,16 +248,13 @@ def _adamw(
   clip = optax.clip_by_global_norm(settings.clip_norm)
   gamma = configuring.fill(Schedule, settings.schedule, 'schedule').decay
   fade = _drops(settings.decay_boundaries, gamma, total_steps)
-  transform = optax.chain(
+  return optax.chain(
       clip if settings.clip_norm else optax.identity(),
       optax.scale_by_adam(*settings.betas, eps=settings.eps),
       _add_decay(settings, fade),
       _scale_by_table(settings.lr_scales),
       optax.scale_by_learning_rate(schedule),
   )
-  if settings.skip_nonfinite:
-    return optax.apply_if_finite(transform, settings.skip_nonfinite)
-  return transform
 
 
 def _add_decay(

@@ -63,6 +63,25 @@ checkpointing._open_manager = lambda folder, keep: None
 assert (shared / 'checkpoints' / LEFT).exists()
 checkpointing.Checkpointer(shared)
 assert not (shared / 'checkpoints' / LEFT).exists()
+# A run that breaks names the records of all, on all.
+from glip_jax.training import watching
+class Checkpoints:
+  folder = pathlib.Path('run')
+  def wait(self):
+    return 5
+told = []
+watch = watching.Watch(Checkpoints(), lambda *step: told.append(step[0]))
+names = ('loss', 'grad_norm', 'param_norm')
+watch.add(6, dict.fromkeys(names, 1.0), [jax.process_index()])
+watch.add(7, dict.fromkeys(names, float('nan')), [8 + jax.process_index()])
+assert told == [6]
+try:
+  watch.read()
+except errors.UserError as error:
+  assert str(error).startswith('step 7: loss=nan, '), error
+  assert 'records [8, 9]; run/5 is the last good' in str(error), error
+else:
+  raise AssertionError('went on')
 # Devices of the two processes take turns along the mesh.
 import numpy as np
 from glip_jax.training import sharding
