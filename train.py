@@ -111,7 +111,7 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> None:
         shardings,
         params,
     )
-    _write_first_look(workdir, config.data.tokenizer, example, params)
+    _write_first_look(workdir, config.data.tokenizer, example, now.params)
   del params
   if jax.process_index() == 0:
     configuring.save(config, workdir)

@@ -138,11 +138,23 @@ def materialise(make: Callable[..., Any], shardings: Any, *args: Any) -> Any:
   Args:
     make: a traceable function.
     shardings: tree of shardings like its result.
-    *args: arguments of `make`.
+    *args: trees of arrays for `make`, whose memory is taken over: nothing is
+      held twice, and they must not be used again.
   """
   # What runs once is not worth LLVM's time: half of a cold start's on CPU.
-  options = {'xla_backend_optimization_level': 0}
-  if jax.default_backend() != 'cpu':
-    options = None
-  made = jax.jit(make, out_shardings=shardings, compiler_options=options)
+  options = (
+      {'xla_backend_optimization_level': 0} if _on_cpu(shardings) else None
+  )
+  made = jax.jit(
+      make,
+      out_shardings=shardings,
+      donate_argnums=tuple(range(len(args))),
+      compiler_options=options,
+  )
   return made(*args)
+
+
+def _on_cpu(shardings: Any) -> bool:
+  """Whether what is sharded so lives on CPUs, whatever JAX's default is."""
+  devices = jax.tree.leaves(shardings)[0].device_set
+  return next(iter(devices)).platform == 'cpu'
