@@ -34,11 +34,10 @@ from glip_jax.detectors import recipe as recipes
 from glip_jax.evaluators import evaluation
 from glip_jax.text import tokenizer
 from glip_jax.training import (
-    checkpoint,
+    checkpoint_files,
     processes,
     runtime,
     sharding,
-    stored,
 )
 from glip_jax.weights import params_file
 
@@ -103,7 +102,8 @@ def _source() -> epath.Path:
   """The file of weights or the folder of a checkpoint that the flags name."""
   if WEIGHTS.value:
     return epath.Path(WEIGHTS.value).expanduser()
-  return stored.find(epath.Path(WORKDIR.value).expanduser(), STEP.value)
+  workdir = epath.Path(WORKDIR.value).expanduser()
+  return checkpoint_files.find(workdir, STEP.value)
 
 
 def _read_params(
@@ -111,7 +111,7 @@ def _read_params(
 ) -> Any:
   """The parameters that the flags name, of a file or of a checkpoint."""
   if not WEIGHTS.value:
-    return checkpoint.restore_params(source, shapes)
+    return checkpoint_files.restore_params(source, shapes)
   return params_file.read(source, shapes, recipe, ema=EMA.value)
 
 

@@ -27,7 +27,9 @@ from glip_jax.detectors import recipe as recipes
 from glip_jax.evaluators import evaluation
 from glip_jax.text import tokenizer
 from glip_jax.training import (
-    checkpoint,
+    checkpoint_files,
+    checkpointing,
+    initial_params,
     metrics,
     optimizer,
     parameters,
@@ -36,7 +38,6 @@ from glip_jax.training import (
     sharding,
     state,
     step,
-    stored,
 )
 from glip_jax.weights import files, params_file
 
@@ -62,7 +63,7 @@ def train(config: Any, workdir: str) -> None:
   mesh = sharding.make_mesh(dataclasses.asdict(config.mesh))
   sharding.check_batch_size(config.batch_size, mesh)
   sharding.check_eval_batches(config.evals, mesh)
-  start = stored.latest_step(workdir) or 0
+  start = checkpointing.latest_step(workdir) or 0
   if start >= config.steps:
     return _say(_finished(workdir, start))
   recipe.check_prompts(
@@ -96,9 +97,11 @@ def train(config: Any, workdir: str) -> None:
 
   # Restore the run, or initialise it.
   told = fields.to_dict(config)
-  checkpointer = checkpoint.Checkpointer(workdir, keep=config.keep_checkpoints)
+  checkpointer = checkpointing.Checkpointer(
+      workdir, keep=config.keep_checkpoints
+  )
   if start:
-    now = checkpointer.restore_latest(abstract, iterator, told)
+    now = checkpointer.restore(start, abstract, iterator, told)
     _say(f'continuing {workdir} at step {start} of {config.steps}')
   else:
     params = state.materialise(init_params, param_shardings)
@@ -110,7 +113,7 @@ def train(config: Any, workdir: str) -> None:
         shardings,
         params,
     )
-    _write_first_look(workdir, config.data['tokenizer'], example, params)
+    _write_first_look(workdir, config.data['tokenizer'], example, now.params)
   del params
   if jax.process_index() == 0:
     configuring.save(told, workdir)
@@ -203,12 +206,12 @@ def _read(
 
 def _start_from(
     init: str, recipe: recipes.Recipe, params: Any
-) -> tuple[Any, checkpoint.InitReport]:
+) -> tuple[Any, initial_params.InitReport]:
   """What `config.init` names: a file of weights, a checkpoint or a workdir."""
   if not files.is_file(init):
-    return checkpoint.load_for_init(init, params)
+    return initial_params.from_checkpoint(init, params)
   arrays, unused = params_file.read_start(init, params, recipe)
-  return checkpoint.start_from(init, params, arrays, unused)
+  return initial_params.from_arrays(init, params, arrays, unused)
 
 
 def _without_workers(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -233,7 +236,7 @@ def _write_first_look(
 
 def _finished(workdir: str, step: int) -> str:
   text = f'{workdir} is finished at step {step}'
-  best, ap = stored.best(workdir)
+  best, ap = checkpoint_files.best(workdir)
   if ap is not None:
     text += f', best AP {100 * ap:.1f} at {best}'
   return text + '; raise --config.steps to go on, or take another --workdir'

@@ -26,7 +26,7 @@ from glip_jax.data import element, images, records, settings
 from glip_jax.detectors import recipe as recipes
 from glip_jax.evaluators import unpack
 from glip_jax.text import prompts
-from glip_jax.training import checkpoint, runtime, sharding, stored
+from glip_jax.training import checkpoint_files, runtime, sharding
 
 THRESHOLD = 0.3
 _FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.webp': 'WEBP'}
@@ -153,10 +153,10 @@ def load(
   """
   _check_threshold(threshold)
   workdir = epath.Path(workdir).expanduser()
-  folder = stored.find(workdir, step)
+  folder = checkpoint_files.find(workdir, step)
   return make_predictor(
       run.read(configuring.load(workdir)),
-      lambda shapes, _: checkpoint.restore_params(folder, shapes),
+      lambda shapes, _: checkpoint_files.restore_params(folder, shapes),
       threshold=threshold,
   )
 

@@ -12,7 +12,7 @@ import programs
 import pytest
 from PIL import Image
 
-from glip_jax.training import checkpoint, state
+from glip_jax.training import checkpointing, state
 
 TINY = '--config=tests/tiny_config.py'
 COCO = '--config=configs/finetune.py'
@@ -266,7 +266,7 @@ def _write_annotations(path, *, images, name='dog'):
 
 
 def _write_checkpoint(workdir):
-  checkpointer = checkpoint.Checkpointer(workdir)
+  checkpointer = checkpointing.Checkpointer(workdir)
   now = state.TrainState(
       step=jnp.int32(2), params={'kernel': jnp.ones(3)}, opt_state=()
   )

@@ -19,7 +19,7 @@ from glip_jax.detectors import recipe as recipes
 from glip_jax.errors import UserError
 from glip_jax.evaluators import unpack
 from glip_jax.text import prompts
-from glip_jax.training import checkpoint, state
+from glip_jax.training import checkpointing, state
 
 ROOT = pathlib.Path(__file__).parents[1]
 NAMES = ('red circle', 'blue square')
@@ -47,7 +47,7 @@ def workdir(tmp_path_factory):
   )
   params['head']['bias0'][:] = 2.0
   now = state.TrainState(np.zeros((), np.int32), params, {})
-  checkpointer = checkpoint.Checkpointer(folder)
+  checkpointer = checkpointing.Checkpointer(folder)
   iterator = iter(grain.MapDataset.range(1).to_iter_dataset())
   checkpointer.save(1, now, iterator, meta={})
   checkpointer.close()

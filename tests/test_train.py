@@ -16,7 +16,7 @@ from etils import epath
 from PIL import Image
 
 from glip_jax import configuring
-from glip_jax.training import metrics, stored
+from glip_jax.training import checkpoint_files, metrics
 
 CURVES = ('loss', 'loss_token', 'grad_norm', 'param_norm', 'lr', 'val/AP')
 
@@ -148,7 +148,7 @@ def _steps_more(workdir):
 def _specs(workdir):
   """How the arrays of the last state were split, by name."""
   folder = epath.Path(workdir) / 'checkpoints' / str(tiny_runs.MORE_STEPS)
-  leaves = stored.shapes(folder)
+  leaves = checkpoint_files.shapes(folder)
   return {
       name: str(leaf.sharding.partition_spec) for name, leaf in leaves.items()
   }

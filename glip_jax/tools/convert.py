@@ -21,7 +21,7 @@ from ml_collections import config_flags
 
 from glip_jax import configuring, errors
 from glip_jax.detectors import recipe as recipes
-from glip_jax.training import checkpoint, state, stored
+from glip_jax.training import checkpoint_files, state
 from glip_jax.weights import files, params_file
 
 # By whether a workdir is read: what is, what is not, and the flags of that.
@@ -61,7 +61,7 @@ def convert(
   if weights is not None:
     params = params_file.read(weights, shapes, recipe, ema=ema)
   else:
-    params = checkpoint.restore_params(folder, shapes)
+    params = checkpoint_files.restore_params(folder, shapes)
   params_file.write(out, params, recipe, official=official)
   return sum(x.size for x in jax.tree.leaves(params))
 
@@ -79,7 +79,7 @@ def main(_: Sequence[str]):
   out = _out(options.out)
   _check_source(options)
   if options.workdir:
-    read = dict(folder=stored.find(options.workdir, options.step))
+    read = dict(folder=checkpoint_files.find(options.workdir, options.step))
     model = configuring.load(os.path.expanduser(options.workdir))['model']
   else:
     model = recipes.variant(options.variant)

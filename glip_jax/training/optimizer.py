@@ -66,7 +66,10 @@ class Settings:
       (), 'regexes of parameters that are not trained'
   )
   skip_nonfinite: int = field(
-      0, 'consecutive steps with gradients that are not finite to skip', least=0
+      0,
+      'steps in a row that are left out because they are not finite; one more'
+      ' stops the run',
+      least=0,
   )
 
 
@@ -78,11 +81,13 @@ class Optimizer:
     transform: params and gradients to updates; frozen parameters get zeros.
     schedule: learning rate (before `lr_scales`) of a step.
     trained: tree of bools like the parameters, False where frozen.
+    skip_nonfinite: as in `Settings`; the step sees to it.
   """
 
   transform: optax.GradientTransformation
   schedule: optax.Schedule
   trained: Any
+  skip_nonfinite: int = 0
 
 
 def make_optimizer(
@@ -125,7 +130,7 @@ def make_optimizer(
       },
       labels,
   )
-  return Optimizer(transform, schedule, trained)
+  return Optimizer(transform, schedule, trained, settings.skip_nonfinite)
 
 
 def make_schedule(
@@ -206,16 +211,13 @@ def _adamw(
   """Clip, Adam, decay, scale: torch's AdamW after clip_grad_norm_."""
   clip = optax.clip_by_global_norm(settings.clip_norm)
   fade = _drops(settings.decay_boundaries, settings.schedule.decay, total_steps)
-  transform = optax.chain(
+  return optax.chain(
       clip if settings.clip_norm else optax.identity(),
       optax.scale_by_adam(*settings.betas, eps=settings.eps),
       _add_decay(settings, fade),
       _scale_by_table(settings.lr_scales),
       optax.scale_by_learning_rate(schedule),
   )
-  if settings.skip_nonfinite:
-    return optax.apply_if_finite(transform, settings.skip_nonfinite)
-  return transform
 
 
 def _add_decay(

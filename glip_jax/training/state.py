@@ -13,20 +13,35 @@ from glip_jax.training import optimizer as optimizer_lib
 
 
 @struct.dataclass
+class Skips:
+  """Steps that were left out because they were not finite.
+
+  Attributes:
+    total: int32 scalar, since the run began.
+    in_a_row: int32 scalar, up to the last step.
+  """
+
+  total: jax.Array
+  in_a_row: jax.Array
+
+
+@struct.dataclass
 class TrainState:
   """Step, parameters, optimizer state and averaged parameters.
 
   Attributes:
-    step: int32 scalar, number of steps taken.
+    step: int32 scalar, number of batches that were taken.
     params: tree of parameters.
     opt_state: state of the optimizer.
     ema: exponential moving average of the parameters, or None.
+    skips: of the steps that were not finite, None where none may be skipped.
   """
 
   step: jax.Array
   params: Any
   opt_state: Any
   ema: Any = None
+  skips: Skips | None = None
 
   @property
   def best_params(self) -> Any:
@@ -86,11 +101,13 @@ def make_state(
     optimizer: from `make_optimizer`.
     ema: True keeps a moving average, which starts at the parameters.
   """
+  zero = jnp.zeros((), jnp.int32)
   return TrainState(
-      step=jnp.zeros((), jnp.int32),
+      step=zero,
       params=params,
       opt_state=optimizer.transform.init(params),
       ema=jax.tree.map(jnp.copy, params) if ema else None,
+      skips=Skips(zero, zero) if optimizer.skip_nonfinite else None,
   )
 
 
@@ -121,11 +138,23 @@ def materialise(make: Callable[..., Any], shardings: Any, *args: Any) -> Any:
   Args:
     make: a traceable function.
     shardings: tree of shardings like its result.
-    *args: arguments of `make`.
+    *args: trees of arrays for `make`, whose memory is taken over: nothing is
+      held twice, and they must not be used again.
   """
   # What runs once is not worth LLVM's time: half of a cold start's on CPU.
-  options = {'xla_backend_optimization_level': 0}
-  if jax.default_backend() != 'cpu':
-    options = None
-  made = jax.jit(make, out_shardings=shardings, compiler_options=options)
+  options = (
+      {'xla_backend_optimization_level': 0} if _on_cpu(shardings) else None
+  )
+  made = jax.jit(
+      make,
+      out_shardings=shardings,
+      donate_argnums=tuple(range(len(args))),
+      compiler_options=options,
+  )
   return made(*args)
+
+
+def _on_cpu(shardings: Any) -> bool:
+  """Whether what is sharded so lives on CPUs, whatever JAX's default is."""
+  devices = jax.tree.leaves(shardings)[0].device_set
+  return next(iter(devices)).platform == 'cpu'

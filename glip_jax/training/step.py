@@ -12,6 +12,9 @@ from glip_jax.training import optimizer as optimizer_lib
 from glip_jax.training import sharding
 from glip_jax.training import state as state_lib
 
+# Metrics of a step: if these are finite, so is everything in its state.
+FINITE = ('loss', 'grad_norm', 'param_norm')
+
 Metrics = dict[str, jax.Array]
 Step = Callable[
     [state_lib.TrainState, types.Batch], tuple[state_lib.TrainState, Metrics]
@@ -41,6 +44,9 @@ def make_train_step(
     it, `grad_norm` (of the trained parameters, before clipping), `param_norm`
     and `lr`, the base learning rate of this step (of an earlier one where
     `skip_nonfinite` left steps out, for the optimizer does not count those).
+    Where steps may be left out there are also their numbers, `skipped` and
+    `skipped_in_a_row`; `loss` and the norms of such a step are what it would
+    have led to.
   """
 
   def step(state, batch):
@@ -52,22 +58,19 @@ def make_train_step(
 
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
     (loss, parts), grads = grad_fn(state.params)
-    updates, opt_state = optimizer.transform.update(
-        grads, state.opt_state, state.params
-    )
-    params = optax.apply_updates(state.params, updates)
-    ema = state.ema
-    if ema is not None:
-      ema = optax.incremental_update(params, ema, 1 - ema_decay)
+    new = _updated(state, grads, optimizer, ema_decay)
     metrics = {
         **parts,
         'loss': loss,
         'grad_norm': _trained_norm(grads, optimizer.trained),
-        'param_norm': optax.global_norm(params),
+        'param_norm': optax.global_norm(new.params),
         'lr': optimizer.schedule(state.step),
     }
-    state = state_lib.TrainState(state.step + 1, params, opt_state, ema)
-    return state, jax.tree.map(lambda x: x.astype(jnp.float32), metrics)
+    if state.skips is not None:
+      new = _skip_nonfinite(state, new, metrics)
+      metrics['skipped'] = new.skips.total
+      metrics['skipped_in_a_row'] = new.skips.in_a_row
+    return new, jax.tree.map(lambda x: x.astype(jnp.float32), metrics)
 
   return step
 
@@ -89,6 +92,38 @@ def compile_step(
   everywhere = sharding.replicated(where.step.mesh)
   jitted = jax.jit(step, out_shardings=(where, everywhere), donate_argnums=0)
   return jitted.lower(state, batch).compile()
+
+
+def _updated(
+    state: state_lib.TrainState,
+    grads: Any,
+    optimizer: optimizer_lib.Optimizer,
+    ema_decay: float,
+) -> state_lib.TrainState:
+  """The state after one step along these gradients."""
+  updates, opt_state = optimizer.transform.update(
+      grads, state.opt_state, state.params
+  )
+  params = optax.apply_updates(state.params, updates)
+  ema = state.ema
+  if ema is not None:
+    ema = optax.incremental_update(params, ema, 1 - ema_decay)
+  return state.replace(
+      step=state.step + 1, params=params, opt_state=opt_state, ema=ema
+  )
+
+
+def _skip_nonfinite(
+    old: state_lib.TrainState, new: state_lib.TrainState, metrics: Metrics
+) -> state_lib.TrainState:
+  """The new state, or the old one with the skipped step counted."""
+  finite = jnp.all(jnp.array([jnp.isfinite(metrics[n]) for n in FINITE]))
+  kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
+  skips = state_lib.Skips(
+      total=old.skips.total + ~finite,
+      in_a_row=jnp.where(finite, 0, old.skips.in_a_row + 1),
+  )
+  return kept.replace(step=new.step, skips=skips)
 
 
 def _trained_norm(grads: Any, trained: Any) -> jax.Array:

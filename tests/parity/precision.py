@@ -25,7 +25,7 @@ from glip_jax import run as run_lib
 from glip_jax.data import pipeline
 from glip_jax.evaluators import evaluation
 from glip_jax.ops import boxes as box_ops
-from glip_jax.training import checkpoint, sharding, stored
+from glip_jax.training import checkpoint_files, sharding
 from parity import detections, reference
 
 MIN_IOU, MAX_SCORE = 0.9, 0.02
@@ -88,7 +88,7 @@ def of_workdir(
 ) -> Iterator[tuple[Found, ...]]:
   """(float32, bfloat16) detections of the images of a run's evaluations."""
   config = run_lib.read(configuring.load(workdir))
-  folder = stored.find(workdir, step)
+  folder = checkpoint_files.find(workdir, step)
   detectors = [_restore(config, folder, dtype) for dtype in DTYPES]
   opened = evaluation.open_sources(config.evals, config.data)
   for name, source in opened.items():
@@ -110,7 +110,7 @@ def _restore(config: run_lib.Run, folder, dtype: str):
   """The detector of a checkpoint, computed in a type."""
   return serving.load(
       abstract_models.build(config.model, {'dtype': dtype}),
-      functools.partial(checkpoint.restore_params, folder),
+      functools.partial(checkpoint_files.restore_params, folder),
       sharding.make_mesh({'data': -1}, jax.devices()[:1]),
       data=config.data,
       table=config.sharding,

@@ -136,17 +136,6 @@ def test_weight_decay_drops_at_its_boundaries():
   np.testing.assert_allclose(seen, [-0.1, -0.01, -0.001], rtol=1e-6)
 
 
-def test_a_step_that_is_not_finite_is_skipped_a_limited_number_of_times():
-  made = _make(skip_nonfinite=1)
-  params = _toy()
-  state = made.transform.init(params)
-  bad = jax.tree.map(lambda p: jnp.full_like(p, jnp.nan), params)
-  updates, state = made.transform.update(bad, state, params)
-  assert not any(map(np.any, jax.tree.leaves(updates)))
-  updates, _ = made.transform.update(bad, state, params)
-  assert np.isnan(jax.tree.leaves(updates)[0]).all()
-
-
 @pytest.mark.parametrize(
     'field, value',
     [

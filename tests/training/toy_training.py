@@ -22,7 +22,15 @@ from absl import flags
 
 from glip_jax import types
 from glip_jax.data import workers
-from glip_jax.training import checkpoint, optimizer, sharding, state, step
+from glip_jax.training import (
+    checkpointing,
+    optimizer,
+    sharding,
+    state,
+    step,
+    tables,
+    watching,
+)
 
 BATCH_SIZE = 8
 STEPS = 8
@@ -149,20 +157,26 @@ def prepare(recipe=None, devices=None, config=None, min_size=64):
   return Run(mesh, abstract, init, train_step)
 
 
-def train(workdir, kill_at=None, num_workers=1):
+def train(workdir, kill_at=None, data=None, run=None, skip_nonfinite=0):
   """Trains to the end, from the last checkpoint if there is one."""
-  run = prepare()
-  iterator = iter(dataset(num_workers))
-  checkpointer = checkpoint.Checkpointer(workdir, keep=2)
+  run = run or prepare()
+  iterator = iter(data or dataset())
+  checkpointer = checkpointing.Checkpointer(workdir, keep=2)
   current = run.init
-  if checkpointer.latest_step is not None:
-    current = checkpointer.restore_latest(run.abstract, iterator)
+  if (last := checkpointing.latest_step(workdir)) is not None:
+    current = checkpointer.restore(last, run.abstract, iterator)
   losses, start = [], int(current.step)
+  watch = watching.Watch(
+      checkpointer,
+      lambda _, numbers: losses.append(numbers['loss']),
+      skip_nonfinite=skip_nonfinite,
+  )
   for done in range(start + 1, STEPS + 1):
-    batch = sharding.put_batch(next(iterator), run.mesh)
-    current, metrics = run.step(current, batch)
-    losses.append(float(metrics['loss']))
+    batch = next(iterator)
+    current, numbers = run.step(current, sharding.put_batch(batch, run.mesh))
+    watch.add(done, numbers, batch.id)
     if done % 2 == 0:
+      watch.read()
       measured = {'AP': 0.5} if done == 2 else None
       checkpointer.save(
           done, current, iterator, meta={'step': done}, metrics=measured
@@ -189,7 +203,7 @@ def main():
       losses=losses,
       kernel=current.params['body']['kernel'].tolist(),
       ema=current.ema['body']['kernel'].tolist(),
-      specs=dict(checkpoint.tables.named_leaves(specs)),
+      specs=dict(tables.named_leaves(specs)),
   )
   pathlib.Path(options.report).write_text(json.dumps(report))
 

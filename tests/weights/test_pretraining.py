@@ -10,7 +10,7 @@ import pytest
 
 from glip_jax import errors
 from glip_jax.detectors.glip import official_weights as glip
-from glip_jax.training import checkpoint
+from glip_jax.training import initial_params
 from glip_jax.weights import files, params_file, pretraining, rules
 
 
@@ -160,7 +160,7 @@ def test_a_model_starts_from_a_file_and_says_what_is_not_in_it(
       lambda x: jax.numpy.full(x.shape, 7.0), abstract_models.params('nanoB')
   )
   arrays, unused = params_file.read_start(path, fresh)
-  params, report = checkpoint.start_from(path, fresh, arrays, unused)
+  params, report = initial_params.from_arrays(path, fresh, arrays, unused)
   flat = rules.flatten(params)
   for name in report.loaded:
     np.testing.assert_array_equal(flat[name], whole[name])
@@ -175,5 +175,5 @@ def test_a_model_starts_from_a_file_and_says_what_is_not_in_it(
   }
   files.write(path, official)
   arrays, unused = params_file.read_start(path, fresh)
-  _, report = checkpoint.start_from(path, fresh, arrays, unused)
+  _, report = initial_params.from_arrays(path, fresh, arrays, unused)
   assert not report.missing and not report.unused

@@ -1,6 +1,6 @@
-"""What lies in a folder of checkpoints: steps, arrays and their shapes.
+"""Reading what lies in a folder of checkpoints: steps, parameters, shapes.
 
-Reading needs no model: Orbax keeps the shape of every array beside it.
+No model is needed for it: Orbax keeps the shape of every array beside it.
 """
 
 import json
@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
-from orbax.checkpoint import checkpoint_managers
 
 from glip_jax import errors
 from glip_jax.training import tables
@@ -77,32 +76,6 @@ def absolute(path: str | os.PathLike) -> epath.Path:
   return epath.Path(path).expanduser().resolve()
 
 
-def open_manager(folder: epath.Path, *, keep: int) -> ocp.CheckpointManager:
-  """The manager that keeps the last checkpoints and the best one.
-
-  Args:
-    folder: where the steps lie; made when missing, and freed of what a kill
-      left unfinished.
-    keep: number of latest checkpoints to keep.
-  """
-
-  def measured(metrics: Mapping[str, float]) -> float:
-    return metrics.get(METRIC, -math.inf)
-
-  best_one = checkpoint_managers.BestN(
-      get_metric_fn=measured, n=1, keep_checkpoints_without_metrics=False
-  )
-  latest = checkpoint_managers.LatestN(keep)
-  options = ocp.CheckpointManagerOptions(
-      preservation_policy=checkpoint_managers.AnyPreservationPolicy(
-          [latest, best_one]
-      ),
-      best_fn=measured,
-  )
-  _remove_unfinished(folder)
-  return ocp.CheckpointManager(folder, options=options)
-
-
 def shapes(folder: epath.Path) -> dict[str, Any]:
   """Shapes of everything in a checkpoint, by path name."""
   metadata = ocp.PyTreeCheckpointHandler().metadata(folder / 'state')
@@ -146,6 +119,29 @@ def read(folder: epath.Path, item: str, abstract: Any) -> Any:
   return restored[item]
 
 
+def restore_params(
+    path: str | os.PathLike, abstract_params: Any, step: str | int = 'latest'
+) -> Any:
+  """Restores the parameters to evaluate: the average if one was kept.
+
+  Args:
+    path: as for `find`.
+    abstract_params: shapes and, optionally, shardings on any devices; leaves
+      without a sharding go whole to the first device.
+    step: as for `find`.
+
+  Returns:
+    A tree of arrays like `abstract_params`.
+
+  Raises:
+    UserError: if there is no checkpoint, or it is one of another model.
+  """
+  folder = find(path, step)
+  item, there = param_shapes(folder)
+  check_same(folder, there, tables.named_leaves(abstract_params))
+  return read(folder, item, abstract_params)
+
+
 def check_same(
     folder: epath.Path, stored: Mapping[str, Any], own: Mapping[str, Any]
 ):
@@ -178,17 +174,6 @@ def no_checkpoint(folder: epath.Path) -> errors.UserError:
       f'no checkpoint in {folder}: give the --workdir of a training run, or the'
       ' folder of one checkpoint'
   )
-
-
-def _remove_unfinished(folder: epath.Path):
-  """Removes checkpoints that a killed run was writing.
-
-  Orbax would do so in a thread, which fails loudly if the program ends at once.
-  """
-  if jax.process_index() == 0 and folder.exists():
-    for path in folder.iterdir():
-      if ocp.utils.is_tmp_checkpoint(path):
-        path.rmtree()
 
 
 def _steps(folder: epath.Path) -> list[int]:

@@ -21,7 +21,13 @@ import toy_training
 from absl import flags
 
 from glip_jax.errors import UserError
-from glip_jax.training import checkpoint, sharding, state, stored
+from glip_jax.training import (
+    checkpoint_files,
+    checkpointing,
+    initial_params,
+    sharding,
+    state,
+)
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -116,13 +122,17 @@ def test_what_a_kill_leaves_unfinished_is_removed(runs):
 
 
 def test_the_last_checkpoints_and_the_best_are_kept(runs):
-  checkpointer = checkpoint.Checkpointer(runs.straight)
-  assert checkpointer.latest_step == stored.latest_step(runs.straight) == 8
+  checkpointer = checkpointing.Checkpointer(runs.straight)
+  assert (
+      checkpointer.latest_step
+      == checkpoint_files.latest_step(runs.straight)
+      == 8
+  )
   checkpointer.close()
-  assert stored.best(runs.straight) == (2, 0.5)
-  assert stored.find(runs.straight).name == '8'
-  assert stored.find(runs.straight, 'best').name == '2'
-  assert stored.find(runs.straight, '6').name == '6'
+  assert checkpoint_files.best(runs.straight) == (2, 0.5)
+  assert checkpoint_files.find(runs.straight).name == '8'
+  assert checkpoint_files.find(runs.straight, 'best').name == '2'
+  assert checkpoint_files.find(runs.straight, '6').name == '6'
 
 
 def test_eight_devices_compute_what_one_computes(runs, one_device):
@@ -147,8 +157,8 @@ def test_eight_devices_compute_what_one_computes(runs, one_device):
 def test_eight_devices_are_restored_on_one_with_the_data_position(
     runs, one_device, iterator
 ):
-  checkpointer = checkpoint.Checkpointer(runs.straight)
-  restored = checkpointer.restore_latest(one_device.abstract, iterator)
+  checkpointer = checkpointing.Checkpointer(runs.straight)
+  restored = checkpointer.restore(8, one_device.abstract, iterator)
   checkpointer.close()
   assert restored.step == 8
   assert len(restored.params['body']['kernel'].sharding.device_set) == 1
@@ -166,17 +176,17 @@ def test_the_average_is_what_evaluation_restores(runs, one_device):
       one_device.init.params,
   )
   for path in (runs.straight, runs.straight / 'checkpoints' / '8'):
-    params = checkpoint.restore_params(path, abstract)
+    params = checkpoint_files.restore_params(path, abstract)
     np.testing.assert_array_equal(
         params['body']['kernel'], runs.reports['straight']['ema']
     )
 
 
 def test_another_data_pipeline_is_refused(runs, one_device):
-  checkpointer = checkpoint.Checkpointer(runs.straight)
+  checkpointer = checkpointing.Checkpointer(runs.straight)
   other = iter(toy_training.dataset(num_workers=0))
   with pytest.raises(UserError, match='another data pipeline.*num_workers'):
-    checkpointer.restore_latest(one_device.abstract, other)
+    checkpointer.restore(8, one_device.abstract, other)
   checkpointer.close()
 
 
@@ -187,9 +197,9 @@ def test_a_damaged_checkpoint_is_named(
   shutil.copytree(runs.straight / 'checkpoints', tmp_path / 'checkpoints')
   path = tmp_path / 'checkpoints' / '8' / lost
   shutil.rmtree(path) if path.is_dir() else path.unlink()
-  checkpointer = checkpoint.Checkpointer(tmp_path)
+  checkpointer = checkpointing.Checkpointer(tmp_path)
   with pytest.raises(UserError, match='checkpoints/8 is damaged.*remove it'):
-    checkpointer.restore_latest(one_device.abstract, iterator)
+    checkpointer.restore(8, one_device.abstract, iterator)
   checkpointer.close()
 
 
@@ -198,15 +208,13 @@ def test_settings_that_the_data_position_needs_must_stay(
     one_device, iterator, tmp_path, key
 ):
   config = {'batch_size': 8, 'seed': 0}
-  checkpointer = checkpoint.Checkpointer(tmp_path)
+  checkpointer = checkpointing.Checkpointer(tmp_path)
   checkpointer.save(0, one_device.init, iterator, meta={'config': config})
   checkpointer.close()
-  checkpointer = checkpoint.Checkpointer(tmp_path)
-  checkpointer.restore_latest(one_device.abstract, iterator, config)
+  checkpointer = checkpointing.Checkpointer(tmp_path)
+  checkpointer.restore(0, one_device.abstract, iterator, config)
   with pytest.raises(UserError, match=f'config.{key}=4, but .* trained with'):
-    checkpointer.restore_latest(
-        one_device.abstract, iterator, config | {key: 4}
-    )
+    checkpointer.restore(0, one_device.abstract, iterator, config | {key: 4})
   checkpointer.close()
 
 
@@ -218,20 +226,20 @@ def wider():
 
 
 def test_a_checkpoint_of_another_model_is_refused(runs, wider):
-  checkpointer = checkpoint.Checkpointer(runs.straight)
+  checkpointer = checkpointing.Checkpointer(runs.straight)
   with pytest.raises(UserError) as error:
-    checkpointer.restore_latest(wider.abstract, None)
+    checkpointer.restore(8, wider.abstract, None)
   checkpointer.close()
   message = str(error.value)
   assert 'params/body/bias is (16,) there and (32,) here' in message
   assert 'and 9 more' in message
   assert '--config.init' in message
   with pytest.raises(UserError, match=r'body/bias is \(16,\) there'):
-    checkpoint.restore_params(runs.straight, wider.abstract.params)
+    checkpoint_files.restore_params(runs.straight, wider.abstract.params)
 
 
 def test_what_fits_is_taken_over_and_the_rest_is_listed(runs, wider):
-  params, report = checkpoint.load_for_init(
+  params, report = initial_params.from_checkpoint(
       runs.straight, wider.init.params | {'new': wider.init.params['head']}
   )
   assert report.loaded == ('head/bias',)
@@ -244,7 +252,7 @@ def test_what_fits_is_taken_over_and_the_rest_is_listed(runs, wider):
   assert report.unused == ()
   assert '1 parameters loaded' in str(report)
   assert '2 not in the checkpoint: new/bias, new/kernel' in str(report)
-  straight = checkpoint.restore_params(
+  straight = checkpoint_files.restore_params(
       runs.straight, toy_training.prepare().abstract.params
   )
   np.testing.assert_array_equal(
@@ -257,25 +265,27 @@ def test_what_fits_is_taken_over_and_the_rest_is_listed(runs, wider):
 
 def test_a_model_that_shares_nothing_is_refused(runs):
   with pytest.raises(UserError, match='no parameter of .* fits this model'):
-    checkpoint.load_for_init(runs.straight, {'x': np.zeros(3, np.float32)})
+    initial_params.from_checkpoint(
+        runs.straight, {'x': np.zeros(3, np.float32)}
+    )
 
 
 def test_a_workdir_without_checkpoints_is_refused(tmp_path, one_device):
   for path in (tmp_path, tmp_path / 'nowhere'):
     with pytest.raises(UserError, match='no checkpoint in .*workdir'):
-      stored.find(path)
-  checkpointer = checkpoint.Checkpointer(tmp_path)
+      checkpoint_files.find(path)
+  checkpointer = checkpointing.Checkpointer(tmp_path)
   assert checkpointer.latest_step is None
-  assert stored.latest_step(tmp_path) is None
-  assert stored.best(tmp_path) == (None, None)
+  assert checkpoint_files.latest_step(tmp_path) is None
+  assert checkpoint_files.best(tmp_path) == (None, None)
   with pytest.raises(UserError, match='no checkpoint in'):
-    checkpointer.restore_latest(one_device.abstract, None)
+    checkpointer.restore(0, one_device.abstract, None)
   checkpointer.close()
 
 
 def test_a_step_that_was_not_kept_is_refused(runs):
   with pytest.raises(UserError, match=r"no checkpoint '3'.*\[2, 6, 8\]"):
-    stored.find(runs.straight, '3')
+    checkpoint_files.find(runs.straight, '3')
 
 
 def test_saved_arrays_are_those_of_the_moment_although_donated(
@@ -284,7 +294,7 @@ def test_saved_arrays_are_those_of_the_moment_although_donated(
   """The copy to the host is done when `save` returns."""
   current = jax.tree.map(jax.numpy.copy, one_device.init)
   stream = iter(toy_training.dataset(num_workers=0))
-  checkpointer = checkpoint.Checkpointer(tmp_path, keep=9)
+  checkpointer = checkpointing.Checkpointer(tmp_path, keep=9)
   expected = []
   for done in range(1, 6):
     batch = sharding.put_batch(next(stream), one_device.mesh)
@@ -293,9 +303,10 @@ def test_saved_arrays_are_those_of_the_moment_although_donated(
     checkpointer.save(done, current, stream, meta={})
   checkpointer.close()
   for done, kernel in enumerate(expected, 1):
-    params = checkpoint.restore_params(tmp_path, current.params, step=done)
+    folder = checkpoint_files.find(tmp_path, done)
+    params = checkpoint_files.restore_params(folder, current.params)
     assert params['body']['kernel'].shape == kernel.shape
-    whole = stored.read(stored.find(tmp_path, done), 'params', current.params)
+    whole = checkpoint_files.read(folder, 'params', current.params)
     np.testing.assert_array_equal(whole['body']['kernel'], kernel)
 
 

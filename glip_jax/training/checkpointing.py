@@ -1,0 +1,217 @@
+"""Checkpoints of a run: train state and position in the data, together.
+
+`workdir/checkpoints/<step>` is written beside and renamed, so a folder with a
+step's name is whole, whenever the process was killed. It holds the items
+`state` (sharded arrays, readable on any number of devices), `data` (position of
+the iterator, one file for each process), `meta` and `metrics` (JSON).
+"""
+
+import functools
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+from grain import checkpoint as grain_checkpoint
+from orbax.checkpoint import checkpoint_managers
+
+from glip_jax import errors
+from glip_jax.training import checkpoint_files, processes, tables
+from glip_jax.training import state as state_lib
+
+
+def latest_step(workdir: str | os.PathLike) -> int | None:
+  """The last whole checkpoint, None if there is none.
+
+  One process looks and tells all: on a folder that hosts share they may see
+  different ones, and must not start from different steps.
+  """
+  return processes.on_first(lambda: checkpoint_files.latest_step(workdir))
+
+
+class Checkpointer:
+  """Saves, keeps and restores the checkpoints of one workdir.
+
+  Saving returns as soon as the arrays are copied to the host. Kept are the last
+  `keep` checkpoints and the one with the highest `checkpoint_files.METRIC`.
+  """
+
+  def __init__(self, workdir: str | os.PathLike, *, keep: int = 2):
+    """Opens (or creates) the workdir and removes what a kill left unfinished.
+
+    Args:
+      workdir: folder of the run.
+      keep: number of latest checkpoints to keep, at least 1.
+    """
+    self._folder = checkpoint_files.absolute(workdir) / checkpoint_files.FOLDER
+    processes.on_first(functools.partial(_remove_unfinished, self._folder))
+    self._manager = _open_manager(self._folder, max(keep, 1))
+
+  @property
+  def folder(self) -> epath.Path:
+    """Where the checkpoints lie, each by the name of its step."""
+    return self._folder
+
+  @property
+  def latest_step(self) -> int | None:
+    """The last checkpoint, whole or being written; None if there is none."""
+    return self._manager.latest_step()
+
+  def wait(self) -> int | None:
+    """Waits until what is being saved is whole; the last checkpoint."""
+    self._manager.wait_until_finished()
+    return self._manager.latest_step()
+
+  def save(
+      self,
+      step: int,
+      state: state_lib.TrainState,
+      iterator: Any,
+      *,
+      meta: Mapping[str, Any],
+      metrics: Mapping[str, float] | None = None,
+  ):
+    """Starts saving; the state may be donated as soon as this returns.
+
+    Args:
+      step: number of steps taken, the name of the checkpoint.
+      state: the train state after `step` steps.
+      iterator: grain iterator that has given exactly `step` batches.
+      meta: JSON values that describe the run, such as its config.
+      metrics: what was measured at this step; None if nothing was.
+    """
+    self._manager.save(
+        step,
+        args=ocp.args.Composite(
+            state=ocp.args.StandardSave(state),
+            data=grain_checkpoint.CheckpointSave(iterator),
+            meta=ocp.args.JsonSave(dict(meta)),
+        ),
+        metrics=dict(metrics or {}),
+    )
+
+  def restore(
+      self,
+      step: int,
+      abstract_state: state_lib.TrainState,
+      iterator: Any,
+      config: Mapping[str, Any] | None = None,
+  ) -> state_lib.TrainState:
+    """Restores a checkpoint; the iterator moves to its position.
+
+    Args:
+      step: of the checkpoint, the same for all processes (`latest_step`).
+      abstract_state: shapes and shardings, from `state.with_shardings`; the
+        devices need not be those that wrote the checkpoint.
+      iterator: grain iterator of the pipeline that wrote it.
+      config: what must have stayed in it is compared with what was saved.
+
+    Returns:
+      The state.
+
+    Raises:
+      UserError: if there is no such checkpoint, if it is one of another model
+        or optimizer, or of another data pipeline, or is damaged.
+    """
+    folder = checkpoint_files.find(self._folder, step)
+    try:
+      own = tables.named_leaves(abstract_state)
+      checkpoint_files.check_same(folder, checkpoint_files.shapes(folder), own)
+      _check_position(folder, iterator)
+      _check_settings(folder, config or {})
+      restored = self._manager.restore(
+          step,
+          args=ocp.args.Composite(
+              state=ocp.args.StandardRestore(abstract_state),
+              data=grain_checkpoint.CheckpointRestore(iterator),
+          ),
+      )
+    except errors.UserError:
+      raise
+    except (OSError, ValueError) as error:
+      reason = str(error).splitlines()[0][:200]
+      raise errors.UserError(
+          f'{folder} is damaged ({reason}): remove it to go on from an earlier'
+          ' checkpoint, or take another --workdir'
+      ) from error
+    return restored['state']
+
+  def close(self):
+    """Waits and releases the threads."""
+    self._manager.close()
+
+
+def _open_manager(folder: epath.Path, keep: int) -> ocp.CheckpointManager:
+  """The manager that keeps the last checkpoints and the best one."""
+
+  def measured(metrics: Mapping[str, float]) -> float:
+    return metrics.get(checkpoint_files.METRIC, -math.inf)
+
+  best_one = checkpoint_managers.BestN(
+      get_metric_fn=measured, n=1, keep_checkpoints_without_metrics=False
+  )
+  latest = checkpoint_managers.LatestN(keep)
+  options = ocp.CheckpointManagerOptions(
+      preservation_policy=checkpoint_managers.AnyPreservationPolicy(
+          [latest, best_one]
+      ),
+      best_fn=measured,
+  )
+  return ocp.CheckpointManager(folder, options=options)
+
+
+def _remove_unfinished(folder: epath.Path):
+  """Removes checkpoints that a killed run was writing.
+
+  Orbax would do so in a thread, which fails loudly if the program ends at once.
+  """
+  if folder.exists():
+    for path in folder.iterdir():
+      if ocp.utils.is_tmp_checkpoint(path):
+        path.rmtree()
+
+
+def _check_position(folder: epath.Path, iterator: Any):
+  """Raises a UserError if the data position is not one of this pipeline."""
+  number, count = jax.process_index(), jax.process_count()
+  file = folder / 'data' / f'process_{number}-of-{count}.json'
+  remedy = 'resume with what it was written with, or start by --config.init'
+  if not file.exists():
+    files = sorted(path.name for path in (folder / 'data').iterdir())
+    raise errors.UserError(
+        f'{folder} was not written by {count} processes but left {files}:'
+        f' {remedy}'
+    )
+  if not _same_form(json.loads(file.read_text()), iterator.get_state()):
+    raise errors.UserError(
+        f'{file} is the position of another data pipeline, for example one'
+        f' with another config.data.num_workers: {remedy}'
+    )
+
+
+def _check_settings(folder: epath.Path, config: Mapping[str, Any]):
+  """Raises a UserError if a setting that the data position needs differs."""
+  file = folder / 'meta' / 'metadata'
+  saved = json.loads(file.read_text()).get('config', {})
+  for key in ('batch_size', 'seed'):
+    if key in saved and key in config and saved[key] != config[key]:
+      raise errors.UserError(
+          f'config.{key}={config[key]}, but {folder} was trained with'
+          f' {saved[key]}: keep that, or start by --config.init'
+      )
+
+
+def _same_form(a: Any, b: Any) -> bool:
+  """True if two iterator states have the same lists and common keys."""
+  if isinstance(a, dict) and isinstance(b, dict):
+    common = set(a) & set(b)
+    return (bool(common) or a == b) and all(
+        _same_form(a[key], b[key]) for key in common
+    )
+  if isinstance(a, list) and isinstance(b, list):
+    return len(a) == len(b) and all(map(_same_form, a, b))
+  return not isinstance(a, (dict, list)) and not isinstance(b, (dict, list))
