@@ -39,7 +39,7 @@ from glip_jax.training import (
     state,
     step,
 )
-from glip_jax.weights import files, params_file
+from glip_jax.weights import formats, params_file
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'Config file.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.')
@@ -208,7 +208,7 @@ def _start_from(
     init: str, recipe: recipes.Recipe, params: Any
 ) -> tuple[Any, initial_params.InitReport]:
   """What `config.init` names: a file of weights, a checkpoint or a workdir."""
-  if not files.is_file(init):
+  if not formats.is_file(init):
     return initial_params.from_checkpoint(init, params)
   arrays, unused = params_file.read_start(init, params, recipe)
   return initial_params.from_arrays(init, params, arrays, unused)

@@ -8,7 +8,7 @@ from etils import epath
 
 from glip_jax import errors, predict, run
 from glip_jax.detectors import recipe as recipes
-from glip_jax.weights import files, params_file, released
+from glip_jax.weights import formats, params_file, released
 
 # The official test settings; the canvas holds any image resized so.
 _RESIZE = (800, 1333)
@@ -45,7 +45,7 @@ def load(
   variant = variant or released.variant_of(name)
   path = epath.Path(name).expanduser()
   fetched = name in released.RELEASED
-  if fetched or not (files.is_file(name) or path.is_file()):
+  if fetched or not (formats.is_file(name) or path.is_file()):
     path = released.fetch(name)  # Or says which names there are.
   if variant is None:
     raise errors.UserError(

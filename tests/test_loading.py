@@ -14,7 +14,7 @@ import glip_jax
 from glip_jax import errors, predict, run
 from glip_jax.detectors import recipe as recipes
 from glip_jax.detectors.glip import official_weights as glip
-from glip_jax.weights import files, released
+from glip_jax.weights import formats, released
 
 SMALL = dict(tokenizer='shapes', resize=(64, 64), canvas=(64, 64))
 
@@ -32,7 +32,7 @@ def test_names_that_are_none_and_files_of_unknown_models_are_refused(tmp_path):
   with pytest.raises(errors.UserError, match="'glip_x' is no released model"):
     glip_jax.load('glip_x')
   path = tmp_path / 'mine.pth'
-  files.write(path, {'x': np.ones(1)})
+  formats.write(path, {'x': np.ones(1)})
   with pytest.raises(errors.UserError, match='variant is missing: say whose'):
     glip_jax.load(str(path))
   with pytest.raises(errors.UserError, match='holds no model of this family'):
@@ -76,7 +76,7 @@ def test_a_released_name_finds_what_its_weights_find(
   small = released.Released('nanoA', 'nano.pth')
   monkeypatch.setitem(released.RELEASED, 'glip_nano', small)
   state = golden_weights.official_state(golden / 'nano', 'nanoA')
-  files.write(tmp_path / 'nano.pth', state)
+  formats.write(tmp_path / 'nano.pth', state)
   _cached(tmp_path / 'nano.pth', monkeypatch)
   find = glip_jax.load('glip_nano', threshold=0.1, **SMALL)
   image = tmp_path / 'image.png'

@@ -22,7 +22,7 @@ from ml_collections import config_flags
 from glip_jax import configuring, errors
 from glip_jax.detectors import recipe as recipes
 from glip_jax.training import checkpoint_files, state
-from glip_jax.weights import files, params_file
+from glip_jax.weights import formats, params_file
 
 # By whether a workdir is read: what is, what is not, and the flags of that.
 _ELSEWHERE = {
@@ -95,10 +95,10 @@ def _out(path: str | None) -> str:
   if not path:
     raise errors.UserError('--out is missing: give a file to write')
   out = os.path.expanduser(path)
-  if not files.is_file(out):
+  if not formats.is_file(out):
     raise errors.UserError(
         f'--out={path} is no file of weights: let it end in one of'
-        f' {", ".join(files.ENDINGS)}'
+        f' {", ".join(formats.ENDINGS)}'
     )
   if os.path.isdir(out):
     raise errors.UserError(f'--out={path} is a folder: give a file')

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from glip_jax import errors
-from glip_jax.weights import files, pretraining, rules
+from glip_jax.weights import encoder_file, formats, rules
 
 
 def read(
@@ -20,7 +20,7 @@ def read(
   """Parameters from a file of ours, or one with names that a family knows.
 
   Args:
-    path: of a file that `files.read` reads.
+    path: of a file that `formats.read` reads.
     params: parameters of the model, or their shapes.
     recipe: of the model; its `read_weights` knows the names of others.
     ema: read the average of the weights, where the file holds one beside them.
@@ -32,7 +32,7 @@ def read(
     UserError: the file cannot be read or nobody's names are in it.
     WeightsError: lists every array of it that does not fit the model.
   """
-  state = files.read(path, ema=ema)
+  state = formats.read(path, ema=ema)
   name = os.fspath(path)
   try:
     return _convert(state, params, name, recipe)
@@ -57,10 +57,10 @@ def read_start(
     UserError: the file cannot be read or nobody's names are in it.
     WeightsError: lists every array of it that does not fit the model.
   """
-  state, name = files.read(path), os.fspath(path)
+  state, name = formats.read(path), os.fspath(path)
   try:
-    if pretraining.is_encoder(state):
-      encoder = pretraining.read_encoder(state, params)
+    if encoder_file.is_encoder(state):
+      encoder = encoder_file.read_encoder(state, params)
       return encoder.params, encoder.unused
     return rules.flatten(_convert(state, params, name, recipe)), ()
   except rules.WeightsError as error:
@@ -71,7 +71,7 @@ def write(path: str | os.PathLike, params: Any, recipe: Any, *, official: bool):
   """Writes parameters to a file.
 
   Args:
-    path: ends in one of `files.ENDINGS`.
+    path: ends in one of `formats.ENDINGS`.
     params: arrays of a model.
     recipe: of the model.
     official: under the names of the family's reference code, which then loads
@@ -85,7 +85,7 @@ def write(path: str | os.PathLike, params: Any, recipe: Any, *, official: bool):
     state = recipe.write_weights(params)
   else:
     state = {name: np.asarray(x) for name, x in rules.flatten(params).items()}
-  files.write(path, state)
+  formats.write(path, state)
 
 
 def _convert(

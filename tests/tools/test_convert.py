@@ -12,7 +12,7 @@ from absl import flags
 from glip_jax import errors
 from glip_jax.detectors import recipe as recipes
 from glip_jax.tools import convert
-from glip_jax.weights import files, params_file
+from glip_jax.weights import formats, params_file
 
 TINY = pathlib.Path(__file__).parents[1] / 'tiny_config.py'
 
@@ -92,7 +92,7 @@ def test_files_have_the_rights_of_any_new_file_and_long_names(tmp_path):
   rights = (tmp_path / 'plain').stat().st_mode
   for ending in ('.safetensors', '.pth'):
     path = tmp_path / f'{"n" * (255 - len(ending))}{ending}'
-    files.write(path, {'x': np.ones(1)})
+    formats.write(path, {'x': np.ones(1)})
     assert path.stat().st_mode == rights
   assert len(list(tmp_path.iterdir())) == 3
 
@@ -100,5 +100,5 @@ def test_files_have_the_rights_of_any_new_file_and_long_names(tmp_path):
 def test_what_the_system_refuses_to_write_is_one_line(tmp_path):
   (tmp_path / 'a.pth').mkdir()
   with pytest.raises(errors.UserError, match='a.pth cannot be written'):
-    files.write(tmp_path / 'a.pth', {'x': np.ones(1)})
+    formats.write(tmp_path / 'a.pth', {'x': np.ones(1)})
   assert len(list(tmp_path.iterdir())) == 1

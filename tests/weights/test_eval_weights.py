@@ -17,7 +17,7 @@ from glip_jax.evaluators import evaluation
 from glip_jax.shapes import export as shapes_export
 from glip_jax.shapes import source as shapes
 from glip_jax.training import sharding
-from glip_jax.weights import files
+from glip_jax.weights import formats
 
 SIDE = 64
 SETTINGS = {
@@ -38,7 +38,9 @@ def world(tmp_path_factory, golden):
   )
   shapes_export.write_coco(folder, source)
   state = golden_weights.official_state(golden / 'nano', 'nanoB')
-  files.write(folder / 'nano.pth', {f'module.{k}': x for k, x in state.items()})
+  formats.write(
+      folder / 'nano.pth', {f'module.{k}': x for k, x in state.items()}
+  )
   return folder
 
 

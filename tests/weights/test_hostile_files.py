@@ -13,7 +13,7 @@ import pytest
 import torch_zip as tz
 
 from glip_jax import errors
-from glip_jax.weights import torch_file, torch_values
+from glip_jax.weights import torch_reader, torch_values
 
 NAMES = sorted(hostile_pickles.attacks('x'))
 
@@ -24,7 +24,7 @@ def test_a_hostile_pickle_is_refused_and_not_run(tmp_path, attack):
   pickle_, named = hostile_pickles.attacks(trace)[attack]
   path = tz.write(tmp_path / 'a.pth', pickle_, {'0': bytes(4)})
   with pytest.raises(errors.UserError) as caught:
-    file = torch_file.TorchFile(path)
+    file = torch_reader.TorchFile(path)
     assert named is None, 'only its storage is at fault'
     stored = file.value
     file.array(torch_values.View(stored, 0, (4,), (1,)))
@@ -54,7 +54,7 @@ def test_registered_extensions_are_not_looked_up(tmp_path):
     pickle_, _ = hostile_pickles.attacks(trace)['extension']
     path = tz.write(tmp_path / 'a.pth', pickle_)
     with pytest.raises(errors.UserError, match='EXT1 240'):
-      torch_file.TorchFile(path)
+      torch_reader.TorchFile(path)
     assert not trace.exists()
   finally:
     copyreg.remove_extension('builtins', 'eval', 240)
@@ -66,7 +66,7 @@ def _good(path):
 
 
 def _read_all(path):
-  file = torch_file.TorchFile(path)
+  file = torch_reader.TorchFile(path)
   return {key: file.array(x) for key, x in file.value['model'].items()}
 
 
@@ -195,7 +195,7 @@ def test_a_pickle_of_too_many_instructions_is_not_followed(tmp_path):
   path = tz.write(tmp_path / 'a.pth', pickle_)
   tracemalloc.start()
   with pytest.raises(errors.UserError, match='more than 1048576 instructions'):
-    torch_file.TorchFile(path)
+    torch_reader.TorchFile(path)
   _, most = tracemalloc.get_traced_memory()
   tracemalloc.stop()
   assert most < 1 << 28
@@ -204,7 +204,7 @@ def test_a_pickle_of_too_many_instructions_is_not_followed(tmp_path):
 def test_a_far_place_in_the_memo_takes_no_room(tmp_path):
   path = tz.write(tmp_path / 'a.pth', tz.pickled(b'Nr\xff\xff\xff\xff'))
   tracemalloc.start()
-  assert torch_file.TorchFile(path).value is None
+  assert torch_reader.TorchFile(path).value is None
   _, most = tracemalloc.get_traced_memory()
   tracemalloc.stop()
   assert most < 1 << 20
@@ -233,7 +233,7 @@ def test_random_damage_is_refused_or_read_but_never_worse(tmp_path):
       damaged[random.integers(len(data))] = random.integers(256)
     path.write_bytes(damaged)
     try:
-      file = torch_file.TorchFile(path)
+      file = torch_reader.TorchFile(path)
       for view in _views(file.value):
         np.array(file.array(view))
       outcomes['read'] += 1

@@ -11,7 +11,7 @@ from glip_jax.detectors import recipe as recipes
 from glip_jax.detectors.glip import mmdet_weights as mmdet
 from glip_jax.detectors.glip import official_weights as glip
 from glip_jax.tools import convert
-from glip_jax.weights import files, params_file, rules
+from glip_jax.weights import formats, params_file, rules
 
 
 @pytest.fixture(scope='module')
@@ -36,13 +36,13 @@ def test_what_is_written_is_read_again(tmp_path, params, ending, official):
   params_file.write(
       path, params, abstract_models.recipe('nanoB'), official=official
   )
-  assert ('rpn.head.bias0' in files.read(path)) == official
+  assert ('rpn.head.bias0' in formats.read(path)) == official
   _equal(_read(path), params)
 
 
 def test_files_of_mmdetection_are_read(tmp_path, params):
   path = tmp_path / 'a.pth'
-  files.write(path, rules.invert(params, mmdet.mmdet_rules(params)))
+  formats.write(path, rules.invert(params, mmdet.mmdet_rules(params)))
   _equal(_read(path), params)
 
 
@@ -51,7 +51,7 @@ def test_official_wrappers_and_older_keys_are_read(tmp_path, params):
   key = 'language_backbone.body.model.embeddings.position_ids'
   state[key] = np.arange(512)[None]
   path = tmp_path / 'a.pth'
-  files.write(path, {f'module.{key}': x for key, x in state.items()})
+  formats.write(path, {f'module.{key}': x for key, x in state.items()})
   _equal(_read(path), params)
 
 
@@ -66,7 +66,7 @@ def test_the_file_of_another_model_is_named_with_what_is_amiss(
       errors.UserError, match=r'faults in .*a\.pth \(if .*0 rules'
   ):
     _read(path, 'nanoA')
-  files.write(path, {'fc.weight': np.ones(3)})
+  formats.write(path, {'fc.weight': np.ones(3)})
   with pytest.raises(
       errors.UserError, match=r'no model of this family.*fc\.weight'
   ):
@@ -83,7 +83,7 @@ def test_files_are_converted_to_our_names_and_back(tmp_path, params):
   )
   count = convert.convert(config, ours, weights=there)
   assert count == sum(x.size for x in jax.tree.leaves(params))
-  assert 'head/bias0' in files.read(ours)
+  assert 'head/bias0' in formats.read(ours)
   convert.convert(config, back, weights=ours, official=True)
   assert there.read_bytes() == back.read_bytes()
 
@@ -97,7 +97,7 @@ def test_files_of_half_precision_are_read(tmp_path, params, dtype):
       for key, x in state.items()
   }
   path = tmp_path / 'half.pth'
-  files.write(path, half)
+  formats.write(path, half)
   read = _read(path)
   want = jax.tree.map(lambda x: x.astype(dtype).astype(np.float32), params)
   _equal(read, want)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from glip_jax.weights import buffers, encoders, layouts
+from glip_jax.weights import buffers, encoder_names, layouts
 from glip_jax.weights import rules as rules_lib
 
 Rule = rules_lib.Rule
@@ -128,8 +128,8 @@ def glip_rules(
     Rules from official names to parameter paths of `GroundedDetector`.
   """
   tower = 'rpn.head.dyhead_tower.'
-  table = encoders.swin(_SWIN) + _fpn() + _head(anchor_scale)
-  table += encoders.bert('language_backbone.body.model.', text_layers)
+  table = encoder_names.swin(_SWIN) + _fpn() + _head(anchor_scale)
+  table += encoder_names.bert('language_backbone.body.model.', text_layers)
   for i in range(blocks):
     if fused:
       text = f'tower/blocks/text[{i}]'

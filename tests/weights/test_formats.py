@@ -6,7 +6,7 @@ import pytest
 import torch_zip as tz
 
 from glip_jax import errors
-from glip_jax.weights import files, torch_values
+from glip_jax.weights import formats, torch_values
 
 STATE = {
     'a.weight': np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -44,33 +44,33 @@ def test_the_table_is_found_in_its_wrapping(tmp_path, table, prefix):
   path = _torch_file(
       tmp_path / 'a.pth', **{table: wrapped, 'iteration': tz.number(3)}
   )
-  _equal(files.read(path), STATE)
+  _equal(formats.read(path), STATE)
 
 
 def test_a_bare_table_is_read(tmp_path):
   records = {str(i): x.tobytes() for i, x in enumerate(STATE.values())}
   value = {key: tz.whole(str(i), x) for i, (key, x) in enumerate(STATE.items())}
   path = tz.write(tmp_path / 'a.bin', tz.pickled(tz.dict_of(value)), records)
-  _equal(files.read(path), STATE)
+  _equal(formats.read(path), STATE)
 
 
 def test_a_prefix_that_not_all_keys_have_stays(tmp_path):
   mixed = {'module.x': np.ones(1, '<f4'), 'y': np.ones(1, '<f4')}
   path = _torch_file(tmp_path / 'a.pth', model=mixed)
-  assert set(files.read(path)) == {'module.x', 'y'}
+  assert set(formats.read(path)) == {'module.x', 'y'}
 
 
 def test_the_average_is_read_on_request(tmp_path):
   average = {key: x + 1 for key, x in STATE.items()}
   path = _torch_file(tmp_path / 'a.pth', model=STATE, model_ema=average)
-  _equal(files.read(path), STATE)
-  _equal(files.read(path, ema=True), average)
+  _equal(formats.read(path), STATE)
+  _equal(formats.read(path, ema=True), average)
   plain = _torch_file(tmp_path / 'b.pth', model=STATE)
   with pytest.raises(errors.UserError, match='no average of the weights'):
-    files.read(plain, ema=True)
-  files.write(tmp_path / 'c.safetensors', STATE)
+    formats.read(plain, ema=True)
+  formats.write(tmp_path / 'c.safetensors', STATE)
   with pytest.raises(errors.UserError, match='no average'):
-    files.read(tmp_path / 'c.safetensors', ema=True)
+    formats.read(tmp_path / 'c.safetensors', ema=True)
 
 
 @pytest.mark.parametrize(
@@ -88,13 +88,13 @@ def test_the_average_is_read_on_request(tmp_path):
 )
 def test_files_without_weights_are_refused(tmp_path, tables, match):
   with pytest.raises(errors.UserError, match=match):
-    files.read(_torch_file(tmp_path / 'a.pth', **tables))
+    formats.read(_torch_file(tmp_path / 'a.pth', **tables))
 
 
 def test_a_file_that_holds_no_dict_is_refused(tmp_path):
   path = tz.write(tmp_path / 'a.pth', tz.pickled(b']'))
   with pytest.raises(errors.UserError, match='holds a list'):
-    files.read(path)
+    formats.read(path)
 
 
 def test_a_damaged_safetensors_file_and_none_are_refused(tmp_path):
@@ -103,7 +103,7 @@ def test_a_damaged_safetensors_file_and_none_are_refused(tmp_path):
     if content is not None:
       path.write_bytes(content)
     with pytest.raises(errors.UserError, match='cannot be read'):
-      files.read(path)
+      formats.read(path)
 
 
 def _of_all_types():
@@ -119,21 +119,21 @@ def _of_all_types():
   }
 
 
-@pytest.mark.parametrize('ending', files.ENDINGS)
+@pytest.mark.parametrize('ending', formats.ENDINGS)
 def test_what_is_written_is_read_again(tmp_path, ending):
   path = tmp_path / 'made' / f'a{ending}'
-  files.write(path, _of_all_types())
-  _equal(files.read(path), _of_all_types())
+  formats.write(path, _of_all_types())
+  _equal(formats.read(path), _of_all_types())
   assert list(path.parent.iterdir()) == [path]
 
 
 def test_nothing_is_left_of_a_file_that_cannot_be_written(tmp_path):
   path = tmp_path / 'a.pth'
   with pytest.raises(TypeError, match='complex64'):
-    files.write(path, {'x': np.ones(1, np.complex64)})
+    formats.write(path, {'x': np.ones(1, np.complex64)})
   assert not list(tmp_path.iterdir())
   with pytest.raises(errors.UserError, match='let it end in one of'):
-    files.write(tmp_path / 'a.npz', STATE)
+    formats.write(tmp_path / 'a.npz', STATE)
 
 
 def test_the_writer_and_the_reader_know_the_same_types():
@@ -143,7 +143,7 @@ def test_the_writer_and_the_reader_know_the_same_types():
 def test_torch_reads_what_is_written(tmp_path):
   torch = pytest.importorskip('torch')
   state = _of_all_types()
-  files.write(tmp_path / 'a.pth', state)
+  formats.write(tmp_path / 'a.pth', state)
   read = torch.load(tmp_path / 'a.pth', weights_only=True)
   assert list(read) == ['model'] and list(read['model']) == list(state)
   for key, want in state.items():

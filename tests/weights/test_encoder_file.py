@@ -11,7 +11,7 @@ import pytest
 from glip_jax import errors
 from glip_jax.detectors.glip import official_weights as glip
 from glip_jax.training import initial_params
-from glip_jax.weights import files, params_file, pretraining, rules
+from glip_jax.weights import encoder_file, formats, params_file, rules
 
 
 @pytest.fixture(scope='module')
@@ -91,8 +91,8 @@ def test_a_swin_fills_the_backbone_but_the_norms_of_its_outputs(
     official, whole, form
 ):
   state = form(official)
-  assert pretraining.is_encoder(state)
-  encoder = pretraining.read_encoder(state, abstract_models.params('nanoB'))
+  assert encoder_file.is_encoder(state)
+  encoder = encoder_file.read_encoder(state, abstract_models.params('nanoB'))
   want = {
       path
       for path in whole
@@ -120,7 +120,7 @@ def test_a_bert_fills_the_language_backbone(official, whole, prefix, old):
       state[key] = value
   state[prefix + 'pooler.dense.bias'] = np.ones(3)
   state['cls.predictions.bias'] = np.ones(3)
-  encoder = pretraining.read_encoder(state, abstract_models.params('nanoB'))
+  encoder = encoder_file.read_encoder(state, abstract_models.params('nanoB'))
   want = {path for path in whole if path.startswith('language/')}
   assert encoder.params.keys() == want
   for path in want:
@@ -134,7 +134,7 @@ def test_windows_of_another_size_are_refused_in_words(official):
   with pytest.raises(
       errors.UserError, match=r'windows of \[7\], the .* has 12'
   ):
-    pretraining.read_encoder(
+    encoder_file.read_encoder(
         _authors(official), abstract_models.params('nanoL')
     )
 
@@ -143,23 +143,24 @@ def test_what_no_detector_knows_is_a_fault(official):
   state = _timm(official) | {'layers.0.more': np.ones(2)}
   del state['patch_embed.norm.bias']
   with pytest.raises(rules.WeightsError) as caught:
-    pretraining.read_encoder(state, abstract_models.params('nanoB'))
+    encoder_file.read_encoder(state, abstract_models.params('nanoB'))
   assert len(caught.value.faults) == 2
   state = _hugging_face(official)
   del state['swin.encoder.layers.0.blocks.0.attention.self.key.bias']
   with pytest.raises(rules.WeightsError, match='its key is missing'):
-    pretraining.read_encoder(state, abstract_models.params('nanoB'))
+    encoder_file.read_encoder(state, abstract_models.params('nanoB'))
 
 
 def test_a_model_starts_from_a_file_and_says_what_is_not_in_it(
     official, whole, tmp_path
 ):
   path = tmp_path / 'swin.pth'
-  files.write(path, _authors(official))
+  formats.write(path, _authors(official))
+  recipe = abstract_models.recipe('nanoB')
   fresh = jax.tree.map(
       lambda x: jax.numpy.full(x.shape, 7.0), abstract_models.params('nanoB')
   )
-  arrays, unused = params_file.read_start(path, fresh)
+  arrays, unused = params_file.read_start(path, fresh, recipe)
   params, report = initial_params.from_arrays(path, fresh, arrays, unused)
   flat = rules.flatten(params)
   for name in report.loaded:
@@ -173,7 +174,7 @@ def test_a_model_starts_from_a_file_and_says_what_is_not_in_it(
       'norm.weight',
       'head.weight',
   }
-  files.write(path, official)
-  arrays, unused = params_file.read_start(path, fresh)
+  formats.write(path, official)
+  arrays, unused = params_file.read_start(path, fresh, recipe)
   _, report = initial_params.from_arrays(path, fresh, arrays, unused)
   assert not report.missing and not report.unused

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from glip_jax import errors
-from glip_jax.weights import encoders, rules
+from glip_jax.weights import encoder_names, rules
 
 # Heads and masks that a detector has no use for.
 _UNUSED = {
@@ -80,11 +80,11 @@ def read_encoder(state: Mapping[str, np.ndarray], params: Any) -> Encoder:
   if any(key.endswith(_WORDS) for key in state):
     part, named = 'language', _bert_names(state)
     depth = params['language']['layers']['layer']['query']['bias'].shape[0]
-    table = encoders.bert('', depth)
+    table = encoder_names.bert('', depth)
     target = {part: params[part]}
   else:
     part, named = 'backbone', _swin_names(state)
-    table = encoders.swin('')
+    table = encoder_names.swin('')
     inner = params[part].items()
     target = {part: {k: x for k, x in inner if not re.match(r'norm\d', k)}}
     _check_windows(named, target)

@@ -1,4 +1,4 @@
-"""Files of weights as flat tables of arrays by name, and back.
+"""Formats of files of weights: flat tables of arrays by name, in and out.
 
 Read: `.safetensors`, and what `torch.save` wrote under any other ending.
 Checkpoints wrap their table in different ways; `read` finds it.
@@ -13,7 +13,7 @@ import numpy as np
 import safetensors.numpy
 
 from glip_jax import errors
-from glip_jax.weights import torch_file, torch_values, torch_writer
+from glip_jax.weights import torch_reader, torch_values, torch_writer
 
 ENDINGS = ('.safetensors', '.pth', '.pt', '.bin')
 # Where a checkpoint keeps its table: official, mmdetection, Swin's authors.
@@ -54,7 +54,7 @@ def read(
       )
     state = _read_safetensors(path)
   else:
-    file = torch_file.TorchFile(path)
+    file = torch_reader.TorchFile(path)
     table = _table(file.value, path, ema=ema)
     state = {key: file.array(view) for key, view in table.items()}
   if all(key.startswith(_PREFIX) for key in state):

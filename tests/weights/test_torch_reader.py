@@ -8,7 +8,7 @@ import pytest
 import torch_zip as tz
 
 from glip_jax import errors
-from glip_jax.weights import torch_file
+from glip_jax.weights import torch_reader
 
 TYPES = sorted(set(tz.KINDS) - {'bool'})
 
@@ -31,7 +31,7 @@ def test_every_type_in_either_order_of_bytes(tmp_path, dtype, order):
       {'0': raw.tobytes()},
       byteorder=b'big' if order == '>' else b'little',
   )
-  read = _arrays(torch_file.TorchFile(path))['x']
+  read = _arrays(torch_reader.TorchFile(path))['x']
   assert read.dtype == kind
   np.testing.assert_array_equal(read, array)
 
@@ -44,7 +44,7 @@ def test_booleans_are_true_whatever_their_byte(tmp_path):
       tz.pickled(tz.tensor(stored, [4], [1])),
       {'0': array.tobytes()},
   )
-  file = torch_file.TorchFile(path)
+  file = torch_reader.TorchFile(path)
   assert file.array(file.value).tolist() == [False, True, True, True]
 
 
@@ -63,7 +63,7 @@ def test_tensors_may_share_a_storage_transpose_it_and_skip_some(tmp_path):
       tz.pickled(tz.dict_of({'model': tz.dict_of(model)})),
       {'7': np.arange(12, dtype=np.float32).tobytes()},
   )
-  read = _arrays(torch_file.TorchFile(path))
+  read = _arrays(torch_reader.TorchFile(path))
   rows = np.arange(12).reshape(3, 4)
   np.testing.assert_array_equal(read['rows'], rows)
   np.testing.assert_array_equal(read['columns'], rows.T)
@@ -76,7 +76,7 @@ def test_tensors_may_share_a_storage_transpose_it_and_skip_some(tmp_path):
 def test_arrays_are_views_of_the_file_that_cannot_be_written(tmp_path):
   array = np.ones(4, np.float32)
   path = tz.write_arrays(tmp_path / 'a.pth', {'x': array})
-  read = _arrays(torch_file.TorchFile(path))['x']
+  read = _arrays(torch_reader.TorchFile(path))['x']
   assert not read.flags.owndata and not read.flags.writeable
   # The map outlives the object that made it.
   assert read.sum() == 4
@@ -96,7 +96,7 @@ def test_what_else_a_training_run_saves_does_not_matter(tmp_path):
       }),
       iteration=tz.number(300_000),
   )
-  file = torch_file.TorchFile(path)
+  file = torch_reader.TorchFile(path)
   assert file.value['iteration'] == 300_000
   assert file.value['scheduler'] == {
       'milestones': {7: 1},
@@ -122,7 +122,7 @@ def test_parameters_and_the_attributes_of_a_state_are_read(tmp_path):
   path = tz.write(
       tmp_path / 'a.pth', tz.pickled(state), {'0': np.ones(3, '<f4').tobytes()}
   )
-  file = torch_file.TorchFile(path)
+  file = torch_reader.TorchFile(path)
   assert list(file.value) == ['w']
   np.testing.assert_array_equal(file.array(file.value['w']), [1, 1, 1])
 
@@ -151,7 +151,7 @@ def test_tensors_beyond_their_storage_are_refused(
       tz.pickled(tz.tensor(stored, shape, strides, offset)),
       {'0': bytes(16)},
   )
-  file = torch_file.TorchFile(path)
+  file = torch_reader.TorchFile(path)
   with pytest.raises(errors.UserError, match=r'a\.pth has (no|a tensor)'):
     file.array(file.value)
 
@@ -161,7 +161,7 @@ def test_a_wrong_checksum_is_noticed(tmp_path):
   data = path.read_bytes()
   part = np.full(4, 7, np.float32).tobytes()
   path.write_bytes(data.replace(part, np.full(4, 8, np.float32).tobytes()))
-  file = torch_file.TorchFile(path)
+  file = torch_reader.TorchFile(path)
   with pytest.raises(errors.UserError, match='checksum of data/0 is wrong'):
     _arrays(file)
 
@@ -170,10 +170,10 @@ def test_older_formats_are_named_with_the_remedy(tmp_path):
   path = tmp_path / 'old.pth'
   path.write_bytes(b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.' + bytes(99))
   with pytest.raises(errors.UserError, match=r'before torch 1\.6: save it'):
-    torch_file.TorchFile(path)
+    torch_reader.TorchFile(path)
   path.write_bytes(bytes(257) + b'ustar' + bytes(250))
   with pytest.raises(errors.UserError, match=r'before torch 1\.6'):
-    torch_file.TorchFile(path)
+    torch_reader.TorchFile(path)
 
 
 @pytest.mark.parametrize('content', [b'', b'version https://git-lfs', None])
@@ -182,7 +182,7 @@ def test_other_files_and_none_are_refused(tmp_path, content):
   if content is not None:
     path.write_bytes(content)
   with pytest.raises(errors.UserError, match=r'a\.pth'):
-    torch_file.TorchFile(path)
+    torch_reader.TorchFile(path)
 
 
 def test_files_that_torch_wrote_are_read_as_torch_reads_them(tmp_path):
@@ -211,7 +211,7 @@ def test_files_that_torch_wrote_are_read_as_torch_reads_them(tmp_path):
   }
   path = tmp_path / 'a.pth'
   torch.save(saved, path)
-  file = torch_file.TorchFile(path)
+  file = torch_reader.TorchFile(path)
   read = _arrays(file)
   assert read.keys() == model.keys()
   for key, want in model.items():
