@@ -1,29 +1,62 @@
-"""Full-size models by shape alone: nothing is computed or allocated."""
+"""Models by name or config, and full-size ones by shape alone.
+
+The one place where tests build a detector. Of shapes nothing is computed or
+allocated.
+"""
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 
-from glip_jax import types
+from glip_jax import fields, types
 from glip_jax.detectors import recipe as recipes
 
 
+def build(
+    model: str | Mapping[str, Any] | ml_collections.ConfigDict,
+    changes: Mapping[str, Any] | None = None,
+) -> recipes.Recipe:
+  """The recipe of a variant or of a config.
+
+  Args:
+    model: a variant's name, or what stands in a config's `model`, which is
+      left as it is.
+    changes: of fields, by path: `{'decode.max_detections': 300}`.
+  """
+  if isinstance(model, str):
+    model = fields.to_dict(recipes.variant(model))
+  elif isinstance(model, ml_collections.ConfigDict):
+    model = model.to_dict()
+  config = ml_collections.ConfigDict(model)
+  config.update_from_flattened_dict(changes or {})
+  return recipes.build(config)
+
+
 @functools.cache
-def recipe(name):
+def recipe(name: str) -> recipes.Recipe:
   """The recipe of a variant."""
-  return recipes.build(recipes.variant(name))
+  return build(name)
 
 
 @functools.cache
-def params(name):
+def params(name: str) -> Any:
   """Shapes of the parameters of a variant."""
   return jax.eval_shape(recipe(name).init, jax.random.key(0), blank_batch())
 
 
-def blank_batch(size=(64, 64), *, num_tokens=8, num_phrases=2, rows=1):
-  """A batch of black pictures that fill the canvas, with an empty prompt."""
+def blank_batch(
+    size: tuple[int, int] = (64, 64),
+    *,
+    num_tokens: int = 8,
+    num_phrases: int = 2,
+    rows: int = 1,
+) -> types.Batch:
+  """A batch of black images that fill the canvas, with an empty prompt."""
   prompt = types.Prompt(
       ids=np.zeros((rows, num_tokens), np.int32),
       mask=np.zeros((rows, num_tokens), bool),

@@ -15,8 +15,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from glip_jax.detectors import recipe as recipes
-from glip_jax.detectors.glip import official_weights as glip
 from glip_jax.weights import buffers
 
 # pattern -> (kind, center, spread). 'fan': spread / sqrt(inputs), 'fan_out':
@@ -96,26 +94,3 @@ def computed(key: str, shape: Sequence[int]) -> np.ndarray:
   if 'cell_anchors' in key:
     return buffers.cell_anchors(int(key[-1]))
   return buffers.relative_position_index(math.isqrt(shape[0]))
-
-
-def reference_model(folder: pathlib.Path, name: str):
-  """(recipe, params) of a reference model with its rule-made weights."""
-  import jax
-  import jax.numpy as jnp
-
-  from glip_jax import types
-
-  recipe = recipes.build(recipes.variant(name))
-  prompt = types.Prompt(
-      jnp.zeros((1, 8), int), jnp.ones((1, 8), bool), jnp.ones((1, 1, 8), bool)
-  )
-  batch = types.Batch(
-      image=jnp.zeros((1, 64, 64, 3), jnp.uint8),
-      size=jnp.full((1, 2), 64),
-      extent=jnp.full((1, 2), 64),
-      scale=jnp.ones((1, 2)),
-      id=jnp.zeros((1,), int),
-      prompt=prompt,
-  )
-  shapes = jax.eval_shape(recipe.init, jax.random.key(0), batch)
-  return recipe, glip.from_official(official_state(folder, name), shapes)

@@ -2,10 +2,9 @@
 
 import jax
 import numpy as np
-import parity_noise
-import parity_reference
 import pytest
-from parity_noise import Verdict
+from parity import noise, reference
+from parity.noise import Verdict
 
 NAN = float('nan')
 
@@ -24,7 +23,7 @@ NAN = float('nan')
 def test_a_stage_over_its_bound_needs_float64_within(
     error, floor, theirs, verdict
 ):
-  assert parity_noise.of_stage(error, floor, theirs, 1.0) is verdict
+  assert noise.of_stage(error, floor, theirs, 1.0) is verdict
 
 
 @pytest.mark.parametrize(
@@ -44,15 +43,15 @@ def test_a_stage_over_its_bound_needs_float64_within(
 def test_a_gradient_over_its_bound_needs_a_floor(
     error, exact, floor, largest, verdict
 ):
-  found = parity_noise.of_sensitive(error, exact, floor, largest, 1.0)
+  found = noise.of_sensitive(error, exact, floor, largest, 1.0)
   assert found is verdict
 
 
 def test_draws_move_parameters_by_rounding_and_differ(monkeypatch):
   params = {'a': np.array([1.0, 3.0, 0.0], np.float32), 'n': np.array([1, 2])}
-  monkeypatch.setattr(parity_reference, 'model', lambda name: (None, params))
-  monkeypatch.setattr(parity_noise, '_scale', lambda name: 2.0)
-  first, second, *_ = parity_noise.draws('nanoA')
+  monkeypatch.setattr(reference, 'model', lambda name: (None, params))
+  monkeypatch.setattr(noise, '_scale', lambda name: 2.0)
+  first, second, *_ = noise.draws('nanoA')
   jax.tree.map(np.testing.assert_array_equal, first['n'], params['n'])
   assert first['a'].dtype == np.float64
   moved = np.abs(np.asarray(first['a']) - params['a'])

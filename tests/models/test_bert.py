@@ -4,8 +4,8 @@ import compiling
 import jax
 import jax.numpy as jnp
 import numpy as np
-import parity_reference
 import pytest
+from parity import reference
 
 from glip_jax.models import bert
 from glip_jax.ops import token_lengths
@@ -50,7 +50,7 @@ def test_words_left_out_change_no_other(monkeypatch, longest):
   valid = np.asarray(mask)
   with jax.enable_x64(True):
     params = _bert(jnp.float64).init(jax.random.key(0), ids, mask)['params']
-    params = parity_reference.in_float64(params)
+    params = reference.in_float64(params)
     words, gradients = compiling.quick_jit(_run)(params, ids, mask)
     monkeypatch.setattr(token_lengths, 'choices', lambda n: [n])
     all_words, want = compiling.quick_jit(lambda *x: _run(*x))(

@@ -6,9 +6,9 @@ import compiling
 import jax
 import jax.numpy as jnp
 import numpy as np
-import parity_reference
 import plain_bi_attention
 import pytest
+from parity import reference
 
 from glip_jax.ops import bi_attention, token_lengths
 
@@ -92,9 +92,7 @@ def test_words_that_are_padding_in_all_prompts_change_nothing():
     for lengths in ((1, 3), (32, 33), (64, 2), (98, 97), (99, 5), (0, 9)):
       mask = np.arange(128) < np.array(lengths)[:, None]
       mask[:, 1] = False  # A hole is no end.
-      inputs = parity_reference.in_float64(
-          (image, text, inside, mask, projections)
-      )
+      inputs = reference.in_float64((image, text, inside, mask, projections))
       pairs = zip(mine(inputs), want(inputs), strict=True)
       for i, (one, other) in enumerate(pairs):
         one, other = (np.asarray(x) for x in (one, other))

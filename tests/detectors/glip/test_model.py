@@ -1,6 +1,5 @@
 """The whole detector: sizes, shapes, refusals, and what must not matter."""
 
-import dataclasses
 import math
 
 import abstract_models
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 import tiny_config
 
-from glip_jax import run, types
+from glip_jax import types
 from glip_jax.detectors import recipe as recipes
 from glip_jax.errors import UserError
 
@@ -32,11 +31,11 @@ LENGTH = 8  # Of the prompt; the rest is padding.
 def _tiny(**head):
   config = tiny_config.get_config().model
   config.head.update(head)
-  return recipes.build(config)
+  return abstract_models.build(config)
 
 
 def _batch(ids=None, mask=None):
-  """A noise picture with one box, named by two tokens."""
+  """An image of noise with one box, named by two tokens."""
   rng = np.random.default_rng(1)
   batch = abstract_models.blank_batch(num_tokens=NUM_TOKENS)
   if ids is None:
@@ -114,8 +113,7 @@ def test_late_fusion_has_neither_fusion_nor_text_layers():
 
 
 def test_half_precision_keeps_parameters_and_outputs_in_full():
-  config = recipes.variant('nanoB')
-  recipe = recipes.build(dataclasses.replace(config, dtype='bfloat16'))
+  recipe = abstract_models.build('nanoB', {'dtype': 'bfloat16'})
   batch = abstract_models.blank_batch()
   params = jax.eval_shape(recipe.init, jax.random.key(0), batch)
   outputs = jax.eval_shape(recipe.forward, params, batch)
@@ -163,10 +161,8 @@ def test_a_prompt_longer_than_the_positions_is_refused():
 def test_sizes_that_no_model_can_have_are_refused_in_a_line(
     path, value, message
 ):
-  config = run.config(model=recipes.variant('shapes')).model
-  config.update_from_flattened_dict({path: value})
   with pytest.raises(UserError, match=message) as caught:
-    recipes.build(config)
+    abstract_models.build('shapes', {path: value})
   assert '\n' not in str(caught.value)
 
 

@@ -177,11 +177,11 @@ def test_padding_carries_no_gradient_whatever_the_network_says_there():
   for gradient in gradients:
     assert jnp.isfinite(gradient).all()
     np.testing.assert_array_equal(np.asarray(gradient)[outside], 0.0)
-  words = np.asarray(gradients[0]).transpose(0, 2, 1)
-  np.testing.assert_array_equal(words[~batch.prompt.mask], 0.0)
+  by_token = np.asarray(gradients[0]).transpose(0, 2, 1)
+  np.testing.assert_array_equal(by_token[~batch.prompt.mask], 0.0)
 
 
-@pytest.mark.parametrize('masked', ['boxes', 'regions', 'words'])
+@pytest.mark.parametrize('masked', ['boxes', 'regions', 'tokens'])
 def test_loss_and_gradients_are_finite_where_all_is_masked(masked):
   outputs, batch = _example(2)
   if masked == 'boxes':
@@ -194,7 +194,7 @@ def test_loss_and_gradients_are_finite_where_all_is_masked(masked):
   (total, terms), gradients = _loss_and_gradients(outputs, batch)
   assert all(jnp.isfinite(x) for x in (total, *terms.values()))
   assert all(jnp.isfinite(x).all() for x in gradients)
-  assert (terms['num_positives'] == 0) == (masked != 'words')
+  assert (terms['num_positives'] == 0) == (masked != 'tokens')
   assert (terms['loss_token'] == 0) == (masked != 'boxes')
 
 

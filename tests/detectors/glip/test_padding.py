@@ -4,12 +4,10 @@ import abstract_models
 import compiling
 import jax
 import numpy as np
-import padding
-import padding_alone
 import pytest
 import tiny_config
-
-from glip_jax.detectors import recipe as recipes
+from parity import alone as alone_lib
+from parity import draws
 
 
 # Fewer tokens than the official 256 too: the prompt has 24.
@@ -17,10 +15,10 @@ from glip_jax.detectors import recipe as recipes
 @pytest.mark.parametrize(
     'name, num_tokens', [('nanoA', 32), ('nanoB', 64), ('nanoL', 128)]
 )
-def test_pictures_in_a_batch_get_the_official_answers_of_each_alone(
+def test_images_in_a_batch_get_the_official_answers_of_each_alone(
     name, num_tokens
 ):
-  alone = padding_alone.Alone(name)
+  alone = alone_lib.Alone(name)
   batch = alone.batch((256, 288), [3, 0, 5, 4, 1, 2], num_tokens=num_tokens)
   for errors in alone.errors(batch):
     assert errors['dot_product_logits_valid'] <= 2e-4
@@ -30,9 +28,9 @@ def test_pictures_in_a_batch_get_the_official_answers_of_each_alone(
 
 
 @pytest.mark.slow
-def test_a_program_that_leaves_words_out_gives_the_official_answers():
-  """Of 128 tokens 24 are in use; stages, which show all words, are not kept."""
-  alone = padding_alone.Alone('nanoB')
+def test_a_program_that_leaves_tokens_out_gives_the_official_answers():
+  """Of 128 tokens 24 are in use; stages, which show them all, are not kept."""
+  alone = alone_lib.Alone('nanoB')
   batch = alone.batch((256, 288), [3, 0], num_tokens=128)
   with jax.default_matmul_precision('highest'):
     outputs = compiling.quick_jit(alone.recipe.forward)(alone.params, batch)
@@ -43,12 +41,12 @@ def test_a_program_that_leaves_words_out_gives_the_official_answers():
 
 
 @pytest.mark.slow
-def test_random_pictures_are_equal_alone_and_among_others():
+def test_random_images_are_equal_alone_and_among_others():
   config = tiny_config.get_config().model
   # A window that divides neither extent nor canvas, and two blocks a stage:
   # one shifted.
   config.backbone.update(depths=(2, 1, 1, 1), window=5)
-  init = recipes.build(config).init
+  init = abstract_models.build(config).init
   shapes = jax.eval_shape(
       init, jax.random.key(0), abstract_models.blank_batch()
   )
@@ -56,7 +54,7 @@ def test_random_pictures_are_equal_alone_and_among_others():
   params = jax.tree.map(
       lambda x: 0.3 * rng.standard_normal(x.shape, np.float32), shapes
   )
-  comparison = padding.Comparison(config, params, compiling.quick_jit)
+  comparison = draws.Comparison(config, params, compiling.quick_jit)
   buckets = dict(alone=[(128, 128)], among=[(96, 160)])
-  padding.run_draws(comparison, 10, **buckets)
+  draws.run_draws(comparison, 10, **buckets)
   assert comparison.worst['logits'] > 0

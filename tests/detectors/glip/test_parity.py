@@ -1,20 +1,14 @@
 """The models compute what the official code computes (tests/golden)."""
 
-import os
 import pathlib
 import subprocess
 import sys
 
 import numpy as np
-import parity_detections
-import parity_gradients
-import parity_modes
-import parity_reference
-import parity_stages
-import parity_training
 import pytest
+from parity import detections, gradients, modes, reference, stages, training
 
-parity_reference.compile_quickly()
+reference.compile_quickly()
 # C is B with other weights.
 NAMES = ('nanoA', 'nanoB', 'nanoL')
 
@@ -22,7 +16,7 @@ NAMES = ('nanoA', 'nanoB', 'nanoL')
 @pytest.mark.parametrize('name', NAMES)
 @pytest.mark.parametrize('prefix', ['det', 'grd', 'train'])
 def test_every_stage_agrees_with_the_reference(name, prefix):
-  rows = parity_stages.rows(name, prefix)
+  rows = stages.rows(name, prefix)
   assert rows
   for row in rows:
     assert row.ok, row
@@ -33,7 +27,7 @@ def test_no_stage_of_the_reference_is_left_out(name):
   """By number, as the names of both sides differ."""
   stored = {
       key.split('__')[0]
-      for key in parity_reference.reference(name).arrays.files
+      for key in reference.stored(name).arrays.files
       if key.startswith('det_') and '_img' not in key
   }
   inputs = {
@@ -42,37 +36,37 @@ def test_no_stage_of_the_reference_is_left_out(name):
       'det_caption',
       'det_positive_map_json',
   }
-  # Two are logits of other columns and masked words, one is a dead branch.
+  # Two are logits of other columns and masked tokens, one is a dead branch.
   derived = {
       'det_dot_product_logits',
       'det_bert_embedded',
       'det_cls_logits',
   }
-  assert len(stored - inputs - derived) == len(parity_stages.rows(name))
+  assert len(stored - inputs - derived) == len(stages.rows(name))
 
 
 @pytest.mark.parametrize('name', NAMES)
 def test_losses_agree_with_the_reference(name):
-  for key, (error, size) in parity_training.loss_errors(name).items():
-    assert error <= parity_training.LOSS * size, (key, error, size)
+  for key, (error, size) in training.loss_errors(name).items():
+    assert error <= training.LOSS * size, (key, error, size)
 
 
 @pytest.mark.parametrize('name', NAMES)
 def test_the_same_anchors_are_matched_to_the_same_boxes(name):
-  for mine, want in parity_training.positive_sets(name):
+  for mine, want in training.positive_sets(name):
     np.testing.assert_array_equal(mine, want)
 
 
 @pytest.mark.parametrize('name', NAMES)
 def test_every_detection_is_found_with_its_box_score_and_label(name):
-  for key, share in parity_detections.shares(name).items():
+  for key, share in detections.shares(name).items():
     assert share == 1.0, (key, share)
 
 
 @pytest.mark.slow
 def test_gradients_agree_with_the_reference():
   """Of all stored parameters, and the norm over all there are."""
-  rows = parity_gradients.rows('nanoB')
+  rows = gradients.rows('nanoB')
   assert len(rows) == 55
   for row in rows:
     assert row.ok, row
@@ -81,7 +75,7 @@ def test_gradients_agree_with_the_reference():
 @pytest.mark.slow
 def test_six_steps_of_training_agree_with_the_reference():
   """Norms of the last two steps are noise in float32 (docs/parity.md)."""
-  steps = parity_gradients.trajectory('nanoB')
+  steps = gradients.trajectory('nanoB')
   assert len(steps) == 6
   for i, step in enumerate(steps):
     loss, rate, norm = step.errors
@@ -92,27 +86,26 @@ def test_six_steps_of_training_agree_with_the_reference():
 @pytest.mark.slow
 def test_chunks_of_names_are_detected_as_in_the_reference(shared):
   """LVIS mode: four names in a prompt, 300 detections, original pixels."""
-  shares = parity_modes.lvis()
+  shares = modes.lvis()
   assert len(shares) == 3 and set(shares.values()) == {1.0}, shares
 
 
 @pytest.mark.large
 def test_phrases_are_detected_as_in_the_reference(shared):
   """Flickr mode: the boxes of each phrase of a sentence."""
-  shares = parity_modes.flickr()
+  shares = modes.flickr()
   assert len(shares) == 3 and set(shares.values()) == {1.0}, shares
 
 
 @pytest.mark.large
-@pytest.mark.parametrize('name', parity_reference.FULL)
+@pytest.mark.parametrize('name', reference.FULL)
 def test_full_models_agree_with_the_reference(shared, name):
   del shared  # Skips where the arrays are not.
-  command = ['tests/parity.py', name, '--skip=double,gradients']
-  root = pathlib.Path(__file__).parents[2]
+  command = ['tests/parity', name, '--skip=double,gradients']
+  root = pathlib.Path(__file__).parents[3]
   done = subprocess.run(
       [sys.executable, *command],
       cwd=root,
-      env=os.environ | {'PYTHONPATH': str(root)},
       capture_output=True,
       text=True,
   )

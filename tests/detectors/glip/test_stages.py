@@ -6,12 +6,12 @@ import abstract_models
 import jax
 import jax.numpy as jnp
 import numpy as np
-import parity_reference
 import pytest
+from parity import reference
 
 from glip_jax.detectors.glip import stages
 
-parity_reference.compile_quickly()
+reference.compile_quickly()
 
 
 @functools.cache
@@ -69,7 +69,7 @@ def test_blocks_of_full_models_are_unstacked(name):
 
 
 def test_the_last_layers_are_what_the_next_parts_read():
-  _, found = parity_reference.run('nanoB', 'det')
+  _, found = reference.run('nanoB', 'det')
   np.testing.assert_array_equal(found['language/1'], found['language/hidden'])
   assert not np.array_equal(found['language/0'], found['language/1'])
   assert not np.array_equal(
@@ -80,7 +80,7 @@ def test_the_last_layers_are_what_the_next_parts_read():
 def test_what_has_no_row_in_the_table_keeps_its_path():
   zero, one = jnp.zeros(()), jnp.ones(())
   sown = {'neck': {'extra': (zero, one)}, 'odd': {'x': (one,)}}
-  outputs = parity_reference.run('nanoB', 'det')[0]
+  outputs = reference.run('nanoB', 'det')[0]
   found = stages.name_stages(sown, outputs)
   assert found['neck/extra/1'] == 1 and found['neck/extra/0'] == 0
   assert found['odd/x'] == 1

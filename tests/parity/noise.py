@@ -19,8 +19,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import parity_reference as reference_lib
-import parity_stages
+
+from parity import reference, stages
 
 # How many times that size ours may have: a forward pass rounds after every
 # operation, not once.
@@ -80,7 +80,7 @@ def draws(name: str) -> Iterator[Any]:
   Yields:
     One random change of all of them after the other: each is large.
   """
-  params = reference_lib.model(name)[1]
+  params = reference.model(name)[1]
   scale = _scale(name)
   for draw in range(DRAWS):
     yield _nudge(params, scale, draw)
@@ -89,10 +89,10 @@ def draws(name: str) -> Iterator[Any]:
 def _scale(name: str) -> float:
   """Half units of the last place that move the deltas as rounding does."""
   stage, key = 'head/deltas', 'det_bbox_reg'
-  exact = parity_stages.double(name, 'det')[stage]
-  params = _nudge(reference_lib.model(name)[1], 1.0, 0)
-  moved = parity_stages.run_double(name, 'det', params)[stage]
-  theirs, _ = reference_lib.reference(name).error(key, exact)
+  exact = stages.double(name, 'det')[stage]
+  params = _nudge(reference.model(name)[1], 1.0, 0)
+  moved = stages.run_double(name, 'det', params)[stage]
+  theirs, _ = reference.stored(name).error(key, exact)
   return max(1.0, theirs / float(np.abs(moved - exact).max()))
 
 

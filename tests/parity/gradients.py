@@ -10,26 +10,18 @@ there the error is relative to the norm over all parameters.
 import dataclasses
 import functools
 import json
-import pathlib
 import re
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 import optax
-import parity_noise
-import parity_programs
-import parity_reference as reference_lib
 
+from configs import glip as glip_config
 from glip_jax.detectors.glip import official_weights as glip
 from glip_jax.training import optimizer as optimizer_lib
-
-# A script in this folder does not find configs/ beside it.
-sys.path.append(str(pathlib.Path(__file__).parents[1]))
-
-from configs import glip as glip_config  # noqa: E402
+from parity import noise, programs, reference
 
 BOUND, TRAJECTORY = 1e-4, 1e-3
 # Parameters whose true gradient is zero.
@@ -80,11 +72,11 @@ def floors(name: str) -> Iterator[dict[str, float]]:
   """How far float64's gradients change when parameters change by rounding.
 
   Yields:
-    After each of the draws of `parity_noise`: by the name of a row, its worst
+    After each of the draws of `noise`: by the name of a row, its worst
     error over the draws so far.
   """
   found = {}
-  for moved in parity_noise.draws(name):
+  for moved in noise.draws(name):
     mine = _ours(name, moved, double=True)
     for row in _rows(_exact(name), mine):
       found[row.name] = max(found.get(row.name, 0.0), row.worst)
@@ -92,7 +84,7 @@ def floors(name: str) -> Iterator[dict[str, float]]:
 
 
 def _params(name: str) -> Any:
-  return reference_lib.model(name)[1]
+  return reference.model(name)[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +106,7 @@ class _Gradients:
 
 def _stored(name: str) -> _Gradients:
   """The reference's."""
-  arrays = reference_lib.reference(name)
+  arrays = reference.stored(name)
   prefix = 'gradnorm/'
   names = [x[len(prefix) :] for x in arrays.arrays.files if prefix in x]
   kind = lambda key: 'grad' if f'grad/{key}' in arrays else 'gradsample'
@@ -134,7 +126,7 @@ def _exact(name: str) -> _Gradients:
 
 def _ours(name: str, params: Any, *, double: bool = False) -> _Gradients:
   """Ours."""
-  _, grads = parity_programs.gradients(name, params, double=double)
+  _, grads = programs.gradients(name, params, double=double)
   total = _norm(grads, jax.tree.map(lambda _: True, grads))
   grads = glip.to_official(jax.tree.map(np.asarray, grads))
   norms, entries, sizes = {}, {}, {}
@@ -143,9 +135,7 @@ def _ours(name: str, params: Any, *, double: bool = False) -> _Gradients:
     norms[key], sizes[key] = float(np.linalg.norm(mine)), mine.size
     whole = want.size == mine.size
     entries[key] = (
-        mine.reshape(-1)
-        if whole
-        else reference_lib.sample(key, mine, want.size)
+        mine.reshape(-1) if whole else reference.sample(key, mine, want.size)
     )
   return _Gradients(total, norms, entries, sizes)
 
@@ -201,7 +191,7 @@ def trajectory(
     double: True computes in float64.
     params: to start from, by default the stored ones.
   """
-  path = reference_lib.folder(name) / 'train_steps.json'
+  path = reference.folder(name) / 'train_steps.json'
   stored = json.loads(path.read_text())[name]
   params = jax.tree.map(np.asarray, params or _params(name))
   total_steps, config = _solver(name, stored['solver_overrides'])
@@ -213,10 +203,10 @@ def trajectory(
 
   update, state, steps = jax.jit(update), optimizer.transform.init(params), []
   if double:
-    params, state = reference_lib.in_float64((params, state))
+    params, state = reference.in_float64((params, state))
   for i, row in enumerate(stored['rows']):
     copy = jax.tree.map(np.array, params)  # It may be given up.
-    (loss, _), grads = parity_programs.gradients(name, copy, double=double)
+    (loss, _), grads = programs.gradients(name, copy, double=double)
     steps.append(
         Step(
             (float(loss), row['total']),
@@ -240,7 +230,7 @@ def trajectory_floors(name: str, exact: list[Step]) -> list[float]:
     Of each step the larger relative change of loss and norm, over the draws.
   """
   found = [0.0] * len(exact)
-  for moved in parity_noise.draws(name):
+  for moved in noise.draws(name):
     steps = trajectory(name, double=True, params=moved)
     for i, (mine, want) in enumerate(zip(steps, exact, strict=True)):
       pairs = (mine.loss[0], want.loss[0]), (mine.norm[0], want.norm[0])

@@ -6,21 +6,21 @@ import re
 
 import jax
 import numpy as np
-import parity_reference as reference_lib
 
 from glip_jax.detectors.glip import stages as stages_lib
+from parity import reference
 
 FAMILIES = ('swin', 'fpn', 'bert', 'fusion', 'text', 'dyconv', 'head', 'logits')
 # What logits may differ by: about ten times the noise of float32, which a
 # deep tower with fusion amplifies.
-LOGITS = {name: 2e-4 for name in reference_lib.SMALL}
+LOGITS = {name: 2e-4 for name in reference.SMALL}
 LOGITS |= {'A': 1e-4, 'B': 3e-3, 'C': 3e-3, 'L': 3e-3}
 # All other stages, relative to the stage's largest value.
 RELATIVE = 1e-4
 _channels_first = lambda x: x.transpose(0, 3, 1, 2)
 _same = lambda x: x
-# What it holds of padding words means nothing.
-_OF_WORDS = re.compile(r'tower/\d+/(fusion/)?text|head/projected_text')
+# What it holds of padding tokens means nothing.
+_OF_TOKENS = re.compile(r'tower/\d+/(fusion/)?text|head/projected_text')
 # Stage -> (family, name in the reference, change of layout); {f}, {t} and {d}
 # are the entries of fusion, text layer and DyConv in the official tower.
 _STAGES = (
@@ -59,7 +59,7 @@ class Row:
   """One stage of one configuration.
 
   Attributes:
-    stage: its name, by `models.stages`.
+    stage: its name, by `detectors.glip.stages`.
     family: one of `FAMILIES`.
     error: largest absolute difference from the reference.
     size: largest absolute value in the reference.
@@ -90,25 +90,25 @@ def rows(name: str, prefix: str = 'det', *, floor: bool = False) -> list[Row]:
     prefix: which stored prompt; all stages are stored of 'det' alone.
     floor: True runs the model in float64 too.
   """
-  reference = reference_lib.reference(name)
-  _, stages = reference_lib.run(name, prefix)
+  stored = reference.stored(name)
+  _, stages = reference.run(name, prefix)
   exact = double(name, prefix) if floor else {}
-  words = np.asarray(reference_lib.inputs(name, prefix)[3])[..., None]
+  tokens = np.asarray(reference.inputs(name, prefix)[3])[..., None]
   found = []
   for stage, value in stages.items():
-    match = _official(stage, fused=reference.fused)
+    match = _official(stage, fused=stored.fused)
     if match is None:
       continue
     family, key, layout = match
-    if prefix != 'det' and f'{prefix}_{key}' not in reference:
+    if prefix != 'det' and f'{prefix}_{key}' not in stored:
       continue
-    own = words if _OF_WORDS.fullmatch(stage) else True
-    error, size = reference.error(f'{prefix}_{key}', layout(value), own)
+    own = tokens if _OF_TOKENS.fullmatch(stage) else True
+    error, size = stored.error(f'{prefix}_{key}', layout(value), own)
     bound = LOGITS[name] if family == 'logits' else RELATIVE * size
     noise = (float('nan'), float('nan'))
     if floor:
       mine = float(np.abs(np.where(own, value - exact[stage], 0)).max())
-      theirs, _ = reference.error(f'{prefix}_{key}', layout(exact[stage]), own)
+      theirs, _ = stored.error(f'{prefix}_{key}', layout(exact[stage]), own)
       noise = (mine, theirs)
     found.append(Row(stage, family, error, size, bound, *noise))
   return found
@@ -117,13 +117,13 @@ def rows(name: str, prefix: str = 'det', *, floor: bool = False) -> list[Row]:
 @functools.cache
 def double(name: str, prefix: str) -> dict[str, np.ndarray]:
   """The stages of a model, computed in float64."""
-  params = reference_lib.in_float64(reference_lib.model(name)[1])
+  params = reference.in_float64(reference.model(name)[1])
   return run_double(name, prefix, params)
 
 
 def run_double(name: str, prefix: str, params) -> dict[str, np.ndarray]:
   """The same with other parameters."""
-  inputs = reference_lib.in_float64(reference_lib.inputs(name, prefix))
+  inputs = reference.in_float64(reference.inputs(name, prefix))
   with jax.enable_x64(True):
     return jax.tree.map(np.asarray, _precise(name)(params, *inputs)[1])
 
@@ -131,7 +131,7 @@ def run_double(name: str, prefix: str, params) -> dict[str, np.ndarray]:
 @functools.cache
 def _precise(name: str):
   """Compiled: params, inputs -> (outputs, stages) in float64."""
-  model = reference_lib.precise(name).model
+  model = reference.precise(name).model
   return jax.jit(functools.partial(stages_lib.run, model))
 
 

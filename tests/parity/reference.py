@@ -4,13 +4,13 @@ Reference arrays of nano and full models are batches of two in which the whole
 canvas counts as image, so `extent` is the canvas for both.
 """
 
-import dataclasses
 import functools
 import json
 import os
 import pathlib
 import zlib
 
+import abstract_models
 import compiling
 import golden_weights
 import jax
@@ -18,10 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from glip_jax import types
-from glip_jax.detectors import recipe as recipes
+from glip_jax.detectors.glip import official_weights
 from glip_jax.detectors.glip import stages as stages_lib
 
-GOLDEN = pathlib.Path(__file__).parent / 'golden'
+GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
 SMALL = ('nanoA', 'nanoB', 'nanoC', 'nanoL')
 FULL = ('A', 'B', 'C', 'L')
 
@@ -84,7 +84,7 @@ class Reference:
 
 
 @functools.cache
-def reference(name: str) -> Reference:
+def stored(name: str) -> Reference:
   """The stored arrays of a model."""
   return Reference(name)
 
@@ -92,14 +92,23 @@ def reference(name: str) -> Reference:
 @functools.cache
 def model(name: str):
   """(recipe, params) with the weights that the rule makes."""
-  return golden_weights.reference_model(folder(name), name)
+  state = golden_weights.official_state(folder(name), name)
+  params = official_weights.from_official(state, abstract_models.params(name))
+  return abstract_models.recipe(name), params
 
 
 @functools.cache
 def precise(name: str):
   """The recipe of the same model in float64; `jax.enable_x64` it."""
-  config = dataclasses.replace(recipes.variant(name), dtype='float64')
-  return recipes.build(config)
+  return abstract_models.build(name, {'dtype': 'float64'})
+
+
+def apply(model, params, pixels, batch: types.Batch) -> types.Outputs:
+  """Outputs of a module on normalised images; `batch.image` is not read."""
+  prompt = batch.prompt
+  return model.apply(
+      {'params': params}, pixels, batch.extent, prompt.ids, prompt.mask
+  )
 
 
 def in_float64(tree):
@@ -138,7 +147,7 @@ def run(name: str, prefix: str):
 
 def forget() -> None:
   """Drops all weights, results and compiled functions: memory."""
-  for cached in (reference, model, precise, forward, run, image):
+  for cached in (stored, model, precise, forward, run, image):
     cached.cache_clear()
   jax.clear_caches()
 
@@ -146,13 +155,13 @@ def forget() -> None:
 @functools.cache
 def image(name: str) -> np.ndarray:
   """The stored normalised images, channels last."""
-  stored = np.load(folder(name) / 'inputs.npz')['images']
-  return stored.transpose(0, 2, 3, 1)
+  images = np.load(folder(name) / 'inputs.npz')['images']
+  return images.transpose(0, 2, 3, 1)
 
 
 def inputs(name: str, prefix: str) -> tuple[jax.Array, ...]:
   """image, extent, ids and mask of a stored prompt: 'det', 'grd', 'train'."""
-  arrays, pixels = reference(name), image(name)
+  arrays, pixels = stored(name), image(name)
   return (
       jnp.asarray(pixels),
       jnp.array([pixels.shape[1:3]] * 2),
@@ -177,7 +186,7 @@ def prompt_batch(name: str, prefix: str, spans: np.ndarray) -> types.Batch:
 
 def training_batch(name: str) -> types.Batch:
   """The stored training batch: three and two boxes."""
-  arrays = reference(name)
+  arrays = stored(name)
   batch = prompt_batch(name, 'train', np.zeros((2, 1, 256), bool))
   count = [len(arrays[f'train_img{i}_boxes']) for i in range(2)]
   boxes = np.zeros((2, max(count), 4), np.float32)

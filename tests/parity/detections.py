@@ -2,7 +2,8 @@
 
 import jax
 import numpy as np
-import parity_reference as reference_lib
+
+from parity import reference
 
 # Key in the reference -> the prompt whose outputs are decoded: category names,
 # phrases of a sentence, and every token as a class of its own.
@@ -14,15 +15,15 @@ Found = tuple[np.ndarray, np.ndarray, np.ndarray]  # Boxes, scores, labels.
 
 def shares(name: str) -> dict[str, float]:
   """Share of the stored detections that ours match one to one, by prompt."""
-  recipe, _ = reference_lib.model(name)
-  arrays = reference_lib.reference(name)
+  recipe, _ = reference.model(name)
+  arrays = reference.stored(name)
   decode = jax.jit(recipe.decode)
   result = {}
   for key, prefix in MODES.items():
     spans, names = _spans(arrays, key, prefix)
     spans = np.broadcast_to(spans, (2, *spans.shape))
-    outputs, _ = reference_lib.run(name, prefix)
-    found = decode(outputs, reference_lib.prompt_batch(name, prefix, spans))
+    outputs, _ = reference.run(name, prefix)
+    found = decode(outputs, reference.prompt_batch(name, prefix, spans))
     stem = key if key == 'det_pertoken' else f'{key}_dets'
     for i in range(2):
       want = tuple(
@@ -44,7 +45,10 @@ def labelled(found, row: int, names: np.ndarray) -> Found:
 
 
 def matched(want: Found, mine: Found, *, box: float = BOX) -> float:
-  """Share matched one to one: same label, box within `box`, score near."""
+  """Share matched one to one: same label, box within `box`, score near.
+
+  Two empty sets match. Boxes are xyxy, of one convention in both.
+  """
   free = np.ones(len(mine[0]), bool)
   hits = 0
   for corners, score, label in zip(*want, strict=True):
@@ -57,13 +61,14 @@ def matched(want: Found, mine: Found, *, box: float = BOX) -> float:
     if close.any():
       free[np.flatnonzero(close)[0]] = False
       hits += 1
-  return hits / max(len(want[0]), len(mine[0]), 1)
+  count = max(len(want[0]), len(mine[0]))
+  return hits / count if count else 1.0
 
 
 def _spans(arrays, key, prefix):
   """(bool[c t] spans, the reference's label of each) of a stored prompt."""
   if key == 'det_pertoken':
     # Every token between [CLS] and [SEP] is a class of its own.
-    words = np.arange(1, arrays['det_attention_mask'][0].sum() - 1)
-    return np.eye(256, dtype=bool)[words], words
-  return reference_lib.positive_map(arrays[f'{prefix}_positive_map_json'])
+    tokens = np.arange(1, arrays['det_attention_mask'][0].sum() - 1)
+    return np.eye(256, dtype=bool)[tokens], tokens
+  return reference.positive_map(arrays[f'{prefix}_positive_map_json'])

@@ -2,7 +2,7 @@
 
 In float32 it is the one that trains. In float64 it is taken in two halves, at
 the pyramid that the image encoder gives the rest, and the encoder's for one
-picture at a time, which do not meet there: GLIP-L's whole takes 24 GB.
+image at a time, which do not meet there: GLIP-L's whole takes 24 GB.
 """
 
 import functools
@@ -11,7 +11,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import parity_reference as reference_lib
+
+from parity import reference
 
 # Parameters of the image encoder.
 _ENCODER = ('backbone', 'neck')
@@ -27,13 +28,13 @@ def gradients(
     params: parameters; with `double`, jax's own arrays are given up.
     double: True computes in float64.
   """
-  image, batch = reference_lib.image(name), reference_lib.training_batch(name)
+  image, batch = reference.image(name), reference.training_batch(name)
   if not double:
     with jax.default_matmul_precision('highest'):
       return _whole(name)(params, image, batch)
   with jax.enable_x64(True):
     inputs = jax.tree.map(
-        jnp.asarray, reference_lib.in_float64((params, image, batch))
+        jnp.asarray, reference.in_float64((params, image, batch))
     )
     return _in_halves(name, *inputs)
 
@@ -62,28 +63,21 @@ def _in_halves(name: str, params, image, batch):
 @functools.cache
 def _whole(name: str):
   """Compiled: params, image, batch -> ((loss, parts), gradients)."""
-  recipe = reference_lib.model(name)[0]
+  recipe = reference.model(name)[0]
 
   def loss(params, image, batch):
-    return recipe.loss(_outputs(recipe.model, params, image, batch), batch)
+    outputs = reference.apply(recipe.model, params, image, batch)
+    return recipe.loss(outputs, batch)
 
   return jax.jit(
       jax.value_and_grad(loss, has_aux=True),
-      compiler_options=reference_lib.OPTIONS,
-  )
-
-
-def _outputs(model, params, image, batch):
-  # The stored images are normalised: `batch.image` is not read.
-  prompt = batch.prompt
-  return model.apply(
-      {'params': params}, image, batch.extent, prompt.ids, prompt.mask
+      compiler_options=reference.OPTIONS,
   )
 
 
 def _encoder(name: str):
   """params of the image encoder, image, extent -> pyramid."""
-  model = reference_lib.precise(name).model
+  model = reference.precise(name).model
 
   def encode(params, image, extent):
     return model.apply({'params': params}, image, extent, method='encode_image')
@@ -111,7 +105,7 @@ def _encode_backwards(name: str):
 @functools.cache
 def _rest(name: str):
   """Compiled: rest, pyramid, batch -> ((loss, parts), gradients of both)."""
-  recipe = reference_lib.precise(name)
+  recipe = reference.precise(name)
 
   def loss(rest, levels, batch):
     def given(call, args, kwargs, context):
@@ -120,7 +114,7 @@ def _rest(name: str):
       return call(*args, **kwargs)
 
     with nn.intercept_methods(given):
-      outputs = _outputs(recipe.model, rest, None, batch)
+      outputs = reference.apply(recipe.model, rest, None, batch)
     return recipe.loss(outputs, batch)
 
   # The gradients take the place of the parameters, which are large.

@@ -1,40 +1,37 @@
 """How much of what float32 detects bfloat16 detects too.
 
-    python tests/parity_precision.py nanoA nanoB nanoL A B L
-    python tests/parity_precision.py --workdir=runs/shapes [--images=100]
+    python tests/parity precision nanoA nanoB nanoL A B L
+    python tests/parity precision --workdir=runs/shapes [--images=100]
 
 A detection of float32 counts as kept if one of bfloat16 (each serves once) has
 its phrase, an IoU over 0.9 with it and a score within 0.02. Models are those
-of the reference with weights that a rule makes, on its two pictures and two
-prompts, or what --workdir was trained to, on the pictures of its evaluations.
+of the reference with weights that a rule makes, on its two images and two
+prompts, or what --workdir was trained to, on the images of its evaluations.
 Rule-made weights detect whatever is near the threshold, so they are the harder
 test. The share of bfloat16's detections that float32 has is printed too.
 """
 
 import argparse
-import dataclasses
 import functools
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import abstract_models
 import jax
 import numpy as np
-import parity_detections
-import parity_reference as reference_lib
 from etils import epath
 
 from glip_jax import configuring, serving
 from glip_jax import run as run_lib
 from glip_jax.data import pipeline
-from glip_jax.detectors import recipe as recipes
 from glip_jax.evaluators import evaluation
 from glip_jax.ops import boxes as box_ops
 from glip_jax.training import checkpoint, sharding, stored
+from parity import detections, reference
 
 MIN_IOU, MAX_SCORE = 0.9, 0.02
 DTYPES = ('float32', 'bfloat16')
 
-Found = parity_detections.Found
+Found = detections.Found
 
 
 def num_kept(wanted: Found, offered: Found) -> int:
@@ -60,34 +57,28 @@ def num_kept(wanted: Found, offered: Found) -> int:
 
 
 def of_reference(name: str) -> Iterator[tuple[Found, ...]]:
-  """(float32, bfloat16) detections of each stored picture and prompt."""
-  _, params = reference_lib.model(name)
-  config = recipes.variant(name)
-  reference = reference_lib.reference(name)
-  predict = {}
-  for dtype in DTYPES:
-    of_type = dataclasses.replace(config, dtype=dtype)
-    predict[dtype] = _predict(recipes.build(of_type))
+  """(float32, bfloat16) detections of each stored image and prompt."""
+  _, params = reference.model(name)
+  arrays = reference.stored(name)
+  predict = [
+      _predict(abstract_models.build(name, {'dtype': dtype}))
+      for dtype in DTYPES
+  ]
   for prefix in ('det', 'grd'):
-    spans, names = reference_lib.positive_map(
-        reference[f'{prefix}_positive_map_json']
-    )
+    spans, names = reference.positive_map(arrays[f'{prefix}_positive_map_json'])
     spans = np.broadcast_to(spans, (2, *spans.shape))
-    batch = reference_lib.prompt_batch(name, prefix, spans)
-    image = reference_lib.image(name)
-    found = [predict[dtype](params, image, batch) for dtype in DTYPES]
+    batch = reference.prompt_batch(name, prefix, spans)
+    image = reference.image(name)
+    found = [run(params, image, batch) for run in predict]
     for i in range(2):
-      yield tuple(parity_detections.labelled(x, i, names) for x in found)
+      yield tuple(detections.labelled(x, i, names) for x in found)
 
 
-def _predict(recipe: recipes.Recipe):
+def _predict(recipe):
   """Compiled: params, normalised image, batch -> detections."""
 
   def predict(params, image, batch):
-    ids, mask = batch.prompt.ids, batch.prompt.mask
-    outputs = recipe.model.apply(
-        {'params': params}, image, batch.extent, ids, mask
-    )
+    outputs = reference.apply(recipe.model, params, image, batch)
     return recipe.decode(outputs, batch)
 
   return jax.jit(predict)
@@ -96,7 +87,7 @@ def _predict(recipe: recipes.Recipe):
 def of_workdir(
     workdir: epath.Path, step: str, images: int
 ) -> Iterator[tuple[Found, ...]]:
-  """(float32, bfloat16) detections of the pictures of a run's evaluations."""
+  """(float32, bfloat16) detections of the images of a run's evaluations."""
   config = run_lib.read(configuring.load(workdir))
   folder = stored.find(workdir, step)
   detectors = [_restore(config, folder, dtype) for dtype in DTYPES]
@@ -110,7 +101,7 @@ def of_workdir(
       found = [jax.tree.map(np.asarray, d.detect(batch)) for d in detectors]
       for row in np.flatnonzero(np.asarray(batch.id) >= 0)[: images - done]:
         names = np.arange(batch.prompt.spans.shape[1])
-        yield tuple(parity_detections.labelled(x, row, names) for x in found)
+        yield tuple(detections.labelled(x, row, names) for x in found)
         done += 1
       if done >= images:
         break
@@ -119,7 +110,7 @@ def of_workdir(
 def _restore(config: run_lib.Run, folder, dtype: str):
   """The detector of a checkpoint, computed in a type."""
   return serving.load(
-      recipes.build(dict(config.model, dtype=dtype)),
+      abstract_models.build(config.model, {'dtype': dtype}),
       functools.partial(checkpoint.restore_params, folder),
       sharding.make_mesh({'data': -1}, jax.devices()[:1]),
       data=config.data,
@@ -128,35 +119,40 @@ def _restore(config: run_lib.Run, folder, dtype: str):
 
 
 def line(what: str, pairs: Iterator[tuple[Found, ...]]) -> str:
-  """Shares over all pictures, and the largest change of a kept score."""
+  """Shares over all images; of no detections all are kept."""
   counts, kept, found = np.zeros(2, int), 0, 0
   for single, half in pairs:
     counts += len(single[0]), len(half[0])
     kept += num_kept(single, half)
     found += num_kept(half, single)
-  share = kept / max(counts[0], 1)
+  shares = [
+      part / whole if whole else 1.0
+      for part, whole in zip((kept, found), counts, strict=True)
+  ]
   return (
-      f'{what}: {share:.1%} of {counts[0]} float32 detections are kept by'
-      f' bfloat16; {found / max(counts[1], 1):.1%} of its {counts[1]} are'
-      " float32's"
+      f'{what}: {shares[0]:.1%} of {counts[0]} float32 detections are kept by'
+      f" bfloat16; {shares[1]:.1%} of its {counts[1]} are float32's"
   )
 
 
-def main() -> int:
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument('names', nargs='*')
+def main(arguments: Sequence[str]) -> int:
+  """Measures what the arguments name."""
+  parser = argparse.ArgumentParser(
+      prog='tests/parity precision',
+      description=__doc__,
+      formatter_class=argparse.RawTextHelpFormatter,
+  )
+  parser.add_argument('names', nargs='*', help='of models of the reference')
   parser.add_argument('--workdir', type=epath.Path, help='of a training run')
   parser.add_argument('--step', default='best', help='latest, best or number')
   parser.add_argument('--images', type=int, default=100, help='at most')
-  args = parser.parse_args()
+  args = parser.parse_args(arguments)
+  if not args.names and not args.workdir:
+    parser.error('nothing to measure: give models or --workdir')
   if args.workdir:
     pairs = of_workdir(args.workdir.expanduser(), args.step, args.images)
     print(line(str(args.workdir), pairs), flush=True)
   for name in args.names:
     print(line(name, of_reference(name)), flush=True)
-    reference_lib.forget()
+    reference.forget()
   return 0
-
-
-if __name__ == '__main__':
-  sys.exit(main())

@@ -1,7 +1,7 @@
 """The measure of what bfloat16 keeps."""
 
 import numpy as np
-import parity_precision
+from parity import precision
 
 
 def _found(boxes, scores, labels):
@@ -22,18 +22,20 @@ def test_a_detection_is_kept_with_its_label_place_and_score():
       (_found([far], [0.5], [1]), 0),
       (_found([], [], []), 0),
   ):
-    assert parity_precision.num_kept(wanted, other) == kept
+    assert precision.num_kept(wanted, other) == kept
 
 
 def test_one_detection_keeps_only_one():
   box, near = [0, 0, 99, 99], [2, 0, 99, 99]
   twice = _found([box, near], [0.5, 0.49], [1, 1])
-  assert parity_precision.num_kept(twice, _found([near], [0.5], [1])) == 1
-  assert parity_precision.num_kept(twice, twice) == 2
+  assert precision.num_kept(twice, _found([near], [0.5], [1])) == 1
+  assert precision.num_kept(twice, twice) == 2
 
 
-def test_nothing_is_kept_of_nothing():
-  nothing = _found([], [], [])
-  assert parity_precision.num_kept(nothing, nothing) == 0
-  line = parity_precision.line('empty', iter([(nothing, nothing)]))
-  assert line.startswith('empty: 0.0% of 0')
+def test_two_empty_sets_keep_everything():
+  nothing, one = _found([], [], []), _found([[0, 0, 9, 9]], [0.5], [1])
+  assert precision.num_kept(nothing, nothing) == 0
+  line = precision.line('empty', iter([(nothing, nothing)]))
+  assert line.startswith('empty: 100.0% of 0')
+  line = precision.line('more', iter([(nothing, one)]))
+  assert '100.0% of 0' in line and line.endswith("0.0% of its 1 are float32's")

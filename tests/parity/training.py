@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import parity_reference as reference_lib
 
 from glip_jax.ops import assign
+from parity import reference
 
 # Of a loss, relative.
 LOSS = 1e-5
@@ -18,10 +18,10 @@ _LOSSES = {
 
 def loss_errors(name: str) -> dict[str, tuple[float, float]]:
   """(absolute error, stored value) of every loss."""
-  recipe, _ = reference_lib.model(name)
-  stored = reference_lib.reference(name)
-  outputs, _ = reference_lib.run(name, 'train')
-  batch = reference_lib.training_batch(name)
+  recipe, _ = reference.model(name)
+  stored = reference.stored(name)
+  outputs, _ = reference.run(name, 'train')
+  batch = reference.training_batch(name)
   total, parts = jax.jit(recipe.loss)(outputs, batch)
   mine = {'loss_total': total}
   mine |= {key: parts[part] for key, part in _LOSSES.items()}
@@ -33,9 +33,9 @@ def loss_errors(name: str) -> dict[str, tuple[float, float]]:
 
 def positive_sets(name: str) -> list[tuple[np.ndarray, np.ndarray]]:
   """(ours, stored) anchor -> box, or -1, for each image."""
-  outputs, _ = reference_lib.run(name, 'train')
-  stored = reference_lib.reference(name)
-  targets = reference_lib.training_batch(name).targets
+  outputs, _ = reference.run(name, 'train')
+  stored = reference.stored(name)
+  targets = reference.training_batch(name).targets
   mine = assign.assign_atss(
       jnp.asarray(outputs.anchors),
       jnp.asarray(outputs.valid),

@@ -4,26 +4,24 @@ Both are of a single image, so its extent is its size rounded up to 32, which
 here is the stored canvas.
 """
 
-import dataclasses
 import functools
 import json
 import os
 import pathlib
 
+import abstract_models
 import jax
 import jax.numpy as jnp
 import numpy as np
-import parity_detections
-import parity_reference as reference_lib
 
 from glip_jax import types
-from glip_jax.detectors import recipe as recipes
 from glip_jax.text import chunks, prompts
 from glip_jax.text import tokenizer as tokenizers_lib
+from parity import detections, reference
 
-FOLDER = reference_lib.GOLDEN / 'nano'
-# Boxes are of the original picture, three times the size of the input.
-BOX = 3 * parity_detections.BOX
+FOLDER = reference.GOLDEN / 'nano'
+# Boxes are of the original image, three times the size of the input.
+BOX = 3 * detections.BOX
 
 
 def lvis() -> dict[str, float]:
@@ -39,8 +37,8 @@ def lvis() -> dict[str, float]:
         for key in ('boxes_orig_px', 'scores', 'labels')
     )
     # Labels of the original count from 1.
-    mine = parity_detections.labelled(found, i, first + 1 + np.arange(4))
-    shares[f'chunk {i}'] = parity_detections.matched(want, mine, box=BOX)
+    mine = detections.labelled(found, i, first + 1 + np.arange(4))
+    shares[f'chunk {i}'] = detections.matched(want, mine, box=BOX)
   return shares
 
 
@@ -49,7 +47,7 @@ def flickr() -> dict[str, float]:
   stored = json.loads((FOLDER / 'flickr_mode.json').read_text())
   text = prompts.from_caption(stored['caption'], stored['tokens_positive'])
   found = _detect('nanoL', [text], 100)
-  boxes, scores, labels = parity_detections.labelled(
+  boxes, scores, labels = detections.labelled(
       found, 0, np.arange(len(text.phrases))
   )
   shares = {}
@@ -58,7 +56,7 @@ def flickr() -> dict[str, float]:
     assert want[-1] == [0, 0, 0, 0]
     want = (np.array(want[:-1]), np.array(stored['out_scores'][phrase]))
     own = labels == phrase
-    shares[f'phrase {phrase}'] = parity_detections.matched(
+    shares[f'phrase {phrase}'] = detections.matched(
         (*want, np.full(len(want[1]), phrase)),
         (boxes[own], scores[own], labels[own]),
         box=BOX,
@@ -69,7 +67,7 @@ def flickr() -> dict[str, float]:
 def _detect(
     name: str, texts: list[prompts.TextPrompt], max_detections: int
 ) -> types.Detections:
-  """Detections of the stored picture with each prompt, original pixels."""
+  """Detections of the stored image with each prompt, original pixels."""
   stored = np.load(FOLDER / 'lvis_mode.npz')
   image = stored['image'].transpose(0, 2, 3, 1)
   image = np.repeat(image, len(texts), axis=0)
@@ -77,10 +75,10 @@ def _detect(
       [prompts.encode(text, tokenizer(), num_phrases=4) for text in texts]
   )
   rows = lambda x: jnp.asarray(np.tile(x, (len(texts), 1)), jnp.int32)
-  config = recipes.variant(name)
-  decode = dataclasses.replace(config.decode, max_detections=max_detections)
-  recipe = recipes.build(dataclasses.replace(config, decode=decode))
-  _, params = reference_lib.model(name)
+  recipe = abstract_models.build(
+      name, {'decode.max_detections': max_detections}
+  )
+  _, params = reference.model(name)
   batch = types.Batch(
       image=jnp.zeros(image.shape, jnp.uint8),
       size=rows(stored['image_size_hw']),
@@ -91,13 +89,10 @@ def _detect(
   )
 
   def detect(params, image, batch):
-    ids, mask = batch.prompt.ids, batch.prompt.mask
-    outputs = recipe.model.apply(
-        {'params': params}, image, batch.extent, ids, mask
-    )
+    outputs = reference.apply(recipe.model, params, image, batch)
     return recipe.decode(outputs, batch)
 
-  detect = jax.jit(detect, compiler_options=reference_lib.OPTIONS)
+  detect = jax.jit(detect, compiler_options=reference.OPTIONS)
   with jax.default_matmul_precision('highest'):
     found = jax.tree.map(np.asarray, detect(params, image, batch))
   ratio = stored['orig_size_hw'] / stored['image_size_hw']
@@ -106,7 +101,7 @@ def _detect(
 
 @functools.cache
 def tokenizer():
-  """BERT's, whose words do not travel with the project."""
+  """BERT's, whose tokens do not travel with the project."""
   shared = pathlib.Path(os.environ['GLIP_JAX_SHARED'])
   path = shared / 'data' / 'vocab' / 'bert-base-uncased-vocab.txt'
   return tokenizers_lib.load_tokenizer(str(path))

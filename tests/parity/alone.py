@@ -1,4 +1,4 @@
-"""The answers of the official code to pictures that it saw one at a time.
+"""The answers of the official code to images that it saw one at a time.
 
 Each was padded to a multiple of 32 alone. Ours must give the same numbers in a
 batch of all of them, in any order and canvas; `padding.py` prints how near.
@@ -9,27 +9,27 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import parity_detections
-import parity_reference
 
 from glip_jax import types
+from glip_jax.detectors.glip import stages
+from parity import detections, reference
 
 
 class Alone:
-  """The stored answers to pictures that the official code saw alone."""
+  """The stored answers to images that the official code saw alone."""
 
   def __init__(self, name: str):
-    stored = parity_reference.folder(name).parent / 'alone' / f'{name}.npz'
+    stored = reference.folder(name).parent / 'alone' / f'{name}.npz'
     if not stored.exists():
       raise SystemExit(
           f'{name}: {stored} is not there; nanoA nanoB nanoL A B L'
       )
     self.arrays = np.load(stored)
-    self.recipe, self.params = parity_reference.model(name)
+    self.recipe, self.params = reference.model(name)
     self.count = sum(key.endswith('_size_hw') for key in self.arrays.files)
 
   def batch(self, canvas: tuple[int, int], order, num_tokens: int = 256):
-    """The pictures in an order, in a canvas, with their common prompt."""
+    """The images in an order, in a canvas, with their common prompt."""
     a = self.arrays
     sizes = np.array([a[f'img{i}_size_hw'] for i in order], np.int32)
     if np.any(sizes > np.array(canvas)):
@@ -37,7 +37,7 @@ class Alone:
     image = np.zeros((len(order), *canvas, 3), np.uint8)
     for row, i in enumerate(order):
       image[row, : sizes[row, 0], : sizes[row, 1]] = a[f'img{i}_uint8_rgb']
-    spans, _ = parity_reference.positive_map(a['positive_map_json'])
+    spans, _ = reference.positive_map(a['positive_map_json'])
     repeat = lambda x: np.broadcast_to(x, (len(order), *x.shape))
     return types.Batch(
         image=image,
@@ -58,21 +58,21 @@ class Alone:
 
     @jax.jit
     def forward(params, batch):
-      outputs, stages = self.recipe.model.apply(
-          {'params': params},
+      outputs, found = stages.run(
+          self.recipe.model,
+          params,
           self.recipe.normalize(batch.image, batch.size),
           batch.extent,
           batch.prompt.ids,
           batch.prompt.mask,
-          mutable='intermediates',
       )
-      deltas = stages['intermediates']['head']['deltas'][0]
+      deltas = found['head/deltas']
       return outputs, deltas, self.recipe.decode(outputs, batch)
 
     return forward
 
   def errors(self, batch: types.Batch) -> list[dict[str, float]]:
-    """For each picture the largest errors, and the share of detections."""
+    """For each image the largest errors, and the share of detections."""
     with jax.default_matmul_precision('highest'):
       outputs, deltas, found = self.forward(
           self.params, jax.tree.map(jnp.asarray, batch)
@@ -95,8 +95,8 @@ class Alone:
     return rows
 
   def _share(self, i: int, row: int, found: types.Detections) -> float:
-    """Share of the stored detections of picture i found one to one."""
-    _, names = parity_reference.positive_map(self.arrays['positive_map_json'])
+    """Share of the stored detections of image i found one to one."""
+    _, names = reference.positive_map(self.arrays['positive_map_json'])
     want = [self.arrays[f'dets{i}_{x}'] for x in ('boxes', 'scores', 'labels')]
-    mine = parity_detections.labelled(found, row, names)
-    return parity_detections.matched(want, mine)
+    mine = detections.labelled(found, row, names)
+    return detections.matched(want, mine)

@@ -1,9 +1,5 @@
 """Agreement with the reference implementation, in one table.
 
-    python tests/parity.py                        # all eight models
-    python tests/parity.py nanoA B --all          # these, every stage
-    python tests/parity.py L --skip=double,gradients
-
 Of each model: the stages of the forward pass (of each family the one nearest
 to its bound, or --all), with the largest absolute error, the noise floor (how
 far our float32 is from our own float64, and how far the reference, float32 as
@@ -12,7 +8,7 @@ detections, losses, positive sets, gradients and, of small models, trajectories
 of the optimizer. Each model has a process of its own. The last lines say of
 each whether all is within target; if not, the exit status is 1. What is over
 its bound in float32 is within only if measured rounding explains it
-(parity_noise.py), and is marked and named.
+(noise.py), and is marked and named.
 
 The full-size models (A B C L) need GLIP_JAX_SHARED, the folder that holds
 reference/golden. See docs/parity.md.
@@ -20,21 +16,26 @@ reference/golden. See docs/parity.md.
 
 import argparse
 import os
+import pathlib
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import numpy as np
-import parity_detections
-import parity_gradients
-import parity_modes
-import parity_noise
-import parity_programs
-import parity_reference
-import parity_stages
-import parity_training
-from parity_noise import Verdict
 
-NAMES = parity_reference.SMALL + parity_reference.FULL
+from parity import (
+    detections,
+    gradients,
+    modes,
+    noise,
+    programs,
+    reference,
+    stages,
+    training,
+)
+from parity.noise import Verdict
+
+NAMES = reference.SMALL + reference.FULL
 SKIPPABLE = ('double', 'detections', 'losses', 'gradients', 'trajectory')
 TRAJECTORIES = ('nanoA', 'nanoB', 'nanoL')
 
@@ -78,60 +79,56 @@ class Report:
     return line
 
 
-def stages(report: Report, *, every: bool, floor: bool) -> None:
+def report_stages(report: Report, *, every: bool, floor: bool) -> None:
   """Stages of the category prompt, and those stored of the sentence."""
   for prefix, title in (('det', 'categories'), ('grd', 'sentence')):
-    rows = parity_stages.rows(report.name, prefix, floor=floor)
+    rows = stages.rows(report.name, prefix, floor=floor)
     print(
         f'{report.name}, stages on {title}: {len(rows)} compared'
         f'{"" if every else ", the nearest to the bound of each family"}\n'
         f'  {"stage":34s} {"error":>8s} {"floor":>8s} {"theirs":>8s}'
         f' {"largest":>8s} {"bound":>8s}'
     )
-    shown = rows if every else parity_stages.worst(rows)
+    shown = rows if every else stages.worst(rows)
     for row in rows:
       values = (row.error, row.floor, row.theirs, row.size, row.bound)
       values = _show(values)
-      verdict = parity_noise.of_stage(
-          row.error, row.floor, row.theirs, row.bound
-      )
+      verdict = noise.of_stage(row.error, row.floor, row.theirs, row.bound)
       if row in shown or not row.ok:
         report.row(row.stage, verdict, values)
       else:
         report.count_row(row.stage, verdict)
 
 
-def detections(report: Report) -> None:
+def report_detections(report: Report) -> None:
   """Detections in three prompt modes."""
   print(f'{report.name}, detections matched one to one')
-  for key, share in parity_detections.shares(report.name).items():
+  for key, share in detections.shares(report.name).items():
     report.row(key, share == 1.0, f'{share:8.1%}')
 
 
-def losses(report: Report) -> None:
+def report_losses(report: Report) -> None:
   """Losses, and the anchors that are matched to each box."""
   print(f'{report.name}, losses (error, value) and positives')
-  for key, (error, size) in parity_training.loss_errors(report.name).items():
-    report.row(
-        key, error <= parity_training.LOSS * size, f'{error:8.1e} {size:8.1e}'
-    )
-  for i, (mine, want) in enumerate(parity_training.positive_sets(report.name)):
+  for key, (error, size) in training.loss_errors(report.name).items():
+    report.row(key, error <= training.LOSS * size, f'{error:8.1e} {size:8.1e}')
+  for i, (mine, want) in enumerate(training.positive_sets(report.name)):
     equal = np.array_equal(mine, want)
     word = 'equal' if equal else 'DIFFER'
     report.row(f'positives of image {i}', equal, f'{(want >= 0).sum()} {word}')
 
 
-def gradients(report: Report, *, every: bool) -> None:
+def report_gradients(report: Report, *, every: bool) -> None:
   """Gradients of the stored parameters; yardsticks where float32 is over."""
-  rows = parity_gradients.rows(report.name)
+  rows = gradients.rows(report.name)
   exact, floors, draws = {}, {}, 0
   verdicts = _of_gradients(rows, exact, floors)
   if Verdict.OUT in verdicts.values():
     _forget()
-    double = parity_gradients.rows(report.name, double=True)
+    double = gradients.rows(report.name, double=True)
     exact = {row.name: row.worst for row in double}
     # More draws than explain all could only raise the floors.
-    for floors in parity_gradients.floors(report.name):
+    for floors in gradients.floors(report.name):
       draws += 1
       verdicts = _of_gradients(rows, exact, floors)
       if Verdict.OUT not in verdicts.values():
@@ -157,24 +154,24 @@ def _of_gradients(rows, exact, floors) -> dict[str, Verdict]:
   """The verdict on each row, given float64's errors and the floors so far."""
   largest = max(floors.values(), default=np.nan)
   return {
-      row.name: parity_noise.of_sensitive(
+      row.name: noise.of_sensitive(
           row.worst,
           exact.get(row.name, np.nan),
           floors.get(row.name, np.nan),
           largest,
-          parity_gradients.BOUND,
+          gradients.BOUND,
       )
       for row in rows
   }
 
 
-def trajectory(report: Report) -> None:
+def report_trajectory(report: Report) -> None:
   """Six steps of the optimizer; yardsticks where float32 is over."""
-  steps = parity_gradients.trajectory(report.name)
+  steps = gradients.trajectory(report.name)
   exact, floors = [None] * len(steps), [np.nan] * len(steps)
   if not all(step.ok for step in steps):
-    exact = parity_gradients.trajectory(report.name, double=True)
-    floors = parity_gradients.trajectory_floors(report.name, exact)
+    exact = gradients.trajectory(report.name, double=True)
+    floors = gradients.trajectory_floors(report.name, exact)
   print(
       f'{report.name}, steps of training: relative errors\n  {"step":34s}'
       f' {"of loss, rate and norm":>26s} {"in float64":>26s} {"floor":>8s}'
@@ -184,12 +181,12 @@ def trajectory(report: Report) -> None:
     if double:
       yardstick = max(double.errors)
       values = f'{values} {_show((*double.errors, floors[i]))}'
-    verdict = parity_noise.of_sensitive(
+    verdict = noise.of_sensitive(
         max(step.errors),
         yardstick,
         floors[i],
         floors[i],
-        parity_gradients.TRAJECTORY,
+        gradients.TRAJECTORY,
     )
     report.row(f'step {i}', verdict, values)
 
@@ -198,12 +195,12 @@ def _show(values) -> str:
   return ' '.join(f'{x:8.1e}' for x in values)
 
 
-def modes(report: Report) -> None:
+def report_modes(report: Report) -> None:
   """Chunks of LVIS (nanoB) and phrases of Flickr (nanoL)."""
-  run = {'nanoB': parity_modes.lvis, 'nanoL': parity_modes.flickr}
+  run = {'nanoB': modes.lvis, 'nanoL': modes.flickr}
   if report.name not in run or 'GLIP_JAX_SHARED' not in os.environ:
     return
-  print(f'{report.name}, detections of one picture, original pixels')
+  print(f'{report.name}, detections of one image, original pixels')
   for key, share in run[report.name]().items():
     report.row(key, share == 1.0, f'{share:8.1%}')
 
@@ -211,39 +208,47 @@ def modes(report: Report) -> None:
 def check(name: str, *, every: bool, skip: tuple[str, ...]) -> Report:
   """Prints all of one model."""
   report = Report(name)
-  stages(report, every=every, floor='double' not in skip)
+  report_stages(report, every=every, floor='double' not in skip)
   if 'detections' not in skip:
-    detections(report)
-    modes(report)
+    report_detections(report)
+    report_modes(report)
   if 'losses' not in skip:
-    losses(report)
+    report_losses(report)
   if 'gradients' not in skip:
     _forget()
-    gradients(report, every=every)
+    report_gradients(report, every=every)
   if 'trajectory' not in skip and name in TRAJECTORIES:
-    trajectory(report)
+    report_trajectory(report)
   return report
 
 
 def _forget() -> None:
   """Gives memory back: in float64 a full model needs all there is."""
-  parity_programs.forget()
-  parity_stages.forget()
-  parity_reference.forget()
+  programs.forget()
+  stages.forget()
+  reference.forget()
 
 
-def main() -> int:
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: Sequence[str]) -> int:
+  """Compares the models that the arguments name, by default all."""
+  parser = argparse.ArgumentParser(
+      prog='tests/parity',
+      description=(
+          f'{__doc__}\n`padding --help` and `precision --help` tell of'
+          ' the other two programs.'
+      ),
+      formatter_class=argparse.RawTextHelpFormatter,
+  )
   parser.add_argument('names', nargs='*', help=f'of {" ".join(NAMES)}')
   parser.add_argument('--all', action='store_true', help='print every stage')
   parser.add_argument('--skip', default='', help=f'of {",".join(SKIPPABLE)}')
-  args = parser.parse_args()
+  args = parser.parse_args(arguments)
   skip = tuple(filter(None, args.skip.split(',')))
   if unknown := set(skip) - set(SKIPPABLE):
     parser.error(f'--skip={sorted(unknown)}: choose of {SKIPPABLE}')
   names = args.names or list(NAMES)
   for name in names:
-    parity_reference.folder(name)
+    reference.folder(name)
   if len(names) == 1:
     report = check(names[0], every=args.all, skip=skip)
     print(report.verdict(), flush=True)
@@ -254,8 +259,9 @@ def main() -> int:
 def _each_alone(names: list[str], options: list[str]) -> int:
   """Every model in a process that gives its memory back."""
   verdicts, status = [], 0
+  folder = pathlib.Path(__file__).parent
   for name in names:
-    command = [sys.executable, __file__, name, *options]
+    command = [sys.executable, str(folder), name, *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     line = f'{name}: failed to run'
     for line in process.stdout:
@@ -265,7 +271,3 @@ def _each_alone(names: list[str], options: list[str]) -> int:
     verdicts.append(ended)
   print('\n' + '\n'.join(verdicts))
   return status
-
-
-if __name__ == '__main__':
-  sys.exit(main())
