@@ -204,9 +204,7 @@ def _truth(
       _phrase(batch.prompt, row, phrase, tokenizer) + ' (crowd)' * crowd
       for phrase, crowd in zip(phrases, crowds, strict=True)
   ]
-  boxes = np.array(batch.targets.boxes[row])[valid]
-  boxes[:, 2:] += np.asarray(batch.scale[row])[::-1]  # to the edge
-  return boxes, labels
+  return np.asarray(batch.targets.boxes[row])[valid], labels
 
 
 def _input_picture(

@@ -2,7 +2,8 @@
 
 Axis letters: b batch, h w image, r regions, t tokens, c phrases, m ground-truth
 boxes, k detections, d width. Boxes are xyxy, float32, in pixels of the resized
-input image. A single element of a data pipeline is the same struct without b.
+input image, from edge to edge: a width is x2 - x1. A single element of a data
+pipeline is the same struct without b.
 """
 
 from typing import Any
@@ -34,8 +35,7 @@ class Targets:
   """Ground truth, padded to a fixed number of boxes.
 
   Attributes:
-    boxes: float32[b m 4] xyxy, pixels of the input image; x2 and y2 are those
-      of the last pixel, an original pixel less than the edge.
+    boxes: float32[b m 4] xyxy, pixels of the input image.
     phrase: int[b m] index of the phrase that names the box.
     tokens: bool[b m t] every token that names the box.
     valid: bool[b m] False at padding rows.
@@ -55,11 +55,13 @@ class Batch:
 
   Attributes:
     image: uint8[b h w 3] RGB, top-left aligned in the canvas.
-    size: int[b 2] (h, w) of the picture before padding; detections are
+    size: int[b 2] (h, w) of the image before padding; detections are
       clipped to it, and pixels beyond it are zero after normalisation.
     extent: int[b 2] (h, w) that the network treats as the image: `size`
       rounded up to a multiple of 32 unless a caller says otherwise.
-    scale: float32[b 2] (y, x) factor from original to input pixels.
+    scale: float32[b 2] (y, x) factor from original to input pixels, after all
+      transforms. An image whose parts have scales of their own (a mosaic)
+      says (1, 1): its original pixels are those of the input.
     id: int32[b] index of the record in its source, -1 for batch padding.
     prompt: the prompt of each image.
     targets: ground truth, or None where there is none.
@@ -109,9 +111,11 @@ class Outputs:
 
   Attributes:
     logits: float32[b r t] region-word alignment.
-    boxes: float32[b r 4] decoded xyxy boxes.
+    boxes: float32[b r 4] decoded xyxy boxes, raw: where they end is a matter
+      of the family, whose loss and decode alone read them.
     quality: float32[b r] logits of localisation quality (centerness), or None.
-    anchors: float32[b r 4] the anchors that boxes are relative to, or None.
+    anchors: float32[b r 4] what boxes are relative to, in the same convention,
+      or None.
     valid: bool[b r] False at regions outside an image's extent.
     auxiliary: outputs of earlier layers, which a loss may look at too.
     level_sizes: (h, w) of each pyramid level, static; regions are the levels
@@ -134,8 +138,8 @@ class Detections:
   """A fixed number of detections for each image, best first.
 
   Attributes:
-    boxes: float32[b k 4] xyxy, input pixels, clipped to the picture; x2 and y2
-      are those of the last pixel.
+    boxes: float32[b k 4] xyxy, pixels of the input image, clipped to it; 0
+      where not valid.
     scores: float32[b k] in [0, 1]; 0 where not valid.
     labels: int[b k] 0-based phrase index.
     valid: bool[b k] False at padding.

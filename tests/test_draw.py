@@ -204,8 +204,8 @@ def test_input_sheet_shows_what_the_model_sees(monkeypatch):
   monkeypatch.setattr(draw_labels, 'with_text', note_text)
   words, batch = _batch()
   draw.input_sheet(batch, words)
-  # Up to the edge, four times as large.
-  assert seen == [([[32, 32, 100, 100]], ['blue square'])] * 2
+  # Four times as large.
+  assert seen == [([[32, 32, 96, 96]], ['blue square'])] * 2
   assert framed[0]['above'] == 'record 5, 64 x 48'
   assert framed[0]['below'].startswith('red circle')
 

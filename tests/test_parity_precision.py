@@ -13,7 +13,7 @@ def _found(boxes, scores, labels):
 
 
 def test_a_detection_is_kept_with_its_label_place_and_score():
-  box, near, far = [0, 0, 99, 99], [2, 0, 99, 99], [12, 0, 99, 99]
+  box, near, far = [0, 0, 100, 100], [2, 0, 100, 100], [12, 0, 100, 100]
   wanted = _found([box], [0.5], [1])
   for other, kept in (
       (_found([near], [0.515], [1]), 1),
@@ -26,7 +26,7 @@ def test_a_detection_is_kept_with_its_label_place_and_score():
 
 
 def test_one_detection_keeps_only_one():
-  box, near = [0, 0, 99, 99], [2, 0, 99, 99]
+  box, near = [0, 0, 100, 100], [2, 0, 100, 100]
   twice = _found([box, near], [0.5, 0.49], [1, 1])
   assert precision.num_kept(twice, _found([near], [0.5], [1])) == 1
   assert precision.num_kept(twice, twice) == 2

@@ -81,19 +81,14 @@ class ToElement(grain.transforms.Map):
         scale=scale,
         id=np.array(record.index, np.int32),
         prompt=prompt,
-        targets=self._targets(record, prompt, scale),
+        targets=self._targets(record, prompt),
     )
 
-  def _targets(
-      self,
-      record: Record,
-      prompt: types.Prompt,
-      scale: Float[np.ndarray, 2],
-  ) -> types.Targets:
+  def _targets(self, record: Record, prompt: types.Prompt) -> types.Targets:
     rows = _most_useful(record.boxes, record.crowd, self.num_boxes)
     count = len(rows)
     boxes = np.zeros((self.num_boxes, 4), np.float32)
-    boxes[:count] = inclusive(record.boxes[rows], scale)
+    boxes[:count] = record.boxes[rows]
     phrase = np.zeros(self.num_boxes, np.int32)
     phrase[:count] = record.phrase[rows]
     crowd = np.zeros(self.num_boxes, bool)
@@ -108,22 +103,6 @@ class ToElement(grain.transforms.Map):
         valid=np.arange(self.num_boxes) < count,
         crowd=crowd,
     )
-
-
-def inclusive(
-    boxes: Float[np.ndarray, 'm 4'], scale: Float[np.ndarray, 2]
-) -> Float[np.ndarray, 'm 4']:
-  """From boxes that end at an edge to boxes that end at the last pixel.
-
-  The models' convention: an original pixel less at the right and bottom.
-  `unpack` undoes it.
-
-  Args:
-    boxes: xyxy, in input pixels.
-    scale: (y, x) from original to input pixels.
-  """
-  first, last = boxes[:, :2], boxes[:, 2:] - scale[::-1]
-  return np.concatenate([first, np.maximum(first, last)], axis=1)
 
 
 def _most_useful(

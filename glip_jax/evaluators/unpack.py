@@ -1,4 +1,4 @@
-"""From a padded batch of detections to the detections of each picture."""
+"""From a padded batch of detections to the detections of each image."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -12,12 +12,11 @@ BOX_DECIMALS = 3
 
 
 class ImageDetections(NamedTuple):
-  """What was found in one picture, in any order.
+  """What was found in one image, in any order.
 
   Attributes:
     index: the record in its source.
-    boxes: float64[k 4] xyxy, pixels of the original picture, up to its edge:
-      width is x2 - x1.
+    boxes: float64[k 4] xyxy, pixels of the original image.
     scores: float32[k].
     labels: int[k] 0-based phrase index.
   """
@@ -31,7 +30,7 @@ class ImageDetections(NamedTuple):
 def unpack(
     batch: types.Batch, detections: types.Detections
 ) -> Iterator[ImageDetections]:
-  """Undoes batching, padding, resizing and the counting of inclusive pixels.
+  """Undoes batching, padding and resizing.
 
   Rows of batch padding are left out. So are detections that are not finite,
   with a warning: they come from a model that has diverged.
@@ -41,14 +40,13 @@ def unpack(
     detections: boxes xyxy in input pixels, on the host or a device.
 
   Yields:
-    The detections of one picture.
+    The detections of one image.
   """
   boxes = np.asarray(detections.boxes, np.float64)
   scores = np.asarray(detections.scores, np.float32)
   labels = np.asarray(detections.labels)
   valid = np.asarray(detections.valid)
   boxes = boxes / np.asarray(batch.scale, np.float64)[:, None, [1, 0, 1, 0]]
-  boxes[..., 2:] += 1
   finite = np.isfinite(boxes).all(-1) & np.isfinite(scores)
   keep = valid & finite
   for row, index in enumerate(np.asarray(batch.id).tolist()):

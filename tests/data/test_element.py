@@ -67,21 +67,27 @@ def test_targets_point_at_the_tokens_that_name_them():
 def test_of_too_many_boxes_the_largest_are_kept_in_order():
   boxes = [[0, 0, side, side] for side in (3, 30, 2, 20, 10)]
   made = _element(num_boxes=3).map(_record(boxes=boxes))
-  # Their last pixels.
-  assert made.targets.boxes[:, 2].tolist() == [29, 19, 9]
+  assert made.targets.boxes[:, 2].tolist() == [30, 20, 10]
 
 
 def test_crowds_give_way_to_boxes():
   boxes = [[0, 0, side, side] for side in (30, 3, 2)]
   crowd = np.array([True, False, False])
   made = _element(num_boxes=2).map(_record(boxes=boxes, crowd=crowd))
-  assert made.targets.boxes[:, 2].tolist() == [2, 1]
+  assert made.targets.boxes[:, 2].tolist() == [3, 2]
   assert not made.targets.crowd.any()
 
 
-def test_boxes_of_less_than_a_pixel_do_not_turn_around():
-  made = _element().map(_record(boxes=[[4, 4, 4.2, 4.2]]))
-  assert made.targets.boxes[0].tolist() == [4, 4, 4, 4]
+def test_boxes_reach_from_edge_to_edge_in_pixels_of_the_input():
+  record = _record(80, 120, boxes=[[8, 12, 120, 80], [8, 8, 8.5, 8.5]])
+  made = _element().map(transforms.FitInside((40, 60)).map(record))
+  want = [[4, 6, 60, 40], [4, 4, 4.25, 4.25]]
+  np.testing.assert_allclose(made.targets.boxes[:2], want)
+
+
+def test_an_image_without_one_scale_says_that_its_pixels_are_the_input_s():
+  """As that of a mosaic, whose parts were resized each by its own factor."""
+  assert _element().map(_record()).scale.tolist() == [1, 1]
 
 
 def test_a_record_without_boxes_is_an_element():

@@ -29,10 +29,9 @@ class _Source(list):
 
 
 def _add(evaluator, index, rows, scale=(1, 1)):
-  """Adds a picture; its detections are (box up to its edge, score, label)."""
+  """Adds a picture; its detections are (box, score, label)."""
   boxes, scores, labels = zip(*rows, strict=True) if rows else ([], [], [])
   boxes = np.array(boxes, np.float64).reshape(-1, 4)
-  boxes[:, 2:] -= scale[::-1]
   evaluator.add(
       types.Batch(
           image=None,

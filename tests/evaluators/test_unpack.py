@@ -2,9 +2,11 @@
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 
 from glip_jax import types
+from glip_jax.detectors.glip import inclusive
 from glip_jax.evaluators import unpack
 
 
@@ -15,17 +17,20 @@ def test_boxes_of_each_phrase_are_those_of_the_reference(golden):
   width, height = stored['size_wh']
   original = np.array(stored['orig_size_hw'])
   prompt = types.Prompt(*np.zeros((3, 1, 1)))
+  scale = (np.array([height, width]) / original)[None].astype(np.float32)
   batch = types.Batch(
       image=np.zeros((1, height, width, 3), np.uint8),
       size=np.array([[height, width]]),
       extent=np.array([[height, width]]),
-      scale=(np.array([height, width]) / original)[None],
+      scale=scale,
       id=np.array([7]),
       prompt=prompt,
   )
   order = np.argsort(-np.array(stored['scores']), kind='stable')
+  # The original ends boxes at their last pixel, we at the edge.
+  last = jnp.asarray(stored['boxes'], jnp.float32)[None, order]
   found = types.Detections(
-      boxes=np.array(stored['boxes'])[None, order],
+      boxes=inclusive.to_edges(last, jnp.asarray(scale)),
       scores=np.array(stored['scores'])[None, order],
       # The original's labels count from 1.
       labels=np.array(stored['labels'])[None, order] - 1,
@@ -39,7 +44,6 @@ def test_boxes_of_each_phrase_are_those_of_the_reference(golden):
     *boxes, empty = stored['out_boxes'][phrase]
     assert empty == [0, 0, 0, 0]
     own = image.labels == phrase
-    # It ends boxes at their last pixel, we at the edge.
     mine = image.boxes[own] - [0, 0, 1, 1]
     np.testing.assert_allclose(mine, boxes, rtol=1e-5, atol=1e-3)
     np.testing.assert_allclose(image.scores[own], stored['out_scores'][phrase])

@@ -97,6 +97,6 @@ class Alone:
   def _share(self, i: int, row: int, found: types.Detections) -> float:
     """Share of the stored detections of image i found one to one."""
     _, names = reference.positive_map(self.arrays['positive_map_json'])
-    want = [self.arrays[f'dets{i}_{x}'] for x in ('boxes', 'scores', 'labels')]
+    want = detections.stored(self.arrays, f'dets{i}_{{}}')
     mine = detections.labelled(found, row, names)
     return detections.matched(want, mine)

@@ -26,12 +26,17 @@ def shares(name: str) -> dict[str, float]:
     found = decode(outputs, reference.prompt_batch(name, prefix, spans))
     stem = key if key == 'det_pertoken' else f'{key}_dets'
     for i in range(2):
-      want = tuple(
-          arrays[f'{stem}_img{i}_{k}'] for k in ('boxes', 'scores', 'labels')
-      )
+      want = stored(arrays, f'{stem}_img{i}_{{}}')
       mine = labelled(found, i, names)
       result[f'{key} image {i}'] = matched(want, mine)
   return result
+
+
+def stored(arrays, key: str, boxes: str = 'boxes') -> Found:
+  """The reference's detections under a key with a gap, from edge to edge."""
+  names = (boxes, 'scores', 'labels')
+  corners, *others = (arrays[key.format(name)] for name in names)
+  return (reference.to_edges(corners), *others)
 
 
 def labelled(found, row: int, names: np.ndarray) -> Found:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from glip_jax import types
+from glip_jax.evaluators import unpack
 from glip_jax.text import chunks, prompts
 from glip_jax.text import tokenizer as tokenizers_lib
 from parity import detections, reference
@@ -31,13 +32,10 @@ def lvis() -> dict[str, float]:
   split = chunks.split_names(names, 4)
   found = _detect('nanoB', [text for _, text in split], int(stored['max_dets']))
   shares = {}
-  for i, (first, _) in enumerate(split):
-    want = tuple(
-        stored[f'chunk{i}_{key}']
-        for key in ('boxes_orig_px', 'scores', 'labels')
-    )
+  for i, ((first, _), image) in enumerate(zip(split, found, strict=True)):
+    want = detections.stored(stored, f'chunk{i}_{{}}', boxes='boxes_orig_px')
     # Labels of the original count from 1.
-    mine = detections.labelled(found, i, first + 1 + np.arange(4))
+    mine = (image.boxes, image.scores, first + 1 + image.labels)
     shares[f'chunk {i}'] = detections.matched(want, mine, box=BOX)
   return shares
 
@@ -46,27 +44,22 @@ def flickr() -> dict[str, float]:
   """Share of boxes matched one to one for each phrase of a sentence."""
   stored = json.loads((FOLDER / 'flickr_mode.json').read_text())
   text = prompts.from_caption(stored['caption'], stored['tokens_positive'])
-  found = _detect('nanoL', [text], 100)
-  boxes, scores, labels = detections.labelled(
-      found, 0, np.arange(len(text.phrases))
-  )
+  (image,) = _detect('nanoL', [text], 100)
   shares = {}
-  for phrase, want in enumerate(stored['out_boxes_orig_px']):
+  for phrase, (*boxes, empty) in enumerate(stored['out_boxes_orig_px']):
     # The original adds an empty box to every phrase.
-    assert want[-1] == [0, 0, 0, 0]
-    want = (np.array(want[:-1]), np.array(stored['out_scores'][phrase]))
-    own = labels == phrase
-    shares[f'phrase {phrase}'] = detections.matched(
-        (*want, np.full(len(want[1]), phrase)),
-        (boxes[own], scores[own], labels[own]),
-        box=BOX,
-    )
+    assert empty == [0, 0, 0, 0]
+    boxes = reference.to_edges(np.reshape(boxes, (-1, 4)).astype(float))
+    want = (boxes, stored['out_scores'][phrase], np.full(len(boxes), phrase))
+    own = image.labels == phrase
+    mine = (image.boxes[own], image.scores[own], image.labels[own])
+    shares[f'phrase {phrase}'] = detections.matched(want, mine, box=BOX)
   return shares
 
 
 def _detect(
     name: str, texts: list[prompts.TextPrompt], max_detections: int
-) -> types.Detections:
+) -> list[unpack.ImageDetections]:
   """Detections of the stored image with each prompt, original pixels."""
   stored = np.load(FOLDER / 'lvis_mode.npz')
   image = stored['image'].transpose(0, 2, 3, 1)
@@ -74,7 +67,8 @@ def _detect(
   prompt = prompts.stack(
       [prompts.encode(text, tokenizer(), num_phrases=4) for text in texts]
   )
-  rows = lambda x: jnp.asarray(np.tile(x, (len(texts), 1)), jnp.int32)
+  rows = lambda x: jnp.asarray(np.tile(x, (len(texts), 1)))
+  ratio = stored['image_size_hw'] / stored['orig_size_hw']
   recipe = abstract_models.build(
       name, {'decode.max_detections': max_detections}
   )
@@ -83,7 +77,7 @@ def _detect(
       image=jnp.zeros(image.shape, jnp.uint8),
       size=rows(stored['image_size_hw']),
       extent=rows(image.shape[1:3]),
-      scale=jnp.ones((len(texts), 2)),
+      scale=rows(ratio.astype(np.float32)),
       id=jnp.arange(len(texts)),
       prompt=jax.tree.map(jnp.asarray, prompt),
   )
@@ -94,9 +88,8 @@ def _detect(
 
   detect = jax.jit(detect, compiler_options=reference.OPTIONS)
   with jax.default_matmul_precision('highest'):
-    found = jax.tree.map(np.asarray, detect(params, image, batch))
-  ratio = stored['orig_size_hw'] / stored['image_size_hw']
-  return found.replace(boxes=found.boxes * np.tile(ratio[::-1], 2))
+    found = detect(params, image, batch)
+  return list(unpack.unpack(batch, found))
 
 
 @functools.cache

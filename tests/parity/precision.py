@@ -38,8 +38,7 @@ def num_kept(wanted: Found, offered: Found) -> int:
   """How many of the wanted detections are among the offered, one to one."""
   overlaps = np.asarray(
       box_ops.pairwise_iou(
-          *(jax.numpy.asarray(x[0], np.float32) for x in (wanted, offered)),
-          offset=1.0,
+          *(jax.numpy.asarray(x[0], np.float32) for x in (wanted, offered))
       )
   )
   near = np.abs(wanted[1][:, None] - offered[1][None]) <= MAX_SCORE

@@ -184,6 +184,11 @@ def prompt_batch(name: str, prefix: str, spans: np.ndarray) -> types.Batch:
   )
 
 
+def to_edges(boxes: np.ndarray) -> np.ndarray:
+  """Stored boxes, which end at their last pixel, from edge to edge."""
+  return boxes + np.array([0, 0, 1, 1], boxes.dtype)
+
+
 def training_batch(name: str) -> types.Batch:
   """The stored training batch: three and two boxes."""
   arrays = stored(name)
@@ -193,7 +198,7 @@ def training_batch(name: str) -> types.Batch:
   tokens = np.zeros((2, max(count), 256), bool)
   rows = np.split(arrays['train_positive_map'] > 0, [count[0]])
   for i in range(2):
-    boxes[i, : count[i]] = arrays[f'train_img{i}_boxes']
+    boxes[i, : count[i]] = to_edges(arrays[f'train_img{i}_boxes'])
     tokens[i, : count[i]] = rows[i]
   valid = np.arange(max(count)) < np.array(count)[:, None]
   targets = types.Targets(

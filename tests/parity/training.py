@@ -1,10 +1,9 @@
 """Losses and positive sets on the stored training batch."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from glip_jax.ops import assign
+from glip_jax.detectors.glip import objective
 from parity import reference
 
 # Of a loss, relative.
@@ -35,14 +34,7 @@ def positive_sets(name: str) -> list[tuple[np.ndarray, np.ndarray]]:
   """(ours, stored) anchor -> box, or -1, for each image."""
   outputs, _ = reference.run(name, 'train')
   stored = reference.stored(name)
-  targets = reference.training_batch(name).targets
-  mine = assign.assign_atss(
-      jnp.asarray(outputs.anchors),
-      jnp.asarray(outputs.valid),
-      targets.boxes,
-      targets.valid,
-      level_sizes=outputs.level_sizes,
-  )
+  mine = jax.jit(objective.match)(outputs, reference.training_batch(name))
   want = np.full(mine.shape, -1)
   for i in range(2):
     anchors = stored[f'train_img{i}_pos_anchor_idx']

@@ -5,6 +5,9 @@ centerness losses; decoding is top-k and non-maximum suppression. Both are pure
 functions of `Outputs` and `Batch`, of static shape, and ignore regions that
 are not `valid`: sums and detections of an image depend neither on its bucket
 nor on its batch. (`loss` divides by the positives of the whole batch.)
+
+Boxes and anchors of GLIP's `Outputs` end at their last pixel. Ground truth and
+detections are from edge to edge; here they are converted (inclusive.py).
 """
 
 import functools
@@ -12,10 +15,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from glip_jax.ops import assign, losses, nms, phrases, precision
+from glip_jax.detectors.glip import inclusive, selection
+from glip_jax.ops import assign, losses, phrases, precision
 from glip_jax.ops import boxes as box_ops
 from glip_jax.types import Batch, Detections, Outputs
 
@@ -100,25 +103,16 @@ def loss_sums(
     ValueError: if `outputs` or `batch` lack what is needed.
   """
   _check(outputs)
-  if batch.targets is None:
-    raise ValueError('batch.targets=None: the dense loss needs ground truth')
-  targets = jax.tree.map(jnp.asarray, batch.targets)
-  matched = assign.assign_atss(
-      outputs.anchors,
-      outputs.valid,
-      targets.boxes,
-      targets.valid & ~targets.crowd,
-      level_sizes=outputs.level_sizes,
-      top_k=top_k,
-  )
-  box, quality, weight = _box_losses(outputs, targets.boxes, matched)
+  boxes = _truth(batch)
+  matched = match(outputs, batch, top_k=top_k)
+  box, quality, weight = _box_losses(outputs, boxes, matched)
   # Recomputed in the backward pass: its residuals would be [b r t] arrays.
   token_loss = jax.checkpoint(
       functools.partial(_token_losses, alpha=alpha, gamma=gamma)
   )
   token = token_loss(
       outputs.logits,
-      _token_targets(targets.tokens, matched),
+      _token_targets(jnp.asarray(batch.targets.tokens), matched),
       outputs.valid,
       jnp.asarray(batch.prompt.mask),
   )
@@ -129,6 +123,39 @@ def loss_sums(
       weight=jnp.sum(weight, axis=1),
       num_positives=jnp.sum(matched >= 0, axis=1, dtype=jnp.float32),
   )
+
+
+def match(
+    outputs: Outputs, batch: Batch, *, top_k: int = 9
+) -> Int[Array, 'b r']:
+  """Index of the ground-truth box that each region learns, -1 for none.
+
+  Args:
+    outputs: of the model; needs `anchors` and `level_sizes`.
+    batch: needs `targets`.
+    top_k: ATSS candidates per level and box.
+
+  Raises:
+    ValueError: if `outputs` or `batch` lack what is needed.
+  """
+  _check(outputs)
+  boxes, targets = _truth(batch), batch.targets
+  return assign.assign_atss(
+      outputs.anchors,
+      outputs.valid,
+      boxes,
+      jnp.asarray(targets.valid) & ~jnp.asarray(targets.crowd),
+      level_sizes=outputs.level_sizes,
+      top_k=top_k,
+  )
+
+
+def _truth(batch: Batch) -> Float[Array, 'b m 4']:
+  """The ground truth's boxes, up to their last pixel."""
+  if batch.targets is None:
+    raise ValueError('batch.targets=None: the dense loss needs ground truth')
+  boxes = jnp.asarray(batch.targets.boxes)
+  return inclusive.from_edges(boxes, jnp.asarray(batch.scale))
 
 
 def _check(outputs: Outputs) -> None:
@@ -160,7 +187,7 @@ def _token_losses(
     logits: Float[Array, 'b r t'],
     targets: Bool[Array, 'b r t'],
     valid: Bool[Array, 'b r'],
-    word_mask: Bool[Array, 'b t'],
+    token_mask: Bool[Array, 'b t'],
     *,
     alpha: float,
     gamma: float,
@@ -168,7 +195,7 @@ def _token_losses(
   """Sums of focal losses over the valid regions of each image."""
   logits = jnp.where(valid[..., None], logits, 0.0)
   pairs = losses.region_word_focal_loss(
-      logits, targets, word_mask=word_mask, alpha=alpha, gamma=gamma
+      logits, targets, word_mask=token_mask, alpha=alpha, gamma=gamma
   )
   return jnp.sum(pairs, axis=(1, 2), where=valid[..., None])
 
@@ -216,7 +243,7 @@ def decode(
 
   Args:
     outputs: of the model; needs `quality`, `anchors` and `level_sizes`.
-    batch: its `size` and `prompt.spans` are used.
+    batch: its `size`, `scale` and `prompt.spans` are used.
     score_threshold: phrase scores at or below it are no candidates.
     pre_nms_top_k: candidates per level.
     nms_threshold: IoU above which the worse of two boxes goes.
@@ -224,7 +251,9 @@ def decode(
     aggregate: 'mean' or 'max' over the tokens of a phrase.
 
   Returns:
-    Detections, best first. Phrases without tokens have none.
+    Detections, best first. Phrases without tokens have none. It is their last
+    pixel that is clipped, to the image's: at the border of a resized image an
+    edge is off the image's by the difference of the two sizes of a pixel.
 
   Raises:
     ValueError: if `outputs` lack what is needed or `aggregate` is unknown.
@@ -238,64 +267,14 @@ def decode(
   candidate &= jnp.any(spans, axis=-1)[:, None] & outputs.valid[..., None]
   scores *= jax.nn.sigmoid(precision.widen(outputs.quality))[..., None]
   boxes = box_ops.clip_boxes(outputs.boxes, jnp.asarray(batch.size))
-  decode_image = functools.partial(
-      _decode_image,
+  select = functools.partial(
+      selection.select,
       level_sizes=outputs.level_sizes,
       pre_nms_top_k=pre_nms_top_k,
       nms_threshold=nms_threshold,
       max_detections=max_detections,
   )
   # No candidate's score is negative: -1 marks all the others.
-  return jax.vmap(decode_image)(jnp.where(candidate, scores, -1.0), boxes)
-
-
-def _decode_image(
-    scores: Float[Array, 'r c'],
-    boxes: Float[Array, 'r 4'],
-    *,
-    level_sizes: tuple[tuple[int, int], ...],
-    pre_nms_top_k: int,
-    nms_threshold: float | Float[Array, ''],
-    max_detections: int,
-) -> Detections:
-  """Detections of one image; candidates are the scores that are not below 0."""
-  found, start = [], 0
-  for height, width in level_sizes:
-    level = lax.slice_in_dim(scores, start, start + height * width)
-    best, region, label = _best_pairs(level, pre_nms_top_k)
-    found.append((best, region + start, label))
-    start += height * width
-  best, region, label = (jnp.concatenate(x) for x in zip(*found, strict=True))
-  candidate, best = best >= 0, jnp.sqrt(jnp.maximum(best, 0.0))
-  kept = nms.non_max_suppression(
-      boxes[region],
-      best,
-      label,
-      candidate,
-      threshold=nms_threshold,
-      max_outputs=max_detections,
-  )
-  valid = kept >= 0
-  return Detections(
-      boxes=jnp.where(valid[:, None], boxes[region[kept]], 0.0),
-      scores=jnp.where(valid, best[kept], 0.0),
-      labels=jnp.where(valid, label[kept], 0),
-      valid=valid,
-  )
-
-
-def _best_pairs(
-    scores: Float[Array, 'r c'], top_k: int
-) -> tuple[Float[Array, 'k'], Int[Array, 'k'], Int[Array, 'k']]:
-  """(score, region, phrase) of the best entries, ties in order of the regions.
-
-  The best k entries lie in the k regions whose own best entries are best, so
-  a short top-k over regions spares a long one over all entries; regions stay
-  in order, which keeps ties as they would be without this step.
-  """
-  regions, num_phrases = jnp.arange(scores.shape[0]), scores.shape[1]
-  if regions.size > top_k:
-    regions = jnp.sort(lax.top_k(jnp.max(scores, axis=1), top_k)[1])
-    scores = scores[regions]
-  best, index = lax.top_k(scores.reshape(-1), min(top_k, scores.size))
-  return best, regions[index // num_phrases], index % num_phrases
+  found = jax.vmap(select)(jnp.where(candidate, scores, -1.0), boxes)
+  edges = inclusive.to_edges(found.boxes, jnp.asarray(batch.scale))
+  return found.replace(boxes=jnp.where(found.valid[..., None], edges, 0.0))

@@ -19,6 +19,8 @@ _CANVAS = (96, 128)
 _SIZES = anchor_ops.pyramid_sizes(*_CANVAS)
 _NUM_REGIONS = sum(h * w for h, w in _SIZES)
 _SIZE = ((90, 120), (96, 128))
+# (y, x) of two images: one magnified and shrunk, one at odd factors.
+_SCALES = ((2.0, 0.5), (0.7, 1.3))
 
 # Shared, so that each shape is compiled once.
 _anchors = jax.jit(anchor_ops.pyramid_anchors, static_argnums=0)
@@ -63,7 +65,7 @@ def _outputs(logits, deltas, quality, sizes=_SIZES, valid=None):
   )
 
 
-def _batch(spans, *, size=_SIZE, mask=None, targets=None):
+def _batch(spans, *, size=_SIZE, mask=None, targets=None, scale=(1, 1)):
   num_images, _, num_tokens = spans.shape
   if mask is None:
     mask = np.ones((num_images, num_tokens), bool)
@@ -71,7 +73,7 @@ def _batch(spans, *, size=_SIZE, mask=None, targets=None):
       image=np.zeros((num_images, 1, 1, 3), np.uint8),
       size=np.asarray(size, np.int32),
       extent=np.asarray(size, np.int32),
-      scale=np.ones((num_images, 2), np.float32),
+      scale=np.broadcast_to(scale, (num_images, 2)).astype(np.float32),
       id=np.arange(num_images, dtype=np.int32),
       prompt=types.Prompt(
           ids=np.zeros(mask.shape, int), mask=mask, spans=spans
@@ -102,7 +104,14 @@ def _example(seed, num_tokens=16):
   # Padding tokens are the last ones, except in an image that has none.
   mask = np.arange(num_tokens) < np.array([[num_tokens - 5], [num_tokens]])
   spans = rng.random((2, 8, num_tokens)) < 0.2
-  return outputs, _batch(spans, size=extent, mask=mask, targets=targets)
+  return outputs, _batch(
+      spans, size=extent, mask=mask, targets=targets, scale=_SCALES
+  )
+
+
+def _pixel(batch, image):
+  """[0 0 x y]: the size of an original pixel, for x2 and y2."""
+  return np.r_[0, 0, batch.scale[image][::-1]]
 
 
 def _naive_giou_loss(box, other):
@@ -119,10 +128,11 @@ def _naive_losses(outputs, batch):
   token = box = quality = weights = positives = 0.0
   for b in range(2):
     targets = jax.tree.map(lambda x, b=b: x[b], batch.targets)
+    boxes = targets.boxes.astype(float) - _pixel(batch, b)
     matched = naive_boxes.assign_atss(
         outputs.anchors[b],
         outputs.valid[b],
-        targets.boxes,
+        boxes,
         targets.valid & ~targets.crowd,
         _SIZES,
         9,
@@ -139,7 +149,7 @@ def _naive_losses(outputs, batch):
       token += focal[batch.prompt.mask[b]].sum()
       if matched[r] < 0:
         continue
-      truth = targets.boxes[matched[r]].astype(float)
+      truth = boxes[matched[r]]
       centre = (outputs.anchors[b, r, :2] + outputs.anchors[b, r, 2:]) / 2
       near, far = centre - truth[:2], truth[2:] - centre
       ratios = np.minimum(near, far) / np.maximum(near, far)
@@ -211,7 +221,7 @@ def test_a_box_beyond_the_reach_of_its_anchors_is_learned_at_their_limit():
       level_sizes=((1, 1),),
   )
   targets = types.Targets(
-      boxes=np.array([[[0.0, 0.0, 7999.0, 7999.0]]], np.float32),
+      boxes=np.array([[[0.0, 0.0, 8000.0, 8000.0]]], np.float32),
       phrase=np.zeros((1, 1), int),
       tokens=np.ones((1, 1, 4), bool),
       valid=np.ones((1, 1), bool),
@@ -292,8 +302,11 @@ def _assert_detections(found, image, stored, key):
   np.testing.assert_allclose(
       found.scores[image, :count], stored[f'{key}_scores'], atol=1e-6
   )
+  # The reference's end at their last pixel.
   np.testing.assert_allclose(
-      found.boxes[image, :count], stored[f'{key}_boxes'], atol=1e-4
+      found.boxes[image, :count] - np.array([0, 0, 1, 1]),
+      stored[f'{key}_boxes'],
+      atol=1e-4,
   )
   np.testing.assert_array_equal(
       found.labels[image, :count] + 1, stored[f'{key}_labels']
@@ -320,7 +333,7 @@ def _naive_decode_all(outputs, batch, image):
   kept = naive_boxes.non_max_suppression(
       boxes, scores, labels, np.ones(len(labels), bool), 0.5
   )[:_LIMIT]
-  return boxes[kept], scores[kept], labels[kept]
+  return boxes[kept] + _pixel(batch, image), scores[kept], labels[kept]
 
 
 def test_detections_equal_a_loop_where_the_limits_bind():
@@ -337,6 +350,7 @@ def test_detections_equal_a_loop_where_the_limits_bind():
     np.testing.assert_allclose(found.scores[image, :count], scores, atol=1e-6)
     np.testing.assert_array_equal(found.labels[image, :count], labels)
     np.testing.assert_array_equal(found.scores[image, count:], 0.0)
+    np.testing.assert_array_equal(found.boxes[image, count:], 0.0)
 
 
 def test_permuting_the_phrases_permutes_the_labels():
