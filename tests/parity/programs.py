@@ -14,8 +14,8 @@ import jax.numpy as jnp
 
 from parity import reference
 
-# Parameters of the image encoder.
-_ENCODER = ('backbone', 'neck')
+# Parameters of the image encoder, which without fusion holds the tower too.
+_ENCODER = {True: ('backbone', 'neck'), False: ('backbone', 'neck', 'tower')}
 
 
 def gradients(
@@ -47,8 +47,9 @@ def forget() -> None:
 
 def _in_halves(name: str, params, image, batch):
   """The gradients; those of the second half first."""
-  encoder = {key: params[key] for key in _ENCODER}
-  rest = {key: x for key, x in params.items() if key not in _ENCODER}
+  keys = _ENCODER[reference.stored(name).fused]
+  encoder = {key: params[key] for key in keys}
+  rest = {key: x for key, x in params.items() if key not in keys}
   levels = _encode(name)(encoder, image, batch.extent)
   total, (grads, levels) = _rest(name)(rest, levels, batch)
   for i in range(len(image)):
