@@ -9,7 +9,7 @@ from etils import epath
 
 from glip_jax import errors, types
 from glip_jax.data import pipeline
-from glip_jax.data import sources as sources_lib
+from glip_jax.data.sources import protocol, table
 from glip_jax.errors import UserError
 from glip_jax.evaluators import detection, grounding
 
@@ -65,7 +65,7 @@ def run_evals(
     predict: Predict,
     *,
     data: Mapping[str, Any],
-    sources: Mapping[str, sources_lib.Source] | None = None,
+    sources: Mapping[str, protocol.Source] | None = None,
     workdir: str | epath.PathLike | None = None,
     progress: Progress | None = None,
     process_index: int = 0,
@@ -174,9 +174,9 @@ def build(
     name: str,
     spec: Mapping[str, Any],
     *,
-    source: sources_lib.Source | None = None,
+    source: protocol.Source | None = None,
     bad_records: str = 'skip',
-) -> tuple[sources_lib.Source, Evaluator]:
+) -> tuple[protocol.Source, Evaluator]:
   """The source and the evaluator that a spec describes.
 
   Args:
@@ -208,7 +208,7 @@ def build(
       )
   if source is None:
     with errors.naming(f'{what}.data'):
-      source = sources_lib.build_source(data, bad_records=bad_records)
+      source = table.open_source(data, bad_records=bad_records)
   with errors.naming(what):
     return source, EVALUATORS[kind](source, **fields)
 
