@@ -29,9 +29,9 @@ class ToElement(grain.transforms.Map):
       send to workers.
     num_tokens: t, length of the prompt.
     num_phrases: c, number of phrases of the prompt.
-    num_boxes: m; of a picture with more boxes the largest are kept, and
+    num_boxes: m; of an image with more boxes the largest are kept, and
       crowds only where there is room left.
-    canvas: (h, w) that pictures are padded to, at the bottom and right.
+    canvas: (h, w) that images are padded to, at the bottom and right.
   """
 
   tokenizer: str
@@ -59,14 +59,14 @@ class ToElement(grain.transforms.Map):
     """Pads a record.
 
     Raises:
-      UserError: if its prompt has too many tokens or phrases, or its picture
+      UserError: if its prompt has too many tokens or phrases, or its image
         exceeds the canvas.
     """
     size = np.array(record.image.shape[:2], np.int32)
     canvas = np.array(self.canvas, np.int32)
     if (size > canvas).any():
       raise UserError(
-          f'picture of {size[0]}x{size[1]} (h x w) exceeds'
+          f'image of {size[0]}x{size[1]} (h x w) exceeds'
           f' image_size={self.canvas}; resize it before'
       )
     image = np.zeros((*self.canvas, 3), np.uint8)

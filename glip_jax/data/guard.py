@@ -9,9 +9,9 @@ from absl import logging
 
 from glip_jax import types
 from glip_jax.data.element import ToElement
-from glip_jax.data.faults import check_bad_records
 from glip_jax.data.records import Record
-from glip_jax.data.sources import Source
+from glip_jax.data.sources.faults import check_bad_records
+from glip_jax.data.sources.protocol import Source
 from glip_jax.errors import UserError
 
 

@@ -1,4 +1,4 @@
-"""Picture files to upright uint8 RGB arrays, whatever their format and mode.
+"""Image files to upright uint8 RGB arrays, whatever their format and mode.
 
 Everything that a decoder can say against a file ends as one `BadImage`.
 """
@@ -14,12 +14,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from glip_jax.errors import UserError
 
-# Pillow warns above this many pixels and refuses twice as many; a picture of
+# Pillow warns above this many pixels and refuses twice as many; an image of
 # 89 Mpx already takes 268 MB as RGB.
 MAX_PIXELS = 89_478_485
 
 # Pillow knows more, but some of those start other programs (EPS) or are no
-# pictures (PDF).
+# images (PDF).
 _FORMATS = ('JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM')
 _ORIENTATION = 0x0112
 _TRANSPOSED = (5, 6, 7, 8)
@@ -27,7 +27,7 @@ _BACKGROUND = (255, 255, 255)
 
 
 class BadImage(UserError):
-  """A file that is no picture, is damaged, or is too large to decode."""
+  """A file that is no image, is damaged, or is too large to decode."""
 
 
 def read_image(
@@ -35,7 +35,7 @@ def read_image(
     *,
     annotated_size: tuple[int, int] | None = None,
 ) -> UInt8[np.ndarray, 'h w 3']:
-  """Reads a picture as upright RGB.
+  """Reads an image as upright RGB.
 
   EXIF orientation is applied, as viewers and annotation tools do; see
   `annotated_size` for the exception. Transparent pixels are composited on
@@ -46,15 +46,15 @@ def read_image(
   Args:
     file: path, or the bytes of the file.
     annotated_size: (h, w) that an annotation file states. Where it is the
-      stored size of a picture that EXIF would turn by 90 degrees, the boxes
+      stored size of an image that EXIF would turn by 90 degrees, the boxes
       were drawn on the stored pixels, so these are returned unturned (but for
       TIFF, which Pillow always turns).
 
   Returns:
-    The picture.
+    The image.
 
   Raises:
-    BadImage: if the file is missing, damaged, cut short, no picture, or has
+    BadImage: if the file is missing, damaged, cut short, no image, or has
       more than `MAX_PIXELS` pixels (found before decoding).
   """
   with _open(file) as image:
@@ -112,14 +112,14 @@ def _open(file: str | os.PathLike[str] | bytes) -> Image.Image:
 
 
 def _bad(file: str | os.PathLike[str] | bytes, reason: object) -> BadImage:
-  name = 'picture bytes' if isinstance(file, bytes) else os.fspath(file)
+  name = 'image bytes' if isinstance(file, bytes) else os.fspath(file)
   if isinstance(reason, FileNotFoundError):
     reason = 'no such file'
   elif isinstance(reason, UnidentifiedImageError):
     reason = 'no format that is read: ' + ', '.join(_FORMATS)
   reason = ' '.join(str(reason).split()) or type(reason).__name__
   return BadImage(
-      f'{name} cannot be read as a picture ({reason}); replace the file, or'
+      f'{name} cannot be read as an image ({reason}); replace the file, or'
       ' leave it out'
   )
 
@@ -131,7 +131,7 @@ def _orientation(image: Image.Image) -> int:
 def _is_upright(
     image: Image.Image, annotated_size: tuple[int, int] | None
 ) -> bool:
-  """Whether the annotations of a picture refer to it upright."""
+  """Whether the annotations of an image refer to it upright."""
   width, height = image.size
   if annotated_size is None or width == height:
     return True

@@ -18,10 +18,11 @@ from absl import flags
 
 from glip_jax import errors, types
 from glip_jax.data import settings, workers
-from glip_jax.data.faults import check_bad_records
 from glip_jax.data.guard import Guard, GuardedElement
 from glip_jax.data.records import Record
-from glip_jax.data.sources import Source, build_source
+from glip_jax.data.sources.faults import check_bad_records
+from glip_jax.data.sources.protocol import Source
+from glip_jax.data.sources.table import open_source
 from glip_jax.errors import UserError
 from glip_jax.text import prompts
 
@@ -194,7 +195,7 @@ def _training_stream(
   """The endless stream of elements of one source, the spec named `what`."""
   bad_records = check_bad_records(data.get('bad_records', 'skip'))
   with errors.naming(what):
-    source = build_source(spec, bad_records=bad_records)
+    source = open_source(spec, bad_records=bad_records)
   element = settings.to_element(data)
   settings.check_prompt(source, element)
   guard = Guard(source, bad_records)

@@ -1,4 +1,4 @@
-"""One example of a data source: a picture, its boxes and the text on it.
+"""One example of a data source: an image, its boxes and the text on it.
 
 Boxes are xyxy float32 pixels of `image`, whose orientation is already upright.
 """
@@ -15,10 +15,10 @@ from glip_jax.text.prompts import TextPrompt
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Record:
-  """A picture with its boxes, each matched to a phrase of a text.
+  """An image with its boxes, each matched to a phrase of a text.
 
   Attributes:
-    image: RGB picture.
+    image: RGB image.
     boxes: xyxy boxes in pixels of `image`.
     phrase: index into `text.phrases` that describes each box.
     crowd: True where the box is a group of objects, to be ignored.

@@ -12,7 +12,7 @@ import ml_collections
 from glip_jax import configuring
 from glip_jax.data import transforms
 from glip_jax.data.element import ToElement
-from glip_jax.data.sources import Source
+from glip_jax.data.sources.protocol import Source
 from glip_jax.errors import UserError
 from glip_jax.text import prompts
 
@@ -31,7 +31,7 @@ class Augment:
   """What `config.data.augment` may hold.
 
   Attributes:
-    flip: how often a picture is mirrored, in [0, 1].
+    flip: how often an image is mirrored, in [0, 1].
     scale: smallest and largest magnification of a random crop, above 0.
     brightness: largest relative change, in [0, 1].
     contrast: the same.
@@ -63,7 +63,7 @@ def check_fields(data: Config) -> None:
 
 
 def resizing(data: Config) -> transforms.Resize | transforms.FitInside:
-  """The transform that brings pictures to the size of the canvas."""
+  """The transform that brings images to the size of the canvas."""
   canvas = _canvas(data)
   if data.get('resize'):
     short, long = data['resize']

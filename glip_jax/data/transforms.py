@@ -2,7 +2,7 @@
 
 Each is a frozen dataclass: a grain `Map`, or a `RandomMap` that draws from the
 generator of its element, so that a run can be repeated and resumed. Boxes stay
-xyxy float32 in pixels of the record's picture.
+xyxy float32 in pixels of the record's image.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SIDES = re.compile(r'\b(left|right)(most|ward|wards|hand)?\b', re.IGNORECASE)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ResizedRecord(Record):
-  """A record whose picture was resized.
+  """A record whose image was resized.
 
   Attributes:
     scale: (y, x) factor from the pixels before to those of `image`.
@@ -42,12 +42,12 @@ class Resize(grain.transforms.Map):
   Reproduces the original GLIP: Pillow's antialiased bilinear filter, the other
   side truncated, so that the long side may exceed its limit by a few pixels
   (4000x500 becomes 1336x167). Differs where that would leave `canvas`: the
-  picture is then fitted into it.
+  image is then fitted into it.
 
   Attributes:
     short: pixels of the short side.
     long: pixels that the long side should not exceed.
-    canvas: (h, w) that no picture may exceed.
+    canvas: (h, w) that no image may exceed.
   """
 
   short: int
@@ -55,7 +55,7 @@ class Resize(grain.transforms.Map):
   canvas: tuple[int, int]
 
   def size(self, height: int, width: int) -> tuple[int, int]:
-    """Returns the new (h, w) of a picture of a given size."""
+    """Returns the new (h, w) of an image of a given size."""
     low, high = min(height, width), max(height, width)
     short = self.short
     if high / low * short > self.long:
@@ -75,7 +75,7 @@ class Resize(grain.transforms.Map):
 
 @dataclasses.dataclass(frozen=True)
 class FitInside(grain.transforms.Map):
-  """Scales a picture, up or down, to the largest size that fits a canvas.
+  """Scales an image, up or down, to the largest size that fits a canvas.
 
   Attributes:
     canvas: (h, w) of the canvas.
@@ -84,7 +84,7 @@ class FitInside(grain.transforms.Map):
   canvas: tuple[int, int]
 
   def size(self, height: int, width: int) -> tuple[int, int]:
-    """Returns the new (h, w) of a picture of a given size."""
+    """Returns the new (h, w) of an image of a given size."""
     scale = min(self.canvas[0] / height, self.canvas[1] / width)
     return max(round(height * scale), 1), max(round(width * scale), 1)
 
@@ -99,8 +99,8 @@ def resize(record: Record, size: tuple[int, int]) -> ResizedRecord:
   scale = size[0] / height, size[1] / width
   image = record.image
   if size != (height, width):
-    picture = Image.fromarray(image).resize(size[::-1], Image.BILINEAR)
-    image = np.asarray(picture)
+    image = Image.fromarray(image).resize(size[::-1], Image.BILINEAR)
+    image = np.asarray(image)
   fields = {
       field.name: getattr(record, field.name)
       for field in dataclasses.fields(Record)
@@ -138,13 +138,13 @@ class ShuffleNames(grain.transforms.RandomMap):
 
 @dataclasses.dataclass(frozen=True)
 class Flip(grain.transforms.RandomMap):
-  """Mirrors a picture at its vertical axis.
+  """Mirrors an image at its vertical axis.
 
   A record whose text speaks of left or right stays as it is: mirrored, its text
   would be wrong, and swapping the two words would not mend every sentence.
 
   Attributes:
-    probability: how often a picture is mirrored.
+    probability: how often an image is mirrored.
   """
 
   probability: float = 0.5
@@ -165,10 +165,10 @@ class Flip(grain.transforms.RandomMap):
 
 @dataclasses.dataclass(frozen=True)
 class RandomScaleCrop(grain.transforms.RandomMap):
-  """Cuts a random window of the picture's shape, smaller or larger than it.
+  """Cuts a random window of the image's shape, smaller or larger than it.
 
-  A window smaller than the picture magnifies its content once resized; beyond
-  the picture a larger one is gray. Boxes are clipped to the window, and kept if
+  A window smaller than the image magnifies its content once resized; beyond
+  the image a larger one is gray. Boxes are clipped to the window, and kept if
   their centre is in it; crowds if any part is. Captions are left alone: what
   they speak of must not be cut away.
 
@@ -197,7 +197,7 @@ class RandomScaleCrop(grain.transforms.RandomMap):
 def _crop(
     record: Record, top: int, left: int, height: int, width: int
 ) -> Record:
-  """Cuts a window that may reach beyond the picture."""
+  """Cuts a window that may reach beyond the image."""
   image = np.empty((height, width, 3), np.uint8)
   image[:] = _FILL
   rows, columns = record.image.shape[:2]

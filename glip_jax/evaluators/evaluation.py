@@ -8,13 +8,13 @@ from etils import epath
 
 from glip_jax import errors
 from glip_jax.data import settings
-from glip_jax.data import sources as sources_lib
+from glip_jax.data.sources import protocol
 from glip_jax.evaluators import runner, sheets
 
 
 def open_sources(
     evals: Mapping[str, runner.Evaluation], data: Mapping[str, Any]
-) -> dict[str, sources_lib.Source]:
+) -> dict[str, protocol.Source]:
   """Opens what is evaluated on; refuses evaluations that could not run.
 
   Args:
@@ -47,7 +47,7 @@ def evaluate(
     detector: runner.Detector,
     *,
     data: Mapping[str, Any],
-    sources: Mapping[str, sources_lib.Source],
+    sources: Mapping[str, protocol.Source],
     out: epath.PathLike | None = None,
     process_index: int = 0,
     process_count: int = 1,

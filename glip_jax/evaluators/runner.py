@@ -11,7 +11,7 @@ from etils import epath
 
 from glip_jax import errors, types
 from glip_jax.data import pipeline
-from glip_jax.data import sources as sources_lib
+from glip_jax.data.sources import protocol, table
 from glip_jax.evaluators import detection, grounding
 from glip_jax.fields import field
 
@@ -89,7 +89,7 @@ def run_evals(
     detector: Detector,
     *,
     data: Mapping[str, Any],
-    sources: Mapping[str, sources_lib.Source] | None = None,
+    sources: Mapping[str, protocol.Source] | None = None,
     workdir: str | epath.PathLike | None = None,
     progress: Progress | None = None,
     process_index: int = 0,
@@ -146,7 +146,7 @@ def run_evals(
   return results
 
 
-def detect_in(source: sources_lib.Source, detector: Detector) -> Detect:
+def detect_in(source: protocol.Source, detector: Detector) -> Detect:
   """The detector's answers to batches of a source.
 
   All records of a source with a vocabulary have one prompt.
@@ -203,9 +203,9 @@ def build(
     name: str,
     spec: Evaluation,
     *,
-    source: sources_lib.Source | None = None,
+    source: protocol.Source | None = None,
     bad_records: str = 'skip',
-) -> tuple[sources_lib.Source, Evaluator]:
+) -> tuple[protocol.Source, Evaluator]:
   """The source and the evaluator of an evaluation.
 
   Args:
@@ -226,7 +226,7 @@ def build(
   }
   if source is None:
     with errors.naming(f'{what}.data'):
-      source = sources_lib.build_source(spec.data, bad_records=bad_records)
+      source = table.open_source(spec.data, bad_records=bad_records)
   with errors.naming(what):
     return source, make(source, **options)
 

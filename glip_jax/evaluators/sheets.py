@@ -9,7 +9,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from glip_jax import draw, types
-from glip_jax.data import pipeline, sources
+from glip_jax.data import pipeline
+from glip_jax.data.sources import protocol
 from glip_jax.evaluators import unpack
 
 MIN_SCORE = 0.3
@@ -18,7 +19,7 @@ _LONG_SIDE = 640  # Pixels; photographs of many megapixels are drawn smaller.
 
 
 def prediction_sheet(
-    source: sources.Source,
+    source: protocol.Source,
     detect: Callable[[types.Batch], types.Detections],
     *,
     data: Mapping[str, Any],
@@ -73,7 +74,7 @@ def best_per_place(
 
 
 def _draw(
-    source: sources.Source,
+    source: protocol.Source,
     detect: Callable[[types.Batch], types.Detections],
     batches: Iterable[types.Batch],
     min_score: float,

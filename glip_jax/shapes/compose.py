@@ -14,10 +14,10 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from glip_jax.shapes import figures, scenes
-from glip_jax.shapes import trio as shapes_trio
 from glip_jax.shapes.layers import Layers
 from glip_jax.shapes.scenes import Description, Item, Kind, Relation, Scene
 from glip_jax.shapes.sentences import pick
+from glip_jax.shapes.trio import RIM, Proposals
 
 SPLITS = ('train', 'val', 'heldout')
 NUM_ITEMS = (3, 8)
@@ -40,7 +40,7 @@ def compose(split: str, seed: int, index: int) -> Scene:
 
   Args:
     split: one of `SPLITS`; 'train' and 'val' hold seen compositions only,
-      each picture of 'heldout' holds at least one held-out composition.
+      each image of 'heldout' holds at least one held-out composition.
     seed: non-negative seed of the whole world.
     index: non-negative position in the split.
 
@@ -204,7 +204,7 @@ def _place_trio(
     rng: np.random.Generator, kinds: list[Kind], relation: str
 ) -> list[Item]:
   """Places target, other and anchor, smaller ones after each failure."""
-  proposals = shapes_trio.Proposals(rng, relation)
+  proposals = Proposals(rng, relation)
   for attempt in itertools.count():
     limit = _SIZES[1] * 0.9**attempt
     # Candidates of almost one size: else the crowded target is the smaller.
@@ -233,10 +233,7 @@ def _place_extra(
     limit = (_SIZES[1] - 0.016 * crowd) * 0.95**attempt
     body = _body(rng, kind, limit, rng.random())
     x, y = (
-        half
-        + shapes_trio.RIM
-        + (1 - 2 * (half + shapes_trio.RIM)) * rng.random()
-        for half in body.half
+        half + RIM + (1 - 2 * (half + RIM)) * rng.random() for half in body.half
     )
     if layers.add(rng, _item(rng, kind, body, x, y)):
       return

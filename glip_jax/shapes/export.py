@@ -1,6 +1,6 @@
 """Writes the embedded world as files: COCO JSON or MDETR's grounding JSON.
 
-Pictures are JPEGs in `images/` beside one `annotations.json`, so that any
+Images are JPEGs in `images/` beside one `annotations.json`, so that any
 loader and evaluator of these formats can be tried on known truth.
 """
 
@@ -36,7 +36,7 @@ def write_coco(
   """
   content = source.ground_truth()
   for index in range(len(source)):
-    _write_picture(folder, source, index)
+    _write_image(folder, source, index)
   return _write_json(folder, content)
 
 
@@ -58,7 +58,7 @@ def write_mdetr(
   """
   images, annotations = [], []
   for index in range(len(source)):
-    _write_picture(folder, source, index)
+    _write_image(folder, source, index)
     truth = source.truth(index)
     spans = [[list(span) for span in phrase] for phrase in truth.text.spans]
     images.append({
@@ -83,13 +83,13 @@ def write_mdetr(
   )
 
 
-def _write_picture(
+def _write_image(
     folder: str | os.PathLike[str], source: ShapesSource, index: int
 ) -> None:
   path = pathlib.Path(folder, 'images', source.image_entry(index)['file_name'])
   path.parent.mkdir(parents=True, exist_ok=True)
-  picture: UInt8[np.ndarray, 'h w 3'] = source[index].image
-  Image.fromarray(picture).save(path, 'JPEG', **_JPEG)
+  image: UInt8[np.ndarray, 'h w 3'] = source[index].image
+  Image.fromarray(image).save(path, 'JPEG', **_JPEG)
 
 
 def _write_json(

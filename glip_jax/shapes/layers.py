@@ -59,7 +59,7 @@ class Layers:
 
 
 def _points(item: Item) -> Float[np.ndarray, '2 s']:
-  """Sample points of an item in the picture's frame."""
+  """Sample points of an item in the image's frame."""
   x, y = figures.samples(item.kind.shape) * (item.size / 2)
   cos, sin = math.cos(item.angle), math.sin(item.angle)
   left, top = item.origin

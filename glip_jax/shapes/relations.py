@@ -1,6 +1,6 @@
 """Relational captions of the embedded world.
 
-What they name looks like something else in the picture; only where it is, seen
+What they name looks like something else in the image; only where it is, seen
 from another item, tells which is meant.
 """
 
@@ -33,7 +33,7 @@ def statements(rng: np.random.Generator, scene: Scene) -> Named:
 
   Args:
     rng: source of the choice.
-    scene: what is in the picture.
+    scene: what is in the image.
   """
   facts, parts = _facts(scene), []
   for _ in range(_MAX_STATEMENTS):

@@ -1,7 +1,7 @@
 """Draws scenes of the embedded world, anti-aliased, at any size.
 
 Figures are shaded by their signed distance; backdrops are small random grids
-scaled up. Both live in fractions of the picture's side, so a larger picture
+scaled up. Both live in fractions of the image's side, so a larger image
 shows the same scene with more detail; only the sensor noise is per pixel.
 Canvases are planar, 'c h w', which numpy broadcasts over far faster.
 """
@@ -27,10 +27,10 @@ def render(scene: Scene, image_size: int) -> UInt8[np.ndarray, 'h w 3']:
 
   Args:
     scene: what to draw.
-    image_size: side of the square picture in pixels.
+    image_size: side of the square image in pixels.
 
   Returns:
-    RGB picture, the same for the same arguments on every machine up to
+    RGB image, the same for the same arguments on every machine up to
     rounding.
   """
   rng = np.random.Generator(np.random.PCG64(scene.noise))
@@ -107,7 +107,7 @@ def _step(distance: np.ndarray, item: Item, image_size: int) -> np.ndarray:
 def _frame(
     item: Item, cols: Float[np.ndarray, 'w'], rows: Float[np.ndarray, 'h 1']
 ) -> tuple[Float[np.ndarray, 'h w'], Float[np.ndarray, 'h w']]:
-  """Takes picture coordinates to the frame of an item's figure."""
+  """Takes image coordinates to the frame of an item's figure."""
   cols, rows = cols - item.origin[0], rows - item.origin[1]
   scale = 2 / item.size
   cos = np.float32(math.cos(item.angle) * scale)
@@ -134,7 +134,7 @@ def _centers(start: int, stop: int, image_size: int) -> np.ndarray:
 def _backdrop(
     rng: np.random.Generator, name: str, image_size: int
 ) -> Float[np.ndarray, '3 h w']:
-  """Muted picture in [0, 1] that no colour name would be given to."""
+  """Muted image in [0, 1] that no colour name would be given to."""
   hue, value = rng.random(), 0.28 + 0.6 * rng.random()
   tint = colorsys.hsv_to_rgb(hue, 0.12 * rng.random(), value)
   base = np.array(tint, np.float32)
@@ -205,10 +205,10 @@ def _grow(
     resample: Image.Resampling,
     rim: float,
 ) -> Float[np.ndarray, '3 h w']:
-  """Scales a grid up to the picture, leaving `rim` cells out on each side."""
+  """Scales a grid up to the image, leaving `rim` cells out on each side."""
   pixels = np.clip(grid * 255, 0, 255).astype(np.uint8)
   end = len(grid) - rim
-  picture = Image.fromarray(pixels).resize(
+  image = Image.fromarray(pixels).resize(
       (image_size, image_size), resample, box=(rim, rim, end, end)
   )
-  return np.asarray(picture).transpose(2, 0, 1) * np.float32(1 / 255)
+  return np.asarray(image).transpose(2, 0, 1) * np.float32(1 / 255)

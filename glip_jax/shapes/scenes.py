@@ -1,13 +1,13 @@
 """Scenes of the embedded world: what is where, before a pixel is drawn.
 
 A scene is a pure function of (split, seed, index). Coordinates are fractions
-of the picture's side, origin top left, so a scene is the same at every size.
+of the image's side, origin top left, so a scene is the same at every size.
 
 Every scene holds one *relation*: two items that one description fits, of which
 one stands clearly in the named direction of a third, the anchor, and the other
 clearly does not. "Clearly" is `HOLDS_WITHIN` against `FAILS_BEYOND` degrees off
 that direction. In half of the scenes the wrong candidate lies even further in
-the direction than the right one, so the position in the picture is no cue.
+the direction than the right one, so the position in the image is no cue.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
-"""The embedded world: endless pictures with text, from a seed, without files.
+"""The embedded world: endless images with text, from a seed, without files.
 
-Pictures of 3 to 8 shapes in colours, sizes and textures, some overlapping, on
+Images of 3 to 8 shapes in colours, sizes and textures, some overlapping, on
 varied backdrops, with category lists, captions and relational captions. A
 composition is a colour and a shape; five of the twenty-five, 'green triangle'
 among them, never occur outside of the split 'heldout': they measure zero-shot
@@ -16,21 +16,18 @@ from jaxtyping import Float, Int
 
 from glip_jax import errors
 from glip_jax.data.records import Record
-from glip_jax.shapes import compose as shapes_compose
-from glip_jax.shapes import prompts as shapes_prompts
-from glip_jax.shapes import relations as shapes_relations
-from glip_jax.shapes import render as shapes_render
+from glip_jax.shapes import captions, compose, relations, render
 from glip_jax.shapes.scenes import HELD_OUT, SEEN, Scene
 from glip_jax.shapes.sentences import Named
 from glip_jax.text.prompts import TextPrompt
 
-SPLITS = shapes_compose.SPLITS
+SPLITS = compose.SPLITS
 PROMPTS = ('all', 'list', 'attributes', 'caption', 'relation', 'statements')
 TRAIN_PROMPTS = {'list': 5, 'attributes': 1, 'caption': 2, 'relation': 2}
 
 
 class Truth(NamedTuple):
-  """What a record's prompt says, and where it is in the picture.
+  """What a record's prompt says, and where it is in the image.
 
   Attributes:
     text: the prompt.
@@ -48,9 +45,9 @@ class ShapesSource:
 
   Attributes:
     names: the vocabulary in label order if all prompts are 'all': `HELD_OUT`
-      in split 'heldout', else `SEEN`. `()` for prompts that differ by picture.
+      in split 'heldout', else `SEEN`. `()` for prompts that differ by image.
     split: the split.
-    image_size: side of the square pictures in pixels.
+    image_size: side of the square images in pixels.
   """
 
   def __init__(
@@ -66,14 +63,14 @@ class ShapesSource:
     """Opens a split.
 
     Args:
-      split: 'train', 'val' (like it, other pictures) or 'heldout' (each
-        picture with held-out compositions among seen ones).
-      seed: of the world; another seed has other pictures in every split.
-      num_images: length of the source; picture i does not depend on it.
-      image_size: side of the pictures in pixels, 32 or more. The same picture
+      split: 'train', 'val' (like it, other images) or 'heldout' (each
+        image with held-out compositions among seen ones).
+      seed: of the world; another seed has other images in every split.
+      num_images: length of the source; image i does not depend on it.
+      image_size: side of the images in pixels, 32 or more. The same image
         at every size.
-      prompts: weight of each kind of prompt, drawn for each picture. 'all':
-        `names`, whose other items go without box; 'list': names in the picture
+      prompts: weight of each kind of prompt, drawn for each image. 'all':
+        `names`, whose other items go without box; 'list': names in the image
         among negatives; 'attributes': coarser names such as 'red object';
         'caption': a sentence; 'relation': 'the circle left of the green star'
         where two circles are, phrase 0 being the target; 'statements': one to
@@ -104,11 +101,11 @@ class ShapesSource:
     return self._num_images
 
   def __getitem__(self, index: int) -> Record:
-    """Renders picture `index` with its prompt and the boxes of its phrases."""
+    """Renders image `index` with its prompt and the boxes of its phrases."""
     scene = self.scene(index)
     truth = self._truth(index, scene)
     return Record(
-        image=shapes_render.render(scene, self.image_size),
+        image=render.render(scene, self.image_size),
         boxes=truth.boxes,
         phrase=truth.phrase,
         crowd=np.zeros(len(truth.boxes), bool),
@@ -117,10 +114,10 @@ class ShapesSource:
     )
 
   def scene(self, index: int) -> Scene:
-    """What is in picture `index`, in fractions of its side; not rendered."""
+    """What is in image `index`, in fractions of its side; not rendered."""
     if not 0 <= index < self._num_images:
       raise IndexError(f'index={index} is not in [0, {self._num_images})')
-    return shapes_compose.compose(self.split, self._seed, int(index))
+    return compose.compose(self.split, self._seed, int(index))
 
   def truth(self, index: int) -> Truth:
     """The prompt and boxes of record `index`, without rendering it."""
@@ -137,7 +134,7 @@ class ShapesSource:
     return scene.boxes(self.image_size)[[fact.target, fact.other]]
 
   def image_id(self, index: int) -> int:
-    """Id of picture `index` in `ground_truth()` and in exported files."""
+    """Id of image `index` in `ground_truth()` and in exported files."""
     return int(index) + 1
 
   def category_id(self, label: int) -> int:
@@ -174,7 +171,7 @@ class ShapesSource:
     return dict(images=images, annotations=annotations, categories=categories)
 
   def image_entry(self, index: int) -> dict[str, Any]:
-    """The 'images' entry of a COCO file for picture `index`."""
+    """The 'images' entry of a COCO file for image `index`."""
     return {
         'id': self.image_id(index),
         'file_name': f'{self.split}_{index:08d}.jpg',
@@ -185,7 +182,7 @@ class ShapesSource:
   def _check_categories(self) -> None:
     if not self.names:
       raise errors.UserError(
-          f'split {self.split!r} has prompts that differ by picture, so no'
+          f'split {self.split!r} has prompts that differ by image, so no'
           " categories: open it with prompts={'all': 1}, or use truth(index)"
       )
 
@@ -199,25 +196,25 @@ class ShapesSource:
     return Truth(named.text, boxes, phrase)
 
   def _prompt(self, index: int, scene: Scene) -> Named:
-    rng = shapes_compose.stream(self.split, self._seed, int(index), purpose=1)
+    rng = compose.stream(self.split, self._seed, int(index), purpose=1)
     kind = PROMPTS[
         int(np.searchsorted(self._thresholds, rng.random(), 'right'))
     ]
     if kind == 'all':
-      return shapes_prompts.all_names(scene, self._labels)
+      return captions.all_names(scene, self._labels)
     if kind == 'list':
       vocabulary = SEEN + HELD_OUT * (self.split == 'heldout')
-      return shapes_prompts.some_names(
+      return captions.some_names(
           rng, scene, vocabulary=vocabulary, max_names=self._max_names
       )
     return _WRITERS[kind](rng, scene)
 
 
 _WRITERS = {
-    'attributes': shapes_prompts.attribute_names,
-    'caption': shapes_prompts.caption,
-    'relation': shapes_relations.relation,
-    'statements': shapes_relations.statements,
+    'attributes': captions.attribute_names,
+    'caption': captions.caption,
+    'relation': relations.relation,
+    'statements': relations.statements,
 }
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from glip_jax.shapes import source as shapes
+from glip_jax.shapes.source import HELD_OUT, SEEN, SPLITS, ShapesSource
 
 
 class Shapes(tfds.core.GeneratorBasedBuilder):
@@ -36,8 +36,8 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
 
     Args:
       seed: of the world.
-      image_size: side of the pictures in pixels.
-      num_images: pictures in each split.
+      image_size: side of the images in pixels.
+      num_images: images in each split.
       **kwargs: of `tfds.core.GeneratorBasedBuilder`, e.g. `data_dir`.
     """
     self._settings = dict(
@@ -51,7 +51,7 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
     super().__init__(config=config, file_format='array_record', **kwargs)
 
   def _info(self) -> tfds.core.DatasetInfo:
-    names = shapes.SEEN + shapes.HELD_OUT
+    names = SEEN + HELD_OUT
     return self.dataset_info_from_configs(
         features=tfds.features.FeaturesDict({
             'image': tfds.features.Image(
@@ -69,23 +69,23 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
     )
 
   def _split_generators(self, dl_manager) -> dict[str, Any]:
-    return {split: self._generate_examples(split) for split in shapes.SPLITS}
+    return {split: self._generate_examples(split) for split in SPLITS}
 
   def _generate_examples(self, split: str) -> Iterator[tuple[int, Any]]:
-    source = shapes.ShapesSource(split, **self._settings)
+    source = ShapesSource(split, **self._settings)
     for index in range(len(source)):
       yield index, _example(source, index)
 
 
-def _example(source: shapes.ShapesSource, index: int) -> dict[str, Any]:
-  """One picture with all of its items, held-out compositions or not."""
+def _example(source: ShapesSource, index: int) -> dict[str, Any]:
+  """One image with all of its items, held-out compositions or not."""
   scene = source.scene(index)
-  # TFDS takes encoded pictures as they are, but needs TensorFlow for arrays.
-  picture = io.BytesIO()
-  Image.fromarray(source[index].image).save(picture, 'PNG')
-  picture.seek(0)
+  # TFDS takes encoded images as they are, but needs TensorFlow for arrays.
+  image = io.BytesIO()
+  Image.fromarray(source[index].image).save(image, 'PNG')
+  image.seek(0)
   return {
-      'image': picture,
+      'image': image,
       'image/id': source.image_id(index),
       'objects': [
           {

@@ -3,7 +3,7 @@
 Only the relation may tell the two candidates apart, so two coins are thrown.
 In half of the scenes the other lies further in the named direction than the
 target, and further from the anchor; in half less far, and nearer. And in half
-it is the other that is nearer to the middle of the picture.
+it is the other that is nearer to the middle of the image.
 """
 
 import itertools
@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 
 from glip_jax.shapes import scenes
 
-RIM = 0.015  # least distance of a box from the edge of the picture
+RIM = 0.015  # least distance of a box from the edge of the image
 
 _NUMBER = 128
 
@@ -27,7 +27,7 @@ class Proposals:
 
     Args:
       rng: source of all positions.
-      relation: key of `shapes_scenes.RELATIONS`.
+      relation: key of `scenes.RELATIONS`.
     """
     self._rng = rng
     self._relation = relation
@@ -92,7 +92,7 @@ def _is_apart(
     half: Float[np.ndarray, '3 2'],
     colours: Sequence[str],
 ) -> Bool[np.ndarray, 'n']:
-  """True where all is in the picture and boxes overlap a little at most."""
+  """True where all is in the image and boxes overlap a little at most."""
   rim = half[..., None] + RIM
   fit = ((places > rim) & (places < 1 - rim)).all(axis=(0, 1))
   for i, j in itertools.combinations(range(3), 2):

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from absl import flags
 
 from glip_jax import configuring, errors
-from glip_jax.shapes import export as shapes_export
-from glip_jax.shapes import source as shapes
+from glip_jax.shapes import export
+from glip_jax.shapes.source import PROMPTS, SPLITS, ShapesSource
 
 
 def main(_: Sequence[str]):
@@ -33,10 +33,10 @@ def _write() -> str:
   if flags.FLAGS.format == 'tfds':
     return _write_tfds(settings)
   kind = 'all' if flags.FLAGS.format == 'coco' else flags.FLAGS.prompt
-  source = shapes.ShapesSource(flags.FLAGS.split, prompts={kind: 1}, **settings)
+  source = ShapesSource(flags.FLAGS.split, prompts={kind: 1}, **settings)
   write = {
-      'coco': shapes_export.write_coco,
-      'mdetr': shapes_export.write_mdetr,
+      'coco': export.write_coco,
+      'mdetr': export.write_mdetr,
   }[flags.FLAGS.format]
   return str(write(flags.FLAGS.out, source))
 
@@ -56,13 +56,13 @@ def _define_flags() -> None:
       'format', 'coco', ['coco', 'mdetr', 'tfds'], 'What to write.'
   )
   flags.DEFINE_enum(
-      'split', 'train', shapes.SPLITS, 'Split to write; tfds has all of them.'
+      'split', 'train', SPLITS, 'Split to write; tfds has all of them.'
   )
-  flags.DEFINE_integer('num_images', 1000, 'Pictures per split.')
+  flags.DEFINE_integer('num_images', 1000, 'Images per split.')
   flags.DEFINE_integer('image_size', 256, 'Side in pixels.')
   flags.DEFINE_integer('seed', 0, 'Seed of the world.')
   flags.DEFINE_enum(
-      'prompt', 'caption', shapes.PROMPTS, 'Kind of prompt in format mdetr.'
+      'prompt', 'caption', PROMPTS, 'Kind of prompt in format mdetr.'
   )
 
 

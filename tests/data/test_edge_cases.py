@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from glip_jax.data import images, pipeline, sources
+from glip_jax.data import images, pipeline
+from glip_jax.data.sources import table
 from glip_jax.errors import UserError
 
 DOCS = pathlib.Path(__file__).parents[2] / 'docs' / 'data.md'
@@ -52,7 +53,7 @@ def _kept(folder, kind, name, mode, vocabulary):
       'images': folder.parent / 'images',
   }
   try:
-    source = sources.build_source(spec, bad_records=mode)
+    source = table.open_source(spec, bad_records=mode)
     records = boxes = phrases = 0
     for batch in pipeline.eval_batches(source, config, batch_size=2):
       real = batch.id >= 0
@@ -86,7 +87,7 @@ def test_every_faulty_file_is_treated_as_the_table_says(
 
 @pytest.mark.parametrize(
     'title, manifest',
-    [('COCO file', 'coco'), ('MDETR file', 'grounding'), ('picture', 'images')],
+    [('COCO file', 'coco'), ('MDETR file', 'grounding'), ('image', 'images')],
 )
 def test_the_tables_name_every_file_once(shared, title, manifest):
   path = shared / 'data' / 'edge_cases' / f'{manifest}_manifest.json'
@@ -99,17 +100,17 @@ def test_the_tables_name_every_file_once(shared, title, manifest):
   assert sorted(name for name, _ in _cases(title)) == sorted(files)
 
 
-def test_every_unusual_picture_is_read_or_refused_as_the_table_says(shared):
+def test_every_unusual_image_is_read_or_refused_as_the_table_says(shared):
   folder = shared / 'data' / 'edge_cases'
   manifest = json.loads((folder / 'images_manifest.json').read_text('utf-8'))
   sizes = {entry['file']: entry.get('upright_size') for entry in manifest}
-  for name, (_, result, _) in _cases('picture'):
+  for name, (_, result, _) in _cases('image'):
     path = folder / 'images' / name
     if result.startswith('refused'):
       with pytest.raises(images.BadImage, match=re.escape(name)):
         images.read_image(path)
       continue
-    picture = images.read_image(path)
+    image = images.read_image(path)
     width, height = sizes[name]
-    assert picture.shape == (height, width, 3), name
+    assert image.shape == (height, width, 3), name
     assert images.image_size(path) == (height, width), name

@@ -36,7 +36,7 @@ def _element(**fields):
   return element.ToElement(**(defaults | fields))
 
 
-def test_an_element_holds_the_padded_picture_and_its_sizes():
+def test_an_element_holds_the_padded_image_and_its_sizes():
   record = transforms.FitInside((40, 60)).map(_record(80, 120))
   made = _element().map(record)
   np.testing.assert_array_equal(made.image[:40, :60], record.image)
@@ -96,6 +96,6 @@ def test_a_record_without_boxes_is_an_element():
   assert made.targets.boxes.shape == (4, 4)
 
 
-def test_a_picture_beyond_the_canvas_is_refused():
+def test_a_image_beyond_the_canvas_is_refused():
   with pytest.raises(UserError, match='40x60.*exceeds image_size'):
     _element(canvas=(32, 64)).map(_record())

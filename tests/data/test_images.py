@@ -1,4 +1,4 @@
-"""Reading of pictures, whatever their format and mode."""
+"""Reading of images, whatever their format and mode."""
 
 import io
 
@@ -22,22 +22,22 @@ def _gradient(height=6, width=9):
 
 def test_16_bit_gray_is_scaled_over_its_full_range():
   values = (_gradient() * 65535).astype(np.uint16)
-  picture = read_image(_encode(Image.fromarray(values)))
+  pixels = read_image(_encode(Image.fromarray(values)))
   np.testing.assert_array_equal(
-      picture, np.rint(values / 257)[..., None].repeat(3, -1)
+      pixels, np.rint(values / 257)[..., None].repeat(3, -1)
   )
 
 
 def test_floats_between_0_and_1_are_scaled_to_255():
   values = _gradient().astype(np.float32)
-  picture = read_image(_encode(Image.fromarray(values), 'TIFF'))
-  np.testing.assert_array_equal(picture[..., 1], np.rint(values * 255))
+  pixels = read_image(_encode(Image.fromarray(values), 'TIFF'))
+  np.testing.assert_array_equal(pixels[..., 1], np.rint(values * 255))
 
 
 def test_floats_beyond_1_are_clipped_and_nan_is_black():
   values = np.array([[-3, 7, 300, np.nan]], np.float32)
-  picture = read_image(_encode(Image.fromarray(values), 'TIFF'))
-  assert picture[0, :, 0].tolist() == [0, 7, 255, 0]
+  pixels = read_image(_encode(Image.fromarray(values), 'TIFF'))
+  assert pixels[0, :, 0].tolist() == [0, 7, 255, 0]
 
 
 @pytest.mark.parametrize('mode', ['RGBA', 'LA'])
@@ -52,14 +52,14 @@ def test_a_transparent_palette_entry_becomes_white():
   image = Image.new('P', (2, 1), 1)
   image.putpalette([10, 20, 30, 40, 50, 60])
   image.putpixel((0, 0), 0)
-  picture = read_image(_encode(image, transparency=0))
-  assert picture[0].tolist() == [[255, 255, 255], [40, 50, 60]]
+  pixels = read_image(_encode(image, transparency=0))
+  assert pixels[0].tolist() == [[255, 255, 255], [40, 50, 60]]
 
 
 def test_cmyk_is_read_as_the_colour_it_prints():
   image = Image.new('CMYK', (16, 16), (0, 255, 255, 0))
-  picture = read_image(_encode(image, 'JPEG', quality=95))
-  np.testing.assert_allclose(picture[8, 8], (255, 0, 0), atol=6)
+  pixels = read_image(_encode(image, 'JPEG', quality=95))
+  np.testing.assert_allclose(pixels[8, 8], (255, 0, 0), atol=6)
 
 
 def test_the_first_frame_of_an_animation_is_read():
@@ -95,22 +95,22 @@ def _turned(orientation, file_format='PNG', **size):
 )  # pyformat: disable
 @pytest.mark.parametrize('file_format', ['PNG', 'TIFF', 'WEBP'])
 def test_exif_orientation_is_applied(orientation, corner, file_format):
-  picture, size = _turned(orientation, file_format)
-  assert size == picture.shape[:2]
+  pixels, size = _turned(orientation, file_format)
+  assert size == pixels.shape[:2]
   assert size == ((30, 20) if 5 <= orientation <= 8 else (20, 30))
-  dark = np.argwhere(picture[[0, 0, -1, -1], [0, -1, 0, -1], 0] < 60)
+  dark = np.argwhere(pixels[[0, 0, -1, -1], [0, -1, 0, -1], 0] < 60)
   assert [(0, 0), (0, -1), (-1, 0), (-1, -1)][dark.item()] == corner
 
 
 def test_boxes_drawn_on_the_stored_pixels_keep_them():
-  picture, size = _turned(6, annotated_size=(20, 30))
-  assert size == picture.shape[:2] == (20, 30)
-  assert picture[0, 0, 0] == 0
+  pixels, size = _turned(6, annotated_size=(20, 30))
+  assert size == pixels.shape[:2] == (20, 30)
+  assert pixels[0, 0, 0] == 0
 
 
 def test_a_stated_size_that_is_wrong_changes_nothing():
-  picture, size = _turned(6, annotated_size=(7, 11))
-  assert size == picture.shape[:2] == (30, 20)
+  pixels, size = _turned(6, annotated_size=(7, 11))
+  assert size == pixels.shape[:2] == (30, 20)
 
 
 def test_too_many_pixels_are_refused_from_the_header():

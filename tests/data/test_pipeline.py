@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glip_jax.data import pipeline, settings, sources
+from glip_jax.data import pipeline, settings
+from glip_jax.data.sources import table
 from glip_jax.errors import UserError
 
 NUM_IMAGES = 7
@@ -17,14 +18,14 @@ NUM_IMAGES = 7
 
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
-  """Seven pictures of different sizes with a caption and two boxes each."""
+  """Seven images of different sizes with a caption and two boxes each."""
   folder = tmp_path_factory.mktemp('world')
   rng = np.random.default_rng(0)
   images, annotations = [], []
   for n in range(NUM_IMAGES):
     shape = (20 + 3 * n, 40 - 2 * n, 3)
-    picture = Image.fromarray(rng.integers(0, 256, shape, np.uint8))
-    picture.save(folder / f'{n}.png')
+    image = Image.fromarray(rng.integers(0, 256, shape, np.uint8))
+    image.save(folder / f'{n}.png')
     caption = 'a red circle on a blue square'
     images.append({'id': 100 + n, 'file_name': f'{n}.png', 'caption': caption})
     for category, span in ((1, [2, 12]), (2, [18, 29])):
@@ -269,7 +270,7 @@ def test_a_wrong_setting_is_refused_at_once(world, fields, message):
 
 def test_evaluation_sees_every_record_once_and_fills_up_the_last_batch(world):
   config = _config(_spec(world))
-  source = sources.build_source(config['train'])
+  source = table.open_source(config['train'])
   batches = list(pipeline.eval_batches(source, config, batch_size=3))
   ids = np.concatenate([batch.id for batch in batches])
   assert ids.tolist() == [*range(NUM_IMAGES), -1, -1]
@@ -281,7 +282,7 @@ def test_evaluation_sees_every_record_once_and_fills_up_the_last_batch(world):
 
 def test_evaluation_is_not_augmented(world):
   config = _config(_spec(world))
-  source = sources.build_source(config['train'])
+  source = table.open_source(config['train'])
   batch = next(pipeline.eval_batches(source, config, batch_size=2))
   resized = settings.resizing(config).map(source[1])
   height, width = resized.image.shape[:2]
@@ -291,18 +292,18 @@ def test_evaluation_is_not_augmented(world):
 
 def test_evaluation_puts_padding_where_a_record_is_broken(world):
   config = _config(_spec(world, 'bad', 'mdetr'))
-  source = sources.build_source(config['train'])
+  source = table.open_source(config['train'])
   batches = list(pipeline.eval_batches(source, config, batch_size=4))
   ids = np.concatenate([batch.id for batch in batches])
   assert ids.tolist() == [0, 1, -1, 3, -1, 5, 6, -1]
-  # The picture that could not be read is no truth to be found either.
+  # The image that could not be read is no truth to be found either.
   kept = {image['id'] for image in source.ground_truth()['images']}
   assert 102 not in kept and len(kept) == 6
 
 
 def test_evaluating_processes_get_equally_many_batches(world):
   config = _config(_spec(world))
-  source = sources.build_source(config['train'])
+  source = table.open_source(config['train'])
   ids = [
       [
           batch.id.tolist()
@@ -330,7 +331,7 @@ def test_a_real_set_trains_and_evaluates(shared):
   }
   config = _config(spec, bad_records='raise', resize=(48, 64))
   config['image_size'] = (64, 64)
-  source = sources.build_source(spec)
+  source = table.open_source(spec)
   batches = list(pipeline.eval_batches(source, config, batch_size=16))
   boxes = sum(int(batch.targets.valid.sum()) for batch in batches)
   assert boxes == 44

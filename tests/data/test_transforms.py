@@ -56,7 +56,7 @@ def test_resized_pixels_are_those_of_the_reference(golden, name, short):
   )
 
 
-def test_a_picture_too_long_for_the_canvas_is_fitted_into_it():
+def test_a_image_too_long_for_the_canvas_is_fitted_into_it():
   rule = transforms.Resize(800, 1333, (800, 1344))
   assert rule.size(500, 4000) == (167, 1336)
   assert rule.size(20, 4000) == (7, 1344)
@@ -64,7 +64,7 @@ def test_a_picture_too_long_for_the_canvas_is_fitted_into_it():
 
 
 @pytest.mark.parametrize(
-    'picture, fitted',
+    'image, fitted',
     [
         ((40, 60), (64, 96)),
         ((60, 40), (64, 43)),
@@ -72,11 +72,11 @@ def test_a_picture_too_long_for_the_canvas_is_fitted_into_it():
         ((640, 96), (64, 10)),
     ],
 )  # pyformat: disable
-def test_fit_inside_keeps_the_shape(picture, fitted):
-  assert transforms.FitInside((64, 96)).size(*picture) == fitted
+def test_fit_inside_keeps_the_shape(image, fitted):
+  assert transforms.FitInside((64, 96)).size(*image) == fitted
 
 
-def test_boxes_and_scale_follow_the_picture_when_it_is_resized():
+def test_boxes_and_scale_follow_the_image_when_it_is_resized():
   record = transforms.FitInside((20, 90)).map(_record())
   assert record.image.shape == (20, 30, 3)
   assert record.scale == (0.5, 0.5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from glip_jax import fields, types
-from glip_jax.data import sources
+from glip_jax.data.sources import table
 from glip_jax.errors import UserError
 from glip_jax.evaluators import detection, runner
 
@@ -88,7 +88,7 @@ def test_files_say_what_was_returned(tmp_path):
   assert written == {'val': results['val'].to_json()}
   found = json.loads((tmp_path / 'val' / 'predictions.json').read_text())
   assert set(found[0]) == {'image_id', 'category_id', 'bbox', 'score'}
-  source = sources.build_source(SHAPES)
+  source = table.open_source(SHAPES)
   again = detection.evaluate_coco(source.ground_truth(), found)
   assert again == results['val']
   assert not list(tmp_path.rglob('*.tmp'))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glip_jax.data.sources import build_source
+from glip_jax.data.sources.table import open_source
 from glip_jax.errors import UserError
-from glip_jax.shapes import export as shapes_export
+from glip_jax.shapes import export
 from glip_jax.shapes.source import HELD_OUT, SEEN, ShapesSource
 
 
@@ -18,16 +18,16 @@ def _xyxy(entry):
   return [x, y, x + width, y + height]
 
 
-def test_coco_files_hold_the_pictures_and_boxes_of_the_source(tmp_path):
+def test_coco_files_hold_the_images_and_boxes_of_the_source(tmp_path):
   source = ShapesSource('val', num_images=4, image_size=160)
-  content = json.loads(shapes_export.write_coco(tmp_path, source).read_text())
+  content = json.loads(export.write_coco(tmp_path, source).read_text())
   assert content == json.loads(json.dumps(source.ground_truth()))
   for index, image in enumerate(content['images']):
     record = source[index]
-    with Image.open(tmp_path / 'images' / image['file_name']) as picture:
-      assert picture.format == 'JPEG'
-      assert picture.size == (image['width'], image['height']) == (160, 160)
-      pixels = np.asarray(picture).astype(int)
+    with Image.open(tmp_path / 'images' / image['file_name']) as opened:
+      assert opened.format == 'JPEG'
+      assert opened.size == (image['width'], image['height']) == (160, 160)
+      pixels = np.asarray(opened).astype(int)
     assert np.abs(pixels - record.image).mean() < 4
     own = [a for a in content['annotations'] if a['image_id'] == image['id']]
     np.testing.assert_allclose(
@@ -38,14 +38,14 @@ def test_coco_files_hold_the_pictures_and_boxes_of_the_source(tmp_path):
 def test_coco_is_refused_for_prompts_without_one_vocabulary(tmp_path):
   source = ShapesSource('val', prompts={'caption': 1}, num_images=1)
   with pytest.raises(UserError, match='no categories'):
-    shapes_export.write_coco(tmp_path, source)
+    export.write_coco(tmp_path, source)
   assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('kind', ['caption', 'relation', 'list'])
 def test_mdetr_files_link_boxes_to_the_words_of_captions(tmp_path, kind):
   source = ShapesSource('val', num_images=4, prompts={kind: 1})
-  content = json.loads(shapes_export.write_mdetr(tmp_path, source).read_text())
+  content = json.loads(export.write_mdetr(tmp_path, source).read_text())
   for index, image in enumerate(content['images']):
     truth = source.truth(index)
     assert image['caption'] == truth.text.caption
@@ -93,8 +93,8 @@ def test_tfds_sets_are_written_and_read_without_tensorflow(tmp_path):
 @pytest.mark.parametrize('kind', ['caption', 'relation'])
 def test_grounding_files_read_back_as_the_same_records(tmp_path, kind):
   source = ShapesSource('val', num_images=3, prompts={kind: 1})
-  path = shapes_export.write_mdetr(tmp_path, source)
-  read = build_source(
+  path = export.write_mdetr(tmp_path, source)
+  read = open_source(
       dict(source='mdetr', annotations=path, images=tmp_path / 'images')
   )
   _assert_same_records(read, source)
@@ -104,8 +104,8 @@ def test_grounding_files_read_back_as_the_same_records(tmp_path, kind):
 
 def test_coco_files_read_back_as_the_same_records(tmp_path):
   source = ShapesSource('val', num_images=3)
-  path = shapes_export.write_coco(tmp_path, source)
-  read = build_source(
+  path = export.write_coco(tmp_path, source)
+  read = open_source(
       dict(source='coco', annotations=path, images=tmp_path / 'images')
   )
   assert read.names == source.names

@@ -1,4 +1,4 @@
-"""Pictures of the embedded world against its boxes."""
+"""Images of the embedded world against its boxes."""
 
 import colorsys
 import dataclasses
@@ -83,11 +83,11 @@ def test_stripes_recolour_about_half_of_an_item():
       if not item.kind.striped:
         continue
       plain = dataclasses.replace(item, kind=item.kind._replace(striped=False))
-      pictures = [
+      images = [
           render(dataclasses.replace(scene, items=(one,)), 256).astype(int)
           for one in (item, plain)
       ]
-      change = np.abs(pictures[0] - pictures[1]).max(axis=-1) > 20
+      change = np.abs(images[0] - images[1]).max(axis=-1) > 20
       inner = coverage(item, 256) == 1
       assert not change[coverage(item, 256) == 0].any()
       shares.append(change[inner].mean())
@@ -101,13 +101,13 @@ def test_backdrops_are_muted(backdrop):
     scene = dataclasses.replace(
         compose('val', 1, index), items=(), backdrop=backdrop
     )
-    picture = render(scene, 96).astype(int)
-    assert picture.shape == (96, 96, 3)
-    chroma = picture.max(axis=-1) - picture.min(axis=-1)
+    image = render(scene, 96).astype(int)
+    assert image.shape == (96, 96, 3)
+    chroma = image.max(axis=-1) - image.min(axis=-1)
     assert np.percentile(chroma, 90) < 70
 
 
-def test_a_larger_picture_shows_the_same_scene():
+def test_a_larger_image_shows_the_same_scene():
   scene = dataclasses.replace(compose('train', 0, 2), backdrop='waves')
   small = render(scene, 96).astype(float)
   large = render(scene, 960).astype(float)

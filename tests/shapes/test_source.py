@@ -7,10 +7,16 @@ import numpy as np
 import pytest
 
 from glip_jax.errors import UserError
-from glip_jax.shapes import scenes as shapes_scenes
-from glip_jax.shapes import source as shapes
 from glip_jax.shapes.compose import compose
 from glip_jax.shapes.figures import CIRCUMRADIUS
+from glip_jax.shapes.scenes import (
+    FAILS_BEYOND,
+    HELD_OUT_PAIRS,
+    HOLDS_WITHIN,
+    RELATIONS,
+    SHAPES,
+)
+from glip_jax.shapes.source import HELD_OUT, SEEN, SPLITS, ShapesSource
 
 
 @pytest.fixture(scope='module')
@@ -26,7 +32,7 @@ def _places(scene):
       np.array(scene.items[i].center)
       for i in (fact.target, fact.other, fact.anchor)
   ]
-  return *centers, np.array(shapes_scenes.RELATIONS[fact.name])
+  return *centers, np.array(RELATIONS[fact.name])
 
 
 def _degrees(vector, direction):
@@ -35,8 +41,8 @@ def _degrees(vector, direction):
 
 def test_same_arguments_give_the_same_record():
   settings = dict(seed=3, num_images=20, image_size=96)
-  first = shapes.ShapesSource('train', **settings)
-  second = pickle.loads(pickle.dumps(shapes.ShapesSource('train', **settings)))
+  first = ShapesSource('train', **settings)
+  second = pickle.loads(pickle.dumps(ShapesSource('train', **settings)))
   for index in (0, 7, 19):
     one, two = first[index], second[index]
     np.testing.assert_array_equal(one.image, two.image)
@@ -45,16 +51,16 @@ def test_same_arguments_give_the_same_record():
     assert one.text == two.text
 
 
-def test_pictures_do_not_depend_on_the_length_or_the_prompts():
-  short = shapes.ShapesSource('train', num_images=5)
-  long = shapes.ShapesSource('train', num_images=50, prompts={'caption': 1})
+def test_images_do_not_depend_on_the_length_or_the_prompts():
+  short = ShapesSource('train', num_images=5)
+  long = ShapesSource('train', num_images=50, prompts={'caption': 1})
   np.testing.assert_array_equal(short[4].image, long[4].image)
 
 
 def test_seeds_splits_and_indices_give_different_scenes():
   keys = [
       (split, seed, index)
-      for split in shapes.SPLITS
+      for split in SPLITS
       for seed in (0, 1)
       for index in (0, 1)
   ]
@@ -62,40 +68,40 @@ def test_seeds_splits_and_indices_give_different_scenes():
   assert len(boxes) == len(keys)
 
 
-def test_boxes_scale_with_the_picture():
-  small = shapes.ShapesSource('val', image_size=96).truth(5)
-  large = shapes.ShapesSource('val', image_size=960).truth(5)
+def test_boxes_scale_with_the_image():
+  small = ShapesSource('val', image_size=96).truth(5)
+  large = ShapesSource('val', image_size=960).truth(5)
   np.testing.assert_allclose(small.boxes * 10, large.boxes, rtol=1e-5)
   np.testing.assert_array_equal(small.phrase, large.phrase)
 
 
 def test_names_are_forty_seen_and_a_latin_diagonal_of_ten_held_out():
-  assert len(shapes.SEEN) == 20
-  assert len(shapes.HELD_OUT) == 5
-  assert not set(shapes.SEEN) & set(shapes.HELD_OUT)
-  assert 'green triangle' in shapes.HELD_OUT
-  for column in zip(*shapes_scenes.HELD_OUT_PAIRS, strict=True):
+  assert len(SEEN) == 20
+  assert len(HELD_OUT) == 5
+  assert not set(SEEN) & set(HELD_OUT)
+  assert 'green triangle' in HELD_OUT
+  for column in zip(*HELD_OUT_PAIRS, strict=True):
     assert len(set(column)) == 5
 
 
-def test_seen_pictures_hold_no_held_out_composition(scenes):
+def test_seen_images_hold_no_held_out_composition(scenes):
   val = [compose('val', 0, index) for index in range(300)]
   names = {
       item.kind.composition for scene in scenes + val for item in scene.items
   }
-  assert names == set(shapes.SEEN)
+  assert names == set(SEEN)
 
 
-def test_held_out_pictures_hold_some_beside_seen_ones():
+def test_held_out_images_hold_some_beside_seen_ones():
   names = []
   for index in range(300):
     own = {item.kind.composition for item in compose('heldout', 0, index).items}
-    assert own & set(shapes.HELD_OUT)
+    assert own & set(HELD_OUT)
     names.extend(own)
-  assert set(names) == set(shapes.SEEN + shapes.HELD_OUT)
+  assert set(names) == set(SEEN + HELD_OUT)
 
 
-def test_scenes_have_three_to_eight_items_inside_the_picture(scenes):
+def test_scenes_have_three_to_eight_items_inside_the_image(scenes):
   counts = collections.Counter(len(scene.items) for scene in scenes)
   assert set(counts) == set(range(3, 9))
   assert min(counts.values()) > 150
@@ -126,8 +132,8 @@ def test_relations_hold_for_the_target_and_fail_for_the_other(scenes):
     right = target - anchor
     wrong = other - anchor
     assert right @ direction >= 0.12 - 1e-6
-    assert _degrees(right, direction) <= shapes_scenes.HOLDS_WITHIN + 0.01
-    assert _degrees(wrong, direction) >= shapes_scenes.FAILS_BEYOND - 0.01
+    assert _degrees(right, direction) <= HOLDS_WITHIN + 0.01
+    assert _degrees(wrong, direction) >= FAILS_BEYOND - 0.01
 
 
 def test_both_candidates_and_the_anchor_fit_their_words_and_no_other(scenes):
@@ -188,8 +194,8 @@ def test_nothing_but_the_relation_tells_the_candidates_apart(scenes):
 
 
 def test_ground_truth_is_what_the_records_show():
-  for split, names in (('val', shapes.SEEN), ('heldout', shapes.HELD_OUT)):
-    source = shapes.ShapesSource(split, num_images=6)
+  for split, names in (('val', SEEN), ('heldout', HELD_OUT)):
+    source = ShapesSource(split, num_images=6)
     truth = source.ground_truth()
     assert source.names == names
     assert tuple(entry['name'] for entry in truth['categories']) == names
@@ -215,14 +221,14 @@ def test_ground_truth_is_what_the_records_show():
 
 
 def test_ground_truth_is_refused_without_one_vocabulary():
-  source = shapes.ShapesSource('val', prompts={'relation': 1})
+  source = ShapesSource('val', prompts={'relation': 1})
   assert source.names == ()
   with pytest.raises(UserError, match="prompts={'all': 1}"):
     source.ground_truth()
 
 
 def test_candidates_begin_with_the_target_of_the_prompt():
-  source = shapes.ShapesSource('val', prompts={'relation': 1}, num_images=20)
+  source = ShapesSource('val', prompts={'relation': 1}, num_images=20)
   for index in range(20):
     truth = source.truth(index)
     target, other = source.candidates(index)
@@ -244,16 +250,16 @@ def test_candidates_begin_with_the_target_of_the_prompt():
 )
 def test_bad_settings_are_refused_by_name(settings, message):
   with pytest.raises(UserError) as caught:
-    shapes.ShapesSource(**settings)
+    ShapesSource(**settings)
   assert message in str(caught.value)
 
 
 def test_indices_beyond_the_end_are_refused():
-  source = shapes.ShapesSource('val', num_images=2)
+  source = ShapesSource('val', num_images=2)
   for index in (-1, 2):
     with pytest.raises(IndexError):
       source[index]
 
 
 def test_every_shape_has_a_radius():
-  assert set(CIRCUMRADIUS) == set(shapes_scenes.SHAPES)
+  assert set(CIRCUMRADIUS) == set(SHAPES)

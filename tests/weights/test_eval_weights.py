@@ -14,8 +14,8 @@ from glip_jax import run, serving
 from glip_jax.detectors import recipe as recipes
 from glip_jax.detectors.glip import official_weights as glip
 from glip_jax.evaluators import evaluation
-from glip_jax.shapes import export as shapes_export
-from glip_jax.shapes import source as shapes
+from glip_jax.shapes import export
+from glip_jax.shapes.source import ShapesSource
 from glip_jax.training import sharding
 from glip_jax.weights import formats
 
@@ -33,10 +33,10 @@ SETTINGS = {
 def world(tmp_path_factory, golden):
   """A COCO folder of two pictures, and a .pth of a nano model's weights."""
   folder = tmp_path_factory.mktemp('world')
-  source = shapes.ShapesSource(
+  source = ShapesSource(
       'val', prompts={'all': 1}, seed=0, num_images=2, image_size=SIDE
   )
-  shapes_export.write_coco(folder, source)
+  export.write_coco(folder, source)
   state = golden_weights.official_state(golden / 'nano', 'nanoB')
   formats.write(
       folder / 'nano.pth', {f'module.{k}': x for k, x in state.items()}

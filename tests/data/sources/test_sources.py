@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glip_jax.data import sources
-from glip_jax.data.coco import CocoSource
 from glip_jax.data.images import BadImage
-from glip_jax.data.mdetr import GroundingSource, read_span
+from glip_jax.data.sources import table
+from glip_jax.data.sources.coco import CocoSource
+from glip_jax.data.sources.mdetr import MdetrSource, read_span
 from glip_jax.errors import UserError
 
 
 @pytest.fixture
 def folder(tmp_path):
-  """Two pictures, one of them in a folder of its own."""
-  pictures = tmp_path / 'pictures'
-  (pictures / 'sub').mkdir(parents=True)
-  Image.new('RGB', (40, 30), (10, 20, 30)).save(pictures / 'a.png')
-  Image.new('L', (20, 50), 99).save(pictures / 'sub' / 'b.png')
-  return pictures
+  """Two images, one of them in a folder of its own."""
+  images = tmp_path / 'images'
+  (images / 'sub').mkdir(parents=True)
+  Image.new('RGB', (40, 30), (10, 20, 30)).save(images / 'a.png')
+  Image.new('L', (20, 50), 99).save(images / 'sub' / 'b.png')
+  return images
 
 
 def _content():
@@ -111,7 +111,7 @@ def test_an_unknown_name_is_refused_with_its_neighbours(folder):
     _open(folder, names=('truck',), exclude=('truck',))
 
 
-def test_an_unreadable_picture_is_named_and_leaves_the_truth(folder):
+def test_an_unreadable_image_is_named_and_leaves_the_truth(folder):
   (folder / 'a.png').write_bytes((folder / 'a.png').read_bytes()[:60])
   source = _open(folder)
   with pytest.raises(BadImage, match='a.png'):
@@ -121,7 +121,7 @@ def test_an_unreadable_picture_is_named_and_leaves_the_truth(folder):
   assert len(truth['annotations']) == 1
 
 
-def test_raise_refuses_an_unreadable_picture_in_the_truth(folder):
+def test_raise_refuses_an_unreadable_image_in_the_truth(folder):
   (folder / 'a.png').write_text('<html>')
   with pytest.raises(BadImage, match='a.png'):
     _open(folder, bad_records='raise').ground_truth()
@@ -150,20 +150,20 @@ def test_values_that_nothing_can_hold_are_faults_or_unstated(folder):
   source = _open(folder, content)
   assert len(source) == 2
   assert source.names == ('hot_dog', 'T-Shirt', 'truck')
-  assert source.report.counts['missing picture'] == 1
+  assert source.report.counts['missing image'] == 1
   assert source.report.counts['class without id or name'] == 1
   areas = [a['area'] for a in source.ground_truth()['annotations']]
   assert 3 * 4.5 in areas
 
 
-def test_boxes_of_a_picture_left_out_are_no_fault_of_their_own(folder):
+def test_boxes_of_a_image_left_out_are_no_fault_of_their_own(folder):
   content = _content()
   content['images'][0]['file_name'] = 'gone.png'
   report = _open(folder, content).report
-  assert report.counts == {'missing picture': 1}
+  assert report.counts == {'missing image': 1}
 
 
-def test_no_usable_picture_is_refused_with_the_reason(folder):
+def test_no_usable_image_is_refused_with_the_reason(folder):
   content = _content()
   for image in content['images']:
     image['file_name'] = '../a.png'
@@ -191,7 +191,7 @@ def _grounded():
 
 
 def test_phrases_are_numbered_as_the_caption_has_them(folder):
-  source = _open(folder, _grounded(), GroundingSource)
+  source = _open(folder, _grounded(), MdetrSource)
   record = source[0]
   assert source.names == () and source.image_id(0) == 'x'
   assert record.phrase.tolist() == [1, 0, 0]
@@ -261,7 +261,7 @@ def prepared(tmp_path_factory):
 
 
 def test_a_prepared_tfds_set_is_read_at_random(prepared):
-  source = sources.build_source({'directory': prepared, 'split': 'train'})
+  source = table.open_source({'directory': prepared, 'split': 'train'})
   source = pickle.loads(pickle.dumps(source))
   assert source.names == ('cat', 'dog') and len(source) == 3
   records = sorted(source, key=lambda record: len(record.boxes))
@@ -275,7 +275,7 @@ def test_a_prepared_tfds_set_is_read_at_random(prepared):
 
 def test_tfds_classes_can_be_chosen(prepared):
   spec = {'source': 'tfds', 'directory': prepared, 'names': ('dog',)}
-  source = sources.build_source(spec)
+  source = table.open_source(spec)
   truth = source.ground_truth()
   assert source.category_id(0) == 1
   assert [a['category_id'] for a in truth['annotations']] == [1]
@@ -283,7 +283,7 @@ def test_tfds_classes_can_be_chosen(prepared):
 
 def test_a_missing_tfds_set_is_refused(tmp_path):
   with pytest.raises(UserError, match='directory=.*nothing.*array_record'):
-    sources.build_source({'directory': str(tmp_path / 'nothing')})
+    table.open_source({'directory': str(tmp_path / 'nothing')})
 
 
 def test_annotations_and_images_are_enough(folder):
@@ -296,7 +296,7 @@ def test_annotations_and_images_are_enough(folder):
       'split': 'train',
       'weight': 1.0,
   })
-  source = sources.build_source(spec, bad_records='raise')
+  source = table.open_source(spec, bad_records='raise')
   assert isinstance(source, CocoSource)
   assert source.bad_records == 'raise'
 
@@ -324,7 +324,7 @@ def test_annotations_and_images_are_enough(folder):
 )
 def test_a_wrong_spec_is_refused_in_one_line(spec, message):
   with pytest.raises(UserError, match=message) as caught:
-    sources.build_source(spec)
+    table.open_source(spec)
   assert '\n' not in str(caught.value)
 
 
@@ -372,7 +372,7 @@ def test_a_stray_class_can_be_excluded_from_a_real_set(shared):
       'images': folder / 'images',
       'exclude': ('bishop',),
   }
-  source = sources.build_source(spec)
+  source = table.open_source(spec)
   assert len(source.names) == 12 and 'bishop' not in source.names
   assert len(source.ground_truth()['annotations']) == 2106
   record = source[0]
@@ -382,7 +382,7 @@ def test_a_stray_class_can_be_excluded_from_a_real_set(shared):
 
 def test_real_captions_are_linked_to_their_boxes(shared):
   folder = shared / 'data' / 'coco_captions100'
-  source = sources.build_source({
+  source = table.open_source({
       'source': 'mdetr',
       'annotations': folder / 'grounding_val.json',
       'images': folder / 'images',

@@ -24,16 +24,16 @@ def some_names(
     vocabulary: tuple[str, ...],
     max_names: int,
 ) -> Named:
-  """The names in the picture among random others, shuffled.
+  """The names in the image among random others, shuffled.
 
   A name is a composition; a few say 'striped' where all its items are, or
   where none is: then no item has that phrase.
 
   Args:
     rng: source of the choice.
-    scene: what is in the picture.
+    scene: what is in the image.
     vocabulary: names that negatives are drawn from.
-    max_names: most names in the list; never fewer than are in the picture.
+    max_names: most names in the list; never fewer than are in the image.
   """
   own = [item.kind.composition for item in scene.items]
   present = sorted(set(own))
@@ -116,7 +116,7 @@ def _striped(scene: Scene, name: str, own: list[str]) -> tuple[str, list[str]]:
   """'striped red circle' for 'red circle', where that names all or none.
 
   Args:
-    scene: what is in the picture.
+    scene: what is in the image.
     name: a composition.
     own: what each item is called, '' where it has no name.
 

@@ -1,28 +1,24 @@
-"""Where records come from: the protocol, the table of sources, and `build`.
-
-A source is random access, opens quickly, and can be pickled, for it is sent to
-worker processes.
-"""
+"""The table of sources, and how one is opened."""
 
 from __future__ import annotations
 
 import inspect
 import os
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import ml_collections
 
-from glip_jax.data.coco import CocoSource
-from glip_jax.data.mdetr import GroundingSource
-from glip_jax.data.records import Record
-from glip_jax.data.tfds_source import TfdsSource
+from glip_jax.data.sources.coco import CocoSource
+from glip_jax.data.sources.mdetr import MdetrSource
+from glip_jax.data.sources.protocol import Source
+from glip_jax.data.sources.tfds import TfdsSource
 from glip_jax.errors import UserError
 from glip_jax.shapes.source import ShapesSource
 
 SOURCES = {
     'coco': CocoSource,
-    'mdetr': GroundingSource,
+    'mdetr': MdetrSource,
     'shapes': ShapesSource,
     'tfds': TfdsSource,
 }
@@ -33,38 +29,7 @@ _PIPELINE_FIELDS = ('source', 'weight')
 _PLACES = ('annotations', 'images', 'directory')
 
 
-class Source(Protocol):
-  """What every source offers.
-
-  Attributes:
-    names: the vocabulary in label order; empty where each record has a text of
-      its own.
-  """
-
-  names: tuple[str, ...]
-
-  def __len__(self) -> int:
-    """Number of records."""
-
-  def __getitem__(self, index: int) -> Record:
-    """Reads a record.
-
-    Raises:
-      IndexError: if there is no such record.
-      UserError: if the record is broken.
-    """
-
-  def image_id(self, index: int) -> int | str:
-    """The id that the data set itself gives a record."""
-
-  def category_id(self, label: int) -> int | str:
-    """The id that the data set itself gives a class."""
-
-  def ground_truth(self) -> dict[str, Any]:
-    """The usable records in COCO format, with the ids of the data set."""
-
-
-def build_source(
+def open_source(
     spec: Mapping[str, Any] | ml_collections.ConfigDict,
     *,
     bad_records: str = 'skip',

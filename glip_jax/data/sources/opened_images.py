@@ -1,4 +1,4 @@
-"""Pictures of a source as they are read: what is known of their files."""
+"""Images of a source as they are read: what is known of their files."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ from absl import logging
 from jaxtyping import UInt8
 
 from glip_jax.data.images import BadImage, image_size, read_image
-from glip_jax.data.picture_table import Pictures
+from glip_jax.data.sources.image_table import Images
 
 _MISMATCHES_LOGGED = 3
 
 
-class OpenedPictures:
-  """Reads pictures, and remembers their sizes and which are unreadable.
+class OpenedImages:
+  """Reads images, and remembers their sizes and which are unreadable.
 
-  Where the annotation file states another size than the picture has, the
-  picture counts.
+  Where the annotation file states another size than the image has, the
+  image counts.
   """
 
-  def __init__(self, pictures: Pictures, *, bad_records: str):
+  def __init__(self, images: Images, *, bad_records: str):
     """Wraps a table.
 
     Args:
-      pictures: the table.
+      images: the table.
       bad_records: 'skip' or 'raise'; what `size` does.
     """
-    self._pictures = pictures
+    self._images = images
     self._bad_records = bad_records
     self._sizes: dict[int, tuple[int, int]] = {}
     self._unreadable: set[int] = set()
 
   def read(self, index: int) -> UInt8[np.ndarray, 'h w 3']:
-    """Reads a picture.
+    """Reads an image.
 
     Raises:
-      IndexError: if there is no such picture.
+      IndexError: if there is no such image.
       BadImage: if it cannot be read.
     """
-    if not 0 <= index < len(self._pictures.ids):
-      raise IndexError(f'{index} is not in [0, {len(self._pictures.ids)})')
-    path, stated = self._pictures.path(index), self._pictures.sizes[index]
+    if not 0 <= index < len(self._images.ids):
+      raise IndexError(f'{index} is not in [0, {len(self._images.ids)})')
+    path, stated = self._images.path(index), self._images.sizes[index]
     try:
       image = read_image(path, annotated_size=stated)
     except BadImage:
@@ -59,7 +59,7 @@ class OpenedPictures:
     return image
 
   def size(self, index: int) -> tuple[int, int] | None:
-    """(h, w) of a picture; None if it is unreadable and may be skipped.
+    """(h, w) of an image; None if it is unreadable and may be skipped.
 
     Raises:
       BadImage: if it is unreadable and bad records are to be refused.
@@ -67,8 +67,8 @@ class OpenedPictures:
     if index not in self._sizes and index not in self._unreadable:
       try:
         self._sizes[index] = image_size(
-            self._pictures.path(index),
-            annotated_size=self._pictures.sizes[index],
+            self._images.path(index),
+            annotated_size=self._images.sizes[index],
         )
       except BadImage as error:
         if self._bad_records == 'raise':

@@ -1,6 +1,6 @@
-"""The pictures of an annotation file: which there are, and where.
+"""The images of an annotation file: which there are, and where.
 
-Pictures that cannot be used are left out of the table, so that positions in it
+Images that cannot be used are left out of the table, so that positions in it
 are positions in the source.
 """
 
@@ -12,22 +12,22 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from glip_jax.data.annotation_files import Id, read_id
-from glip_jax.data.faults import Report
+from glip_jax.data.sources.annotation_file import Id, read_id
+from glip_jax.data.sources.faults import Report
 from glip_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Pictures:
-  """The usable pictures of an annotation file, in the order of the file.
+class Images:
+  """The usable images of an annotation file, in the order of the file.
 
   Attributes:
-    folder: where the pictures are.
-    files: path of each picture within the folder.
-    ids: original id of each picture, int of any size or string.
+    folder: where the images are.
+    files: path of each image within the folder.
+    ids: original id of each image, int of any size or string.
     sizes: (h, w) that the file states, or None.
-    captions: caption of each picture; empty where it is not asked for.
-    dropped: ids of the pictures that were left out.
+    captions: caption of each image; empty where it is not asked for.
+    dropped: ids of the images that were left out.
   """
 
   folder: str
@@ -38,31 +38,31 @@ class Pictures:
   dropped: frozenset[Id]
 
   def path(self, index: int) -> str:
-    """Path of a picture."""
+    """Path of an image."""
     return os.path.join(self.folder, self.files[index])
 
 
-def read_pictures(
+def read_images(
     images: Sequence[tuple[str, dict[str, Any]]],
     folder: str | os.PathLike[str],
     report: Report,
     *,
     captioned: bool = False,
-) -> Pictures:
-  """Makes the table of pictures, leaving out those that cannot be used.
+) -> Images:
+  """Makes the table of images, leaving out those that cannot be used.
 
-  Only names are looked at here; whether a file is a picture shows when it is
+  Only names are looked at here; whether a file is an image shows when it is
   read. Every folder is listed once, which also on network drives is faster
   than asking for each file.
 
   Args:
     images: from `entries`.
-    folder: where the pictures are.
+    folder: where the images are.
     report: where faults are counted.
-    captioned: leave out pictures without a caption.
+    captioned: leave out images without a caption.
 
   Raises:
-    UserError: if the folder is missing, there are no usable pictures, or bad
+    UserError: if the folder is missing, there are no usable images, or bad
       records are refused.
   """
   if not images:
@@ -78,7 +78,7 @@ def read_pictures(
   for name, image in images:
     identity = read_id(image.get('id'))
     file = image.get('file_name')
-    fault = _picture_fault(identity, file, rows, listing)
+    fault = _image_fault(identity, file, rows, listing)
     caption = image.get('caption') if captioned else ''
     if not fault and captioned and not _is_text(caption):
       fault = 'image without caption'
@@ -93,7 +93,7 @@ def read_pictures(
         f' ({report}); check images= and the file'
     )
   files, sizes, captions = zip(*rows.values(), strict=True)
-  return Pictures(
+  return Images(
       folder=os.fspath(folder),
       files=files,
       ids=tuple(rows),
@@ -133,10 +133,10 @@ def _is_text(caption: Any) -> bool:
   return isinstance(caption, str) and bool(caption.strip())
 
 
-def _picture_fault(
+def _image_fault(
     identity: Id | None, file: Any, rows: Mapping[Id, Any], listing: _Listing
 ) -> str:
-  """Says why a picture cannot be used, or ''."""
+  """Says why an image cannot be used, or ''."""
   if identity is None:
     return 'image without id'
   if identity in rows:
@@ -150,11 +150,11 @@ def _picture_fault(
     return 'absolute file_name'
   if '..' in parts or '\0' in file:
     return 'file_name outside the images folder'
-  return '' if listing.find(file) else 'missing picture'
+  return '' if listing.find(file) else 'missing image'
 
 
 def _stated_size(image: Mapping[str, Any]) -> tuple[int, int] | None:
-  """Returns (h, w) of an image entry if both are sides of a picture."""
+  """Returns (h, w) of an image entry if both are sides of an image."""
   size = image.get('height'), image.get('width')
   is_size = all(isinstance(side, int) and 0 < side < 2**31 for side in size)
   return size if is_size else None

@@ -1,4 +1,4 @@
-"""Detection data: a COCO JSON file and a folder of pictures."""
+"""Detection data: a COCO JSON file and a folder of images."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from glip_jax.data import annotation_files, box_table, picture_table
-from glip_jax.data.faults import Report
-from glip_jax.data.opened_pictures import OpenedPictures
 from glip_jax.data.records import Record
+from glip_jax.data.sources import annotation_file, box_table, image_table
+from glip_jax.data.sources.faults import Report
+from glip_jax.data.sources.opened_images import OpenedImages
 from glip_jax.errors import UserError
 from glip_jax.text import prompts
 
@@ -20,7 +20,7 @@ class CocoSource:
   """Random access to a COCO file: all class names are the prompt.
 
   Labels are positions in `names`, which by default are the classes of the file
-  in the order of their ids. The file is parsed once; pictures are read when
+  in the order of their ids. The file is parsed once; images are read when
   they are asked for. What cannot be used is left out and counted in `report`;
   docs/data.md has the table.
 
@@ -45,19 +45,19 @@ class CocoSource:
       annotations: the COCO JSON file.
       images: folder that the `file_name`s are relative to.
       names: classes to keep, in label order; all by default. Boxes of other
-        classes vanish; pictures without boxes stay, as negatives.
+        classes vanish; images without boxes stay, as negatives.
       exclude: classes to drop.
       bad_records: 'skip' leaves out what is broken; 'raise' refuses it.
 
     Raises:
       UserError: if the file or folder is missing or no such thing, has no
-        usable picture or class, or a record is broken and to be refused.
+        usable image or class, or a record is broken and to be refused.
     """
     self.bad_records = bad_records
     self.report = Report(os.fspath(annotations), bad_records=bad_records)
-    content = annotation_files.read_json(annotations, name='annotations')
-    self._pictures = picture_table.read_pictures(
-        annotation_files.entries(content, 'images', self.report),
+    content = annotation_file.read_json(annotations, name='annotations')
+    self._images = image_table.read_images(
+        annotation_file.entries(content, 'images', self.report),
         images,
         self.report,
     )
@@ -73,18 +73,18 @@ class CocoSource:
     self._category_ids = tuple(ids[name] for name in self.names)
     self._boxes = self._read_boxes(content, classes)
     self._text = prompts.from_names(self.names)
-    self._opened = OpenedPictures(self._pictures, bad_records=bad_records)
+    self._opened = OpenedImages(self._images, bad_records=bad_records)
     self.report.log()
 
   def __len__(self) -> int:
-    return len(self._pictures.ids)
+    return len(self._images.ids)
 
   def __getitem__(self, index: int) -> Record:
-    """Reads a picture and its boxes.
+    """Reads an image and its boxes.
 
     Raises:
       IndexError: if there is no such record.
-      BadImage: if the picture cannot be read.
+      BadImage: if the image cannot be read.
     """
     image = self._opened.read(index)
     rows = self._boxes.rows(index)
@@ -100,27 +100,27 @@ class CocoSource:
         index=index,
     )
 
-  def image_id(self, index: int) -> annotation_files.Id:
-    """Original id of a picture."""
-    return self._pictures.ids[index]
+  def image_id(self, index: int) -> annotation_file.Id:
+    """Original id of an image."""
+    return self._images.ids[index]
 
-  def category_id(self, label: int) -> annotation_files.Id:
+  def category_id(self, label: int) -> annotation_file.Id:
     """Original id of a class."""
     return self._category_ids[label]
 
   def ground_truth(self) -> dict[str, Any]:
     """The data set in COCO format, as far as it is usable.
 
-    Pictures that cannot be read (now, or when `self[i]` was asked for) and
-    classes outside `names` are left out. Ids of pictures and classes are those
+    Images that cannot be read (now, or when `self[i]` was asked for) and
+    classes outside `names` are left out. Ids of images and classes are those
     of the file; annotations are numbered from 1, as the COCO code takes 0 for
     "no match". Boxes marked `ignore` count as crowds.
 
     Raises:
-      BadImage: if a picture cannot be read and bad records are to be refused.
+      BadImage: if an image cannot be read and bad records are to be refused.
     """
     images, annotations = box_table.truth(
-        self._pictures, self._boxes, self._opened.size
+        self._images, self._boxes, self._opened.size
     )
     for annotation in annotations:
       label = annotation['category_id']
@@ -137,13 +137,13 @@ class CocoSource:
 
   def _read_classes(
       self, content: dict[str, Any]
-  ) -> dict[annotation_files.Id, str]:
+  ) -> dict[annotation_file.Id, str]:
     """Returns the name of each class, in the order of the ids."""
-    classes: dict[annotation_files.Id, str] = {}
-    for entry, category in annotation_files.entries(
+    classes: dict[annotation_file.Id, str] = {}
+    for entry, category in annotation_file.entries(
         content, 'categories', self.report
     ):
-      key = annotation_files.read_id(category.get('id'))
+      key = annotation_file.read_id(category.get('id'))
       name = _class_name(category.get('name'))
       if key is None or not name:
         self.report.fault('class without id or name', f'{entry} {category!r}')
@@ -160,7 +160,7 @@ class CocoSource:
     self._note_equal_names(classes)
     return dict(sorted(classes.items(), key=_id_order))
 
-  def _note_equal_names(self, classes: dict[annotation_files.Id, str]) -> None:
+  def _note_equal_names(self, classes: dict[annotation_file.Id, str]) -> None:
     first: dict[str, str] = {}
     for key, name in classes.items():
       other = first.setdefault(name.casefold(), name)
@@ -171,13 +171,13 @@ class CocoSource:
         self.report.note(kind, f'{other!r}, {name!r}')
 
   def _read_boxes(
-      self, content: dict[str, Any], classes: dict[annotation_files.Id, str]
+      self, content: dict[str, Any], classes: dict[annotation_file.Id, str]
   ) -> box_table.Boxes:
     """Makes the table of boxes of the classes in `names`."""
     labels = {name: label for label, name in enumerate(self.names)}
 
     def label(annotation: dict[str, Any], _: int, name: str) -> int | None:
-      key = annotation_files.read_id(annotation.get('category_id'))
+      key = annotation_file.read_id(annotation.get('category_id'))
       if key not in classes:
         self.report.fault('box of an unknown class', f'{name} {key!r}')
         return None
@@ -186,8 +186,8 @@ class CocoSource:
     if 'annotations' not in content:
       self.report.note("file without 'annotations', so without boxes", 'all')
       content = {**content, 'annotations': []}
-    found = annotation_files.entries(content, 'annotations', self.report)
-    return box_table.read_boxes(found, self._pictures, self.report, label)
+    found = annotation_file.entries(content, 'annotations', self.report)
+    return box_table.read_boxes(found, self._images, self.report, label)
 
 
 def choose_names(
@@ -252,5 +252,5 @@ def _class_name(name: Any) -> str:
   return name
 
 
-def _id_order(item: tuple[annotation_files.Id, str]) -> tuple[bool, Any]:
+def _id_order(item: tuple[annotation_file.Id, str]) -> tuple[bool, Any]:
   return isinstance(item[0], str), item[0]

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from glip_jax.data import annotation_files, box_table, picture_table
-from glip_jax.data.faults import Report
-from glip_jax.data.opened_pictures import OpenedPictures
 from glip_jax.data.records import Record
+from glip_jax.data.sources import annotation_file, box_table, image_table
+from glip_jax.data.sources.faults import Report
+from glip_jax.data.sources.opened_images import OpenedImages
 from glip_jax.text import prompts
 
 Spans = tuple[tuple[int, int], ...]
@@ -23,10 +23,10 @@ Spans = tuple[tuple[int, int], ...]
 _CATEGORY_ID = 1
 
 
-class GroundingSource:
+class MdetrSource:
   """Random access to a file of captions with linked boxes.
 
-  Each image entry is a record of its own, so that one picture may come with
+  Each image entry is a record of its own, so that one image may come with
   several captions. Boxes with the same spans belong to one phrase; a box with
   several spans to one phrase of several parts.
 
@@ -54,37 +54,37 @@ class GroundingSource:
 
     Raises:
       UserError: if the file or folder is missing or no such thing, has no
-        usable picture with a caption, or a record is broken and to be refused.
+        usable image with a caption, or a record is broken and to be refused.
     """
     self.bad_records = bad_records
     self.report = Report(os.fspath(annotations), bad_records=bad_records)
-    content = annotation_files.read_json(annotations, name='annotations')
-    self._pictures = picture_table.read_pictures(
-        annotation_files.entries(content, 'images', self.report),
+    content = annotation_file.read_json(annotations, name='annotations')
+    self._images = image_table.read_images(
+        annotation_file.entries(content, 'images', self.report),
         images,
         self.report,
         captioned=True,
     )
-    self._phrases: list[dict[Spans, int]] = [{} for _ in self._pictures.ids]
+    self._phrases: list[dict[Spans, int]] = [{} for _ in self._images.ids]
     self._boxes = box_table.read_boxes(
-        annotation_files.entries(content, 'annotations', self.report),
-        self._pictures,
+        annotation_file.entries(content, 'annotations', self.report),
+        self._images,
         self.report,
         self._label,
     )
     self._order_phrases()
-    self._opened = OpenedPictures(self._pictures, bad_records=bad_records)
+    self._opened = OpenedImages(self._images, bad_records=bad_records)
     self.report.log()
 
   def __len__(self) -> int:
-    return len(self._pictures.ids)
+    return len(self._images.ids)
 
   def __getitem__(self, index: int) -> Record:
-    """Reads a picture, its caption and its boxes.
+    """Reads an image, its caption and its boxes.
 
     Raises:
       IndexError: if there is no such record.
-      BadImage: if the picture cannot be read.
+      BadImage: if the image cannot be read.
     """
     image = self._opened.read(index)
     rows = self._boxes.rows(index)
@@ -97,14 +97,14 @@ class GroundingSource:
         phrase=self._boxes.label[rows][usable],
         crowd=self._boxes.crowd[rows][usable],
         text=prompts.from_caption(
-            self._pictures.captions[index], tuple(self._phrases[index])
+            self._images.captions[index], tuple(self._phrases[index])
         ),
         index=index,
     )
 
-  def image_id(self, index: int) -> annotation_files.Id:
+  def image_id(self, index: int) -> annotation_file.Id:
     """Original id of a record."""
-    return self._pictures.ids[index]
+    return self._images.ids[index]
 
   def category_id(self, label: int) -> int:
     """The one class of `ground_truth`, whatever the phrase."""
@@ -118,14 +118,14 @@ class GroundingSource:
     boxes of one class.
 
     Raises:
-      BadImage: if a picture cannot be read and bad records are to be refused.
+      BadImage: if an image cannot be read and bad records are to be refused.
     """
     images, annotations = box_table.truth(
-        self._pictures, self._boxes, self._opened.size
+        self._images, self._boxes, self._opened.size
     )
-    position = {key: index for index, key in enumerate(self._pictures.ids)}
+    position = {key: index for index, key in enumerate(self._images.ids)}
     for image in images:
-      image['caption'] = self._pictures.captions[position[image['id']]]
+      image['caption'] = self._images.captions[position[image['id']]]
     for annotation in annotations:
       phrases = tuple(self._phrases[position[annotation['image_id']]])
       spans = phrases[annotation['category_id']]
@@ -148,7 +148,7 @@ class GroundingSource:
     if not found:
       self.report.note('box linked to no phrase, dropped', name)
       return None
-    caption = self._pictures.captions[index]
+    caption = self._images.captions[index]
     spans = []
     for value in found:
       span = read_span(value, caption)

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from glip_jax.data.faults import Report
+from glip_jax.data.sources.faults import Report
 from glip_jax.errors import UserError
 
 Id = int | str

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from glip_jax.data import box_table
-from glip_jax.data.coco import choose_names
-from glip_jax.data.faults import check_bad_records
 from glip_jax.data.images import BadImage, read_image
 from glip_jax.data.records import Record
+from glip_jax.data.sources import box_table
+from glip_jax.data.sources.coco import choose_names
+from glip_jax.data.sources.faults import check_bad_records
 from glip_jax.errors import UserError
 from glip_jax.text import prompts
 
@@ -51,7 +51,7 @@ class TfdsSource:
       split: a TFDS split, such as 'train' or 'train[:10%]'.
       names: classes to keep, in label order; all by default.
       exclude: classes to drop.
-      bad_records: what `ground_truth` does with pictures that cannot be read:
+      bad_records: what `ground_truth` does with images that cannot be read:
         'skip' leaves them out, 'raise' refuses them.
 
     Raises:
@@ -83,12 +83,12 @@ class TfdsSource:
 
     Raises:
       IndexError: if there is no such record.
-      BadImage: if the picture cannot be read.
+      BadImage: if the image cannot be read.
     """
     if not 0 <= index < len(self):
       raise IndexError(f'{index} is not in [0, {len(self)})')
     example = self._open()[index]
-    image = _picture(example['image'])
+    image = _image(example['image'])
     objects = example['objects']
     labels = np.array(objects['label'], np.int64).reshape(-1)
     height, width = image.shape[:2]
@@ -120,7 +120,7 @@ class TfdsSource:
     """The data set in COCO format; reads every record.
 
     Raises:
-      BadImage: if a picture cannot be read and bad records are to be refused.
+      BadImage: if an image cannot be read and bad records are to be refused.
     """
     images, annotations = [], []
     for index in range(len(self)):
@@ -164,7 +164,7 @@ class TfdsSource:
 
       try:
         builder = tfds.builder_from_directory(self._directory)
-        # Pictures stay encoded, so that they are read as all others are.
+        # Images stay encoded, so that they are read as all others are.
         decoders = {'image': tfds.decode.SkipDecoding()}
         self._data = builder.as_data_source(self._split, decoders=decoders)
       except Exception as error:  # Each file format has errors of its own.
@@ -190,5 +190,5 @@ def _class_names(features: Any, directory: str) -> tuple[str, ...]:
     ) from error
 
 
-def _picture(image: Any) -> np.ndarray:
+def _image(image: Any) -> np.ndarray:
   return read_image(bytes(image)) if isinstance(image, bytes) else image

@@ -1,4 +1,4 @@
-"""The words of the embedded world against what is in its pictures."""
+"""The words of the embedded world against what is in its images."""
 
 import re
 

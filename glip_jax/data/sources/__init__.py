@@ -1,0 +1,1 @@
+"""Readers of annotated images, one a format, and the table of them."""
