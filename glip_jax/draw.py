@@ -1,6 +1,6 @@
-"""Boxes and their names on pictures, legible at any size.
+"""Boxes and their names on images, legible at any size.
 
-Boxes are xyxy pixels of the picture they are drawn on. Small pictures are
+Boxes are xyxy pixels of the image they are drawn on. Small images are
 enlarged before anything is drawn, so lines and letters are never blurred.
 """
 
@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from glip_jax import draw_labels, types
 from glip_jax.draw_labels import Colour
 
-Picture = np.ndarray | Image.Image
+AnyImage = np.ndarray | Image.Image
 
 # Far apart from each other, light and dark ones mixed.
 _PALETTE: tuple[Colour, ...] = (
@@ -32,7 +32,7 @@ _GAP = 8
 
 
 def draw_boxes(
-    image: Picture,
+    image: AnyImage,
     boxes: np.ndarray,
     labels: Sequence[str],
     *,
@@ -40,9 +40,9 @@ def draw_boxes(
     colours: Mapping[str, Colour] | None = None,
     min_side: int = 256,
 ) -> Image.Image:
-  """A copy of a picture with named boxes.
+  """A copy of an image with named boxes.
 
-  Labels stay inside the picture and move out of each other's way while there
+  Labels stay inside the image and move out of each other's way while there
   is room; a thin line leads from a label that had to leave its box.
 
   Args:
@@ -52,7 +52,7 @@ def draw_boxes(
     scores: shown behind the names; higher ones get the better places.
     colours: by label; `label_colours` of the labels by default.
     min_side: the shorter side is enlarged to at least this many pixels, and
-      further, up to double, where the labels would cover much of the picture.
+      further, up to double, where the labels would cover much of the image.
 
   Raises:
     ValueError: boxes, labels and scores differ in number.
@@ -65,19 +65,19 @@ def draw_boxes(
   order = list(range(len(boxes)))
   if scores is not None:
     order.sort(key=lambda i: -scores[i])
-  picture = _to_pil(image)
-  side = max(min_side, draw_labels.legible_side(picture.size, texts))
-  picture, factor = _enlarge(picture, side)
-  corners = _inside(boxes * factor, picture.size)
-  pen = ImageDraw.Draw(picture)
-  width = max(2, min(picture.size) // 200)
+  drawn = _to_pil(image)
+  side = max(min_side, draw_labels.legible_side(drawn.size, texts))
+  drawn, factor = _enlarge(drawn, side)
+  corners = _inside(boxes * factor, drawn.size)
+  pen = ImageDraw.Draw(drawn)
+  width = max(2, min(drawn.size) // 200)
   for i in reversed(order):
     _frame(pen, corners[i], colours[labels[i]], width)
-  height = draw_labels.letter_height(picture.size)
-  texts = [draw_labels.fit(t, height, picture.width - 8) for t in texts]
+  height = draw_labels.letter_height(drawn.size)
+  texts = [draw_labels.fit(t, height, drawn.width - 8) for t in texts]
   tags = [i for i in order if texts[i]]
   sizes = [draw_labels.label_size(texts[i], height) for i in tags]
-  spots = draw_labels.place(corners[tags], sizes, picture.size)
+  spots = draw_labels.place(corners[tags], sizes, drawn.size)
   for i, spot, size in zip(tags, spots, sizes, strict=True):
     draw_labels.draw_leader(pen, corners[i], spot, size, colours[labels[i]])
   for i, spot in zip(tags, spots, strict=True):
@@ -85,11 +85,11 @@ def draw_boxes(
     draw_labels.draw_label(
         pen, spot, text=texts[i], height=height, colour=colour
     )
-  return picture
+  return drawn
 
 
 def label_colours(labels: Sequence[str]) -> dict[str, Colour]:
-  """A colour for each label: its own in every picture, where that is free."""
+  """A colour for each label: its own in every image, where that is free."""
   taken: dict[int, str] = {}
   for label in sorted(set(labels)):
     slot = zlib.crc32(label.encode()) % len(_PALETTE)
@@ -104,35 +104,37 @@ def label_colours(labels: Sequence[str]) -> dict[str, Colour]:
   }
 
 
-def sheet(images: Sequence[Picture], columns: int | None = None) -> Image.Image:
-  """Pictures in rows on white, top-left aligned in columns of one width.
+def sheet(
+    images: Sequence[AnyImage], columns: int | None = None
+) -> Image.Image:
+  """Images in rows on white, top-left aligned in columns of one width.
 
   Args:
     images: at least one.
-    columns: pictures in a row; by default the sheet is about square.
+    columns: images in a row; by default the sheet is about square.
 
   Raises:
     ValueError: there are no images.
   """
   if not images:
-    raise ValueError('images is empty: a sheet needs at least one picture')
-  pictures = [_to_pil(image) for image in images]
+    raise ValueError('images is empty: a sheet needs at least one image')
+  tiles = [_to_pil(image) for image in images]
   columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
-  width = max(p.width for p in pictures)
-  rows = [pictures[i : i + columns] for i in range(0, len(pictures), columns)]
+  width = max(p.width for p in tiles)
+  rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
   heights = [max(p.height for p in row) + _GAP for row in rows]
   size = (columns * (width + _GAP) + _GAP, sum(heights) + _GAP)
   paper = Image.new('RGB', size, _PAPER)
   y = _GAP
   for row, height in zip(rows, heights, strict=True):
-    for i, picture in enumerate(row):
-      paper.paste(picture, (_GAP + i * (width + _GAP), y))
+    for i, tile in enumerate(row):
+      paper.paste(tile, (_GAP + i * (width + _GAP), y))
     y += height
   return paper
 
 
 def truth_beside_predictions(
-    image: Picture,
+    image: AnyImage,
     truth: tuple[np.ndarray, Sequence[str]],
     predictions: tuple[np.ndarray, Sequence[str], Sequence[float]],
     *,
@@ -169,7 +171,7 @@ def input_sheet(
 ) -> Image.Image:
   """A batch as the model sees it: canvas, padding, boxes, phrases, prompt.
 
-  A grey line frames the picture inside its canvas. Rows of batch padding are
+  A grey line frames the image inside its canvas. Rows of batch padding are
   left out.
 
   Args:
@@ -184,11 +186,11 @@ def input_sheet(
   truths = [_truth(batch, row, tokenizer) for row in rows]
   canvas = _enlarge(_to_pil(batch.image[0]), 256)[0].size
   sides = [draw_labels.legible_side(canvas, labels) for _, labels in truths]
-  pictures = [
-      _input_picture(batch, row, *truth, tokenizer, max(256, *sides))
+  images = [
+      _input_image(batch, row, *truth, tokenizer, max(256, *sides))
       for row, truth in zip(rows, truths, strict=True)
   ]
-  return sheet(pictures, columns)
+  return sheet(images, columns)
 
 
 def _truth(
@@ -207,7 +209,7 @@ def _truth(
   return np.asarray(batch.targets.boxes[row])[valid], labels
 
 
-def _input_picture(
+def _input_image(
     batch: types.Batch,
     row: int,
     boxes: np.ndarray,
@@ -216,16 +218,16 @@ def _input_picture(
     min_side: int,
 ) -> Image.Image:
   """One element of a batch, its prompt below."""
-  picture, factor = _enlarge(_to_pil(batch.image[row]), min_side)
+  shown, factor = _enlarge(_to_pil(batch.image[row]), min_side)
   height, width = np.asarray(batch.size[row]).tolist()
-  ImageDraw.Draw(picture).rectangle(
+  ImageDraw.Draw(shown).rectangle(
       (0, 0, width * factor - 1, height * factor - 1), outline=_GREY
   )
   prompt = ''
   if tokenizer is not None:
     mask = np.asarray(batch.prompt.mask[row])
     prompt = _spell(tokenizer, np.asarray(batch.prompt.ids[row])[mask])
-  drawn = draw_boxes(picture, boxes * factor, labels)
+  drawn = draw_boxes(shown, boxes * factor, labels)
   title = f'record {int(batch.id[row])}, {width} x {height}'
   return draw_labels.with_text(drawn, above=title, below=prompt)
 
@@ -243,26 +245,26 @@ def _spell(tokenizer: Any, ids: np.ndarray) -> str:
   return tokenizer.decode([i for i in ids.tolist() if i not in frame])
 
 
-def _to_pil(image: Picture) -> Image.Image:
+def _to_pil(image: AnyImage) -> Image.Image:
   if isinstance(image, Image.Image):
     return image.convert('RGB').copy()
   return Image.fromarray(np.array(image, np.uint8))
 
 
-def _enlarge(picture: Image.Image, min_side: int) -> tuple[Image.Image, float]:
-  """The picture with its shorter side at least `min_side`, and the factor.
+def _enlarge(image: Image.Image, min_side: int) -> tuple[Image.Image, float]:
+  """The image with its shorter side at least `min_side`, and the factor.
 
-  Tiny pictures keep their pixels visible as squares. A long narrow one is left
+  Tiny images keep their pixels visible as squares. A long narrow one is left
   smaller: its longer side ends at eight times `min_side`.
   """
-  factor = min(min_side / min(picture.size), 8 * min_side / max(picture.size))
+  factor = min(min_side / min(image.size), 8 * min_side / max(image.size))
   if factor <= 1:
-    return picture, 1.0
+    return image, 1.0
   resample = Image.Resampling.LANCZOS
   if factor >= 3:
     factor, resample = math.ceil(factor), Image.Resampling.NEAREST
-  size = (round(picture.width * factor), round(picture.height * factor))
-  return picture.resize(size, resample), factor
+  size = (round(image.width * factor), round(image.height * factor))
+  return image.resize(size, resample), factor
 
 
 def _texts(labels: Sequence[str], scores: Sequence[float] | None) -> list[str]:
@@ -274,7 +276,7 @@ def _texts(labels: Sequence[str], scores: Sequence[float] | None) -> list[str]:
 
 
 def _inside(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """Boxes in order and clipped to the pixels of a picture."""
+  """Boxes in order and clipped to the pixels of an image."""
   low = np.minimum(boxes[:, :2], boxes[:, 2:])
   high = np.maximum(boxes[:, :2], boxes[:, 2:])
   last = np.array(size, np.float64) - 1

@@ -1,6 +1,6 @@
 """Where the names of boxes go, and how letters look.
 
-Boxes and places are xyxy and xy pixels of the picture that is drawn on.
+Boxes and places are xyxy and xy pixels of the image that is drawn on.
 """
 
 import functools
@@ -35,7 +35,7 @@ def font(height: int) -> ImageFont.FreeTypeFont:
 
 
 def letter_height(size: Size) -> int:
-  """A size that is legible on a picture of (width, height) as it stands."""
+  """A size that is legible on an image of (width, height) as it stands."""
   return int(np.clip(min(size) / 45, 13, 40))
 
 
@@ -72,7 +72,7 @@ def label_size(text: str, height: int) -> Size:
 
 
 def legible_side(size: tuple[int, int], texts: Sequence[str]) -> int:
-  """The shorter side at which labels cover a tenth of the picture.
+  """The shorter side at which labels cover a tenth of the image.
 
   Twice the side of `size` at most.
   """
@@ -85,21 +85,21 @@ def legible_side(size: tuple[int, int], texts: Sequence[str]) -> int:
 
 
 def with_text(
-    picture: Image.Image, *, above: str = '', below: str = ''
+    image: Image.Image, *, above: str = '', below: str = ''
 ) -> Image.Image:
-  """A picture on white between a title and a caption, each wrapped."""
-  height = letter_height(picture.size)
+  """An image on white between a title and a caption, each wrapped."""
+  height = letter_height(image.size)
   step = line_height(height)
   bands = [
-      wrap(text, height, picture.width - 2 * _MARGIN) if text else []
+      wrap(text, height, image.width - 2 * _MARGIN) if text else []
       for text in (above, below)
   ]
   top, bottom = (step * len(b) + _MARGIN * bool(b) for b in bands)
-  size = (picture.width, top + picture.height + bottom)
+  size = (image.width, top + image.height + bottom)
   paper = Image.new('RGB', size, _LIGHT)
-  paper.paste(picture, (0, top))
+  paper.paste(image, (0, top))
   pen = ImageDraw.Draw(paper)
-  for band, y in zip(bands, (0, top + picture.height), strict=True):
+  for band, y in zip(bands, (0, top + image.height), strict=True):
     for i, line in enumerate(band):
       spot = (_MARGIN, y + _MARGIN // 2 + i * step)
       pen.text(spot, line, fill=_DARK, font=font(height))
@@ -109,13 +109,13 @@ def with_text(
 def place(boxes: np.ndarray, sizes: Sequence[Size], room: Size) -> np.ndarray:
   """The upper left corner of each label, chosen one after the other.
 
-  Each label takes the cheapest place around its box: inside the picture, off
+  Each label takes the cheapest place around its box: inside the image, off
   the labels before it, then off other boxes, then near its upper left corner.
 
   Args:
-    boxes: float[n 4] inside the picture.
+    boxes: float[n 4] inside the image.
     sizes: (width, height) of each label, at most `room`.
-    room: (width, height) of the picture.
+    room: (width, height) of the image.
 
   Returns:
     int[n 2] places (x, y).
@@ -171,7 +171,7 @@ def draw_label(
 
 
 def _spots(box: np.ndarray, size: Size, room: Size) -> np.ndarray:
-  """Candidate corners (x, y), the preferred first, all inside the picture."""
+  """Candidate corners (x, y), the preferred first, all inside the image."""
   x0, y0, x1, y1 = box
   width, tall = size
   left, right, middle = x0, x1 - width, (x0 + x1 - width) / 2

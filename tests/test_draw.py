@@ -1,4 +1,4 @@
-"""Drawings are legible: inside the picture, apart, in their own colours."""
+"""Drawings are legible: inside the image, apart, in their own colours."""
 
 import numpy as np
 import pytest
@@ -14,8 +14,8 @@ def _grey(height, width):
   return np.full((height, width, 3), 128, np.uint8)
 
 
-def _has(picture, colour):
-  return bool((np.asarray(picture) == colour).all(-1).any())
+def _has(image, colour):
+  return bool((np.asarray(image) == colour).all(-1).any())
 
 
 @pytest.mark.parametrize(
@@ -26,11 +26,11 @@ def _has(picture, colour):
         ((300, 400), (400, 300)),
     ],
 )
-def test_small_pictures_are_enlarged_and_large_ones_kept(shape, size):
+def test_small_images_are_enlarged_and_large_ones_kept(shape, size):
   assert draw.draw_boxes(_grey(*shape), [], []).size == size
 
 
-def test_tiny_pictures_keep_square_pixels():
+def test_tiny_images_keep_square_pixels():
   image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
   drawn = np.asarray(draw.draw_boxes(image, [], []))
   assert np.array_equal(drawn, image.repeat(8, 0).repeat(8, 1))
@@ -46,7 +46,7 @@ def test_boxes_are_drawn_where_they_are():
   assert (columns.min(), columns.max()) == (64, 128)
 
 
-def test_the_given_picture_is_left_alone():
+def test_the_given_image_is_left_alone():
   image = _grey(300, 300)
   pil = Image.fromarray(image.copy())
   draw.draw_boxes(image, [[1, 1, 200, 200]], ['x'])
@@ -70,7 +70,7 @@ def test_strange_boxes_are_drawn_inside(box):
   assert _has(drawn, RED['x'])
 
 
-def test_a_label_wider_than_the_picture_is_cut():
+def test_a_label_wider_than_the_image_is_cut():
   text = draw_labels.fit('a very long phrase ' * 20, 13, 200)
   assert text.endswith('…')
   assert draw_labels.label_size(text, 13)[0] <= 208
@@ -118,7 +118,7 @@ def test_numbers_of_boxes_and_labels_must_agree():
     draw.draw_boxes(_grey(9, 9), [[0, 0, 1, 1]], ['x'], scores=[1, 2])
 
 
-def test_labels_in_one_picture_have_colours_of_their_own():
+def test_labels_in_one_image_have_colours_of_their_own():
   names = [f'class {i}' for i in range(20)]
   colours = draw.label_colours(names)
   assert len(set(colours.values())) == 20
@@ -128,7 +128,7 @@ def test_labels_in_one_picture_have_colours_of_their_own():
   }
 
 
-def test_crowded_pictures_are_enlarged_alike_on_both_sides():
+def test_crowded_images_are_enlarged_alike_on_both_sides():
   boxes = np.tile([[10.0, 10.0, 90.0, 90.0]], (60, 1))
   drawn = draw.truth_beside_predictions(
       _grey(300, 300),
@@ -151,10 +151,10 @@ def test_captions_break_between_words():
   assert ' '.join(lines) == 'one two three four five six'
 
 
-def test_a_sheet_holds_every_picture_in_rows():
+def test_a_sheet_holds_every_image_in_rows():
   shades = (10, 20, 30, 40, 50)
-  pictures = [np.full((20, 30, 3), shade, np.uint8) for shade in shades]
-  paper = draw.sheet(pictures, columns=2)
+  images = [np.full((20, 30, 3), shade, np.uint8) for shade in shades]
+  paper = draw.sheet(images, columns=2)
   assert paper.size == (2 * 38 + 8, 3 * 28 + 8)
   assert all(_has(paper, (shade,) * 3) for shade in shades)
   with pytest.raises(ValueError, match='empty'):
@@ -192,13 +192,13 @@ def test_input_sheet_shows_what_the_model_sees(monkeypatch):
   seen, framed = [], []
   draw_boxes, with_text = draw.draw_boxes, draw_labels.with_text
 
-  def note_boxes(picture, boxes, labels, **kwargs):
+  def note_boxes(image, boxes, labels, **kwargs):
     seen.append((np.asarray(boxes).tolist(), labels))
-    return draw_boxes(picture, boxes, labels, **kwargs)
+    return draw_boxes(image, boxes, labels, **kwargs)
 
-  def note_text(picture, **text):
+  def note_text(image, **text):
     framed.append(text)
-    return with_text(picture, **text)
+    return with_text(image, **text)
 
   monkeypatch.setattr(draw, 'draw_boxes', note_boxes)
   monkeypatch.setattr(draw_labels, 'with_text', note_text)

@@ -92,7 +92,7 @@ def test_metrics_that_no_run_has_are_refused():
     draw_curves.plot_metrics({'a': _run(1.0)}, ['AP'])
 
 
-def test_tool_writes_a_picture_of_folders(tmp_path):
+def test_tool_writes_an_image_of_folders(tmp_path):
   for name in ('a', 'b'):
     (tmp_path / name).mkdir()
     (tmp_path / name / 'metrics.jsonl').write_text(

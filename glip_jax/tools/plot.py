@@ -14,11 +14,11 @@ from glip_jax.training import metrics
 
 
 def plot(runs: Sequence[str], out: str, names: Sequence[str]) -> None:
-  """Writes one picture of all runs.
+  """Writes one image of all runs.
 
   Args:
     runs: work folders or `metrics.jsonl` files.
-    out: path of a picture; its ending says which format.
+    out: path of an image; its ending says which format.
     names: metrics, a panel each.
 
   Raises:
@@ -26,7 +26,7 @@ def plot(runs: Sequence[str], out: str, names: Sequence[str]) -> None:
   """
   target = pathlib.Path(out).expanduser()
   if target.suffix.lower() not in ('.png', '.jpg', '.jpeg', '.webp'):
-    raise UserError(f'out={out!r} is no picture: let it end in .png, say')
+    raise UserError(f'out={out!r} is no image: let it end in .png, say')
   configuring.check_folder('out', target.parent)
   if not runs:
     raise UserError('--runs is empty: give folders that training wrote to')
@@ -61,7 +61,7 @@ if __name__ == '__main__':
       'Work folders (or metrics.jsonl files), each a curve.',
       required=True,
   )
-  flags.DEFINE_string('out', 'curves.png', 'Picture to write.')
+  flags.DEFINE_string('out', 'curves.png', 'Image to write.')
   flags.DEFINE_list(
       'metrics', ['loss', 'AP'], 'A panel each; AP also finds val/AP.'
   )

@@ -31,7 +31,7 @@ SETTINGS = {
 
 @pytest.fixture(scope='module')
 def world(tmp_path_factory, golden):
-  """A COCO folder of two pictures, and a .pth of a nano model's weights."""
+  """A COCO folder of two images, and a .pth of a nano model's weights."""
   folder = tmp_path_factory.mktemp('world')
   source = ShapesSource(
       'val', prompts={'all': 1}, seed=0, num_images=2, image_size=SIDE
