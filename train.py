@@ -118,7 +118,13 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> None:
 
   # Compile: the step and, when first used, the prediction.
   train_step = step.compile_step(
-      step.make_train_step(recipe, tx, ema_decay=ema_decay, seed=config.seed),
+      step.make_train_step(
+          recipe,
+          tx,
+          ema_decay=ema_decay,
+          seed=config.seed,
+          param_shardings=param_shardings,
+      ),
       abstract,
       sharding.put_batch(example, mesh),
   )
