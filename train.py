@@ -121,7 +121,11 @@ def train(config: Any, workdir: str) -> None:
   # Compile: the step and, when first used, the detection.
   train_step = step.compile_step(
       step.make_train_step(
-          recipe, tx, ema_decay=average.decay, seed=config.seed
+          recipe,
+          tx,
+          ema_decay=average.decay,
+          seed=config.seed,
+          param_shardings=param_shardings,
       ),
       abstract,
       sharding.put_batch(example, mesh),

@@ -72,7 +72,9 @@ def best(workdir: str | os.PathLike) -> tuple[int | None, float | None]:
 
 
 def absolute(path: str | os.PathLike) -> epath.Path:
-  """The path as Orbax wants it; addresses such as gs://x stay."""
+  """The path as Orbax wants it; an address such as gs://x is one already."""
+  if '://' in os.fspath(path):
+    return epath.Path(path)
   return epath.Path(path).expanduser().resolve()
 
 

@@ -5,10 +5,8 @@ also after a run was killed and resumed.
 """
 
 import contextlib
-import json
 import math
 import os
-import pathlib
 import shutil
 import sys
 import time
@@ -18,8 +16,10 @@ from typing import Any, TextIO
 import jax
 import tensorboardX
 import tqdm
+from etils import epath
 
 from glip_jax.errors import UserError
+from glip_jax.training import metrics_file
 
 FILE = 'metrics.jsonl'
 # Weight of the newest value in the smoothed loss.
@@ -27,12 +27,32 @@ _SMOOTHING = 0.1
 
 
 def check_workdir(workdir: str | os.PathLike[str]) -> None:
-  """Raises a UserError if a workdir is an address, not to be appended to."""
-  if '://' in os.fspath(workdir):
+  """Refuses an address that cannot be reached.
+
+  Raises:
+    UserError: it is not in a bucket, or what reads buckets is not installed or
+      not let in.
+  """
+  if not metrics_file.is_address(workdir):
+    return
+  address = os.fspath(workdir)
+  if not address.startswith(('gs://', 's3://')):
     raise UserError(
-        f'workdir={os.fspath(workdir)!r} cannot be appended to: give a local'
-        ' folder or mount the bucket (gcsfuse)'
+        f'workdir={address!r} is no address of a bucket: give gs://bucket/run,'
+        ' or a local folder'
     )
+  try:
+    epath.Path(address).exists()
+  except ImportError as error:
+    raise UserError(
+        f'workdir={address!r} needs a package for buckets ({error}): pip'
+        ' install gcsfs'
+    ) from error
+  except Exception as error:  # Each package has errors of its own.
+    raise UserError(
+        f'workdir={address!r} cannot be reached ({error}): log in, or give'
+        ' another'
+    ) from error
 
 
 class MetricWriter:
@@ -45,7 +65,8 @@ class MetricWriter:
     """Opens the files of a run.
 
     Args:
-      workdir: local or mounted folder; made when missing.
+      workdir: folder, made when missing, or address in a bucket, which gets
+        no TensorBoard and records a minute late (`flush`).
       step: the step that training continues from, 0 for a fresh start.
         Records of later steps, and a last line cut short by a kill, are
         removed from the file and hidden from TensorBoard.
@@ -53,15 +74,17 @@ class MetricWriter:
     Raises:
       UserError: as `check_workdir`.
     """
-    self._file = None
+    self._file: metrics_file.MetricsFile | None = None
+    self._board: tensorboardX.SummaryWriter | None = None
     check_workdir(workdir)
     if jax.process_index() != 0:
       return
-    folder = pathlib.Path(workdir)
+    folder = epath.Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
-    self._start, self._record = _truncate(folder / FILE, step)
-    self._file = (folder / FILE).open('r+b')
-    self._file.seek(0, os.SEEK_END)
+    self._file = metrics_file.open_file(folder / FILE, step=step)
+    if metrics_file.is_address(workdir):
+      print(f'no tensorboard/ in {workdir}: it needs a folder', file=sys.stderr)
+      return
     self._board = tensorboardX.SummaryWriter(
         str(folder / 'tensorboard'),
         purge_step=step + 1,
@@ -84,25 +107,28 @@ class MetricWriter:
     if self._file is None:
       return
     values = {name: float(value) for name, value in metrics.items()}
-    last = self._record.get('step', -1)
-    if step < last:
-      raise ValueError(f'step={step} is before step {last}, already written')
-    if step != last:
-      self._start = self._file.seek(0, os.SEEK_END)
-      self._record = {'step': step}
-    self._record |= {k: _finite(v) for k, v in values.items()}
-    self._file.seek(self._start)
-    self._file.write(json.dumps(self._record).encode() + b'\n')
-    self._file.truncate()
-    self._file.flush()
-    for name, value in values.items():
-      self._board.add_scalar(name, value, step)
-    self._board.flush()
+    last = self._file.last
+    if step < last.get('step', -1):
+      raise ValueError(
+          f'step={step} is before step {last["step"]}, already written'
+      )
+    record = last if step == last.get('step') else {'step': step}
+    self._file.put(record | {k: _finite(v) for k, v in values.items()})
+    if self._board is not None:
+      for name, value in values.items():
+        self._board.add_scalar(name, value, step)
+      self._board.flush()
+
+  def flush(self) -> None:
+    """Returns when a kill can take no record any more, also in a bucket."""
+    if self._file is not None:
+      self._file.flush()
 
   def close(self) -> None:
     """Flushes and closes; writing afterwards is an error."""
     if self._file is not None:
       self._file.close()
+    if self._board is not None:
       self._board.close()
 
   def __enter__(self) -> 'MetricWriter':
@@ -114,7 +140,8 @@ class MetricWriter:
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
   """The records of a `metrics.jsonl`, without a last line cut short."""
-  return [record for _, record in _records(pathlib.Path(path).read_bytes())]
+  text = epath.Path(path).read_bytes()
+  return [record for _, record in metrics_file.parse(text)]
 
 
 class Progress:
@@ -241,36 +268,6 @@ class _Lines:
     if text.strip() and text != self._last:
       self._stream.write(text.rstrip() + '\n')
       self._last = text
-
-
-def _truncate(path: pathlib.Path, step: int) -> tuple[int, dict[str, Any]]:
-  """Drops what came after `step`; where the last record starts, and it."""
-  path.touch()
-  text = path.read_bytes()
-  start, last, end = 0, {}, 0
-  for offset, record in _records(text):
-    if record['step'] > step:
-      break
-    start, last = offset, record
-    end = text.index(b'\n', offset) + 1
-  if end < len(text):
-    os.truncate(path, end)
-  return start, last
-
-
-def _records(text: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
-  """(offset, record) of each whole line, up to the first that is broken."""
-  offset = 0
-  for line in text.splitlines(keepends=True):
-    try:
-      record = json.loads(line)
-    except ValueError:
-      return
-    whole = line.endswith(b'\n') and isinstance(record, dict)
-    if not whole or not isinstance(record.get('step'), int):
-      return
-    yield offset, record
-    offset += len(line)
 
 
 def _finite(value: float) -> float | None:

@@ -27,6 +27,7 @@ def make_train_step(
     *,
     ema_decay: float = 0.0,
     seed: int = 0,
+    param_shardings: Any = None,
 ) -> Step:
   """Builds `step(state, batch) -> (state, metrics)`, to be jitted.
 
@@ -38,6 +39,8 @@ def make_train_step(
     optimizer: from `make_optimizer`.
     ema_decay: decay of `state.ema`; unused where the state keeps none.
     seed: seed of dropout and the like.
+    param_shardings: where the parameters live on a mesh of several devices;
+      activations are then split by the batch alone.
 
   Returns:
     The step. Its metrics are float32 scalars: `loss`, the recipe's parts of
@@ -49,15 +52,21 @@ def make_train_step(
     have led to.
   """
 
+  pins = sharding.Pins(param_shardings)
+
   def step(state, batch):
     key = jax.random.fold_in(jax.random.key(seed), state.step)
+    num_rows = len(batch.image)
+    batch = pins.rows(batch, num_rows)
 
     def loss_fn(params):
-      outputs = recipe.forward(params, batch, train=True, rngs={'dropout': key})
-      return recipe.loss(outputs, batch)
+      params, rngs = pins.whole(params), {'dropout': key}
+      outputs = recipe.forward(params, batch, train=True, rngs=rngs)
+      return recipe.loss(pins.rows(outputs, num_rows), batch)
 
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
     (loss, parts), grads = grad_fn(state.params)
+    grads = pins.split(grads)
     new = _updated(state, grads, optimizer, ema_decay)
     metrics = {
         **parts,

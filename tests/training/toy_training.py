@@ -148,7 +148,9 @@ def prepare(recipe=None, devices=None, config=None, min_size=64):
       lambda: state.make_state(init_params(), made, ema=True), shardings
   )
   train_step = jax.jit(
-      step.make_train_step(recipe, made, ema_decay=EMA_DECAY, seed=1),
+      step.make_train_step(
+          recipe, made, ema_decay=EMA_DECAY, seed=1, param_shardings=specs
+      ),
       in_shardings=(shardings, sharding.batch_sharding(mesh)),
       out_shardings=(shardings, sharding.replicated(mesh)),
       donate_argnums=0,
