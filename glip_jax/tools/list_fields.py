@@ -19,10 +19,12 @@ _WIDTH, _NAME = 100, 28
 _OPENING = """\
 # Every field of a config
 
-A config file in `configs/` starts from these defaults and changes some; whatever it says, each
-field can be set on the command line: `--config.optimizer.lr=3e-4`, `--config.mesh.fsdp=8`,
-`--config.data.image_size='(800, 1344)'`. A mistyped field or a value out of its range is refused in
-one line before work starts. This page is written by `python -m glip_jax.tools.list_fields`.
+A config file in `configs/` starts from these defaults and changes some.
+Whatever it says, each field can be set on the command line:
+`--config.optimizer.lr=3e-4`, `--config.mesh.fsdp=8`,
+`--config.data.image_size='(800, 1344)'`. A mistyped field or a value out of its
+range is refused in one line before work starts. The page is written by
+`python -m glip_jax.tools.list_fields`.
 """
 
 
