@@ -1,4 +1,8 @@
-"""What a program sets up in JAX before it computes anything."""
+"""What a program sets up in its process before it computes anything.
+
+A library must not: flags, caches and malloc are its caller's. Of these only
+`share` is for everybody.
+"""
 
 import ctypes
 import importlib.metadata

@@ -43,3 +43,34 @@ def test_large_blocks_are_reused():
   )
   pages, faults = map(int, done.stdout.split())
   assert faults < 0.01 * pages
+
+
+_LIBRARY = """
+import jax
+from jax._src import xla_bridge
+before = dict(jax.config.values)
+import glip_jax, glip_jax.predict, glip_jax.serving
+from glip_jax.training import checkpointing, metrics, runtime, sharding, state
+assert not xla_bridge.backends_are_initialized()
+runtime.share()
+mesh = sharding.make_mesh({'data': -1})
+state.materialise(lambda: 1.0, sharding.replicated(mesh))
+checkpointing.Checkpointer(FOLDER).close()
+metrics.MetricWriter(FOLDER).close()
+assert jax.config.values == before
+runtime.start(distributed='False', compilation_cache=FOLDER)
+changed = {k for k in before if jax.config.values[k] != before[k]}
+assert changed == {'jax_compilation_cache_dir', *QUICK}, changed
+"""
+
+
+def test_only_programs_change_settings_of_the_process(tmp_path):
+  quick = ['jax_cpu_enable_async_dispatch'] if sys.platform == 'linux' else []
+  head = f'FOLDER, QUICK = {str(tmp_path)!r}, {quick}'
+  variables = {k: v for k, v in os.environ.items() if 'CACHE_DIR' not in k}
+  subprocess.run(
+      [sys.executable, '-c', head + _LIBRARY],
+      env=variables | {'JAX_PLATFORMS': 'cpu'},
+      check=True,
+      timeout=120,
+  )
