@@ -154,6 +154,7 @@ def main(_: Sequence[str]):
       sources=sources,
       out=out,
       gather=processes.gather,
+      on_first=processes.on_first,
       **runtime.share(),
   )
   if jax.process_index() == 0:

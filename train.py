@@ -155,6 +155,7 @@ def train(config: Any, workdir: str) -> None:
             sources=sources,
             out=epath.Path(workdir) / 'eval' if done == config.steps else None,
             gather=processes.gather,
+            on_first=processes.on_first,
             **runtime.share(),
         )
       measured = evaluation.headline(results)

@@ -52,6 +52,7 @@ def evaluate(
     process_index: int = 0,
     process_count: int = 1,
     gather: runner.Gather = lambda value: [value],
+    on_first: runner.OnFirst = lambda compute: compute(),
 ) -> dict[str, runner.Result]:
   """Runs `config.evals`; writes numbers, predictions and drawn images.
 
@@ -65,6 +66,7 @@ def evaluate(
     process_index: which of the processes this is.
     process_count: number of processes that share the images.
     gather: as for `runner.run_evals`.
+    on_first: as for `runner.run_evals`.
 
   Returns:
     The result of each evaluation, by name.
@@ -79,6 +81,7 @@ def evaluate(
       process_index=process_index,
       process_count=process_count,
       gather=gather,
+      on_first=on_first,
   )
   if out is not None:
     for name, spec in evals.items():

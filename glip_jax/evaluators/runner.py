@@ -25,6 +25,8 @@ Detect = Callable[[types.Batch], types.Detections]
 Progress = Callable[[str, int, int], None]
 # Called with a value of this process; returns those of all processes.
 Gather = Callable[[Any], list[Any]]
+# Called with a function; returns what it gives in process 0, which alone calls.
+OnFirst = Callable[[Callable[[], Any]], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +97,7 @@ def run_evals(
     process_index: int = 0,
     process_count: int = 1,
     gather: Gather = lambda value: [value],
+    on_first: OnFirst = lambda compute: compute(),
 ) -> dict[str, Result]:
   """Runs every evaluation of a config.
 
@@ -109,8 +112,9 @@ def run_evals(
     progress: told after every batch.
     process_index: which of the processes this is.
     process_count: number of processes that share the images.
-    gather: joins the processes, e.g. `processes.gather`; all of them return
-      the results of process 0.
+    gather: joins the processes, e.g. `processes.gather`.
+    on_first: has process 0 score and tell the others, who return the same,
+      e.g. `processes.on_first`.
 
   Returns:
     The result of each evaluation, by name.
@@ -135,15 +139,21 @@ def run_evals(
     )
     told = _tell(progress, name, len(source), process_count)
     feed(evaluator, batches, detect_in(source, detector), progress=told)
-    for state in gather(evaluator.state()):
-      evaluator.merge(state)
-    results[name] = gather(evaluator.result())[0]
+    states = gather(evaluator.state())
+    results[name] = on_first(functools.partial(_score, evaluator, states))
     if workdir is not None and process_index == 0:
       path = epath.Path(workdir) / name / 'predictions.json'
       write_predictions(path, evaluator.predictions())
   if workdir is not None and process_index == 0:
     write_metrics(epath.Path(workdir) / 'metrics.json', results)
   return results
+
+
+def _score(evaluator: Evaluator, states: Iterable[Any]) -> Result:
+  """The result of what the evaluators of all processes were given."""
+  for state in states:
+    evaluator.merge(state)
+  return evaluator.result()
 
 
 def detect_in(source: protocol.Source, detector: Detector) -> Detect:

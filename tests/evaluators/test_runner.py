@@ -109,7 +109,7 @@ def test_processes_together_equal_one(tmp_path):
   alone = runner.run_evals({'val': _spec()}, PERFECT, data=DATA)
   states = []
 
-  def run(index, gather, workdir):
+  def run(index, gather, on_first, workdir):
     return runner.run_evals(
         {'val': _spec(batch_size=1)},
         PERFECT,
@@ -118,13 +118,23 @@ def test_processes_together_equal_one(tmp_path):
         process_index=index,
         process_count=2,
         gather=gather,
+        on_first=on_first,
     )
 
-  # First what each was given travels, then the results.
-  part = run(1, lambda s: states.append(s) or [s], tmp_path / 'second')
-  others = iter(states)
-  whole = run(0, lambda s: [s, next(others)], tmp_path / 'first')
-  assert part['val'] != alone['val']
+  # What each was given travels, and then the result, which one computes.
+  told = run(
+      1,
+      lambda s: states.append(s) or [s],
+      lambda _: 'told',
+      tmp_path / 'second',
+  )
+  assert told == {'val': 'told'}
+  whole = run(
+      0,
+      lambda state: [state, *states],
+      lambda compute: compute(),
+      tmp_path / 'first',
+  )
   assert whole == alone
   assert (tmp_path / 'first' / 'metrics.json').exists()
   assert not (tmp_path / 'second').exists()
