@@ -10,6 +10,7 @@ holds `config.json`, `metrics.jsonl`, `tensorboard/`, `checkpoints/`, what the
 model saw (`inputs.png`) and is made of (`parameters.txt`), and `eval/`.
 """
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -38,6 +39,7 @@ from glip_jax.training import (
     sharding,
     state,
     step,
+    watching,
 )
 from glip_jax.weights import formats, params_file
 
@@ -53,8 +55,15 @@ def train(config: Any, workdir: str) -> None:
     workdir: folder of the run.
 
   Raises:
-    UserError: for anything in the config that cannot work, before it is tried.
+    UserError: for anything in the config that cannot work, before it is tried;
+      and if the run is not finite any more.
   """
+  # What is being written is finished, and workers end, however training does.
+  with contextlib.ExitStack() as closing:
+    _train(config, workdir, closing)
+
+
+def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
   # Config: refuse what cannot work; a finished run has nothing to do.
   config = run.read(config)
   metrics.check_workdir(workdir)
@@ -81,6 +90,7 @@ def train(config: Any, workdir: str) -> None:
   )
   example = next(iter(make_data(_without_workers(config.data))))
   iterator = iter(make_data(config.data))
+  closing.callback(iterator.close)
 
   # Abstract state: shapes of everything, nothing computed.
   blank = state.blank_batch(config.data)
@@ -96,12 +106,13 @@ def train(config: Any, workdir: str) -> None:
   abstract = state.with_shardings(abstract, shardings)
 
   # Restore the run, or initialise it.
-  told = fields.to_dict(config)
+  meta = {'config': fields.to_dict(config)}
   checkpointer = checkpointing.Checkpointer(
       workdir, keep=config.keep_checkpoints
   )
+  closing.callback(checkpointer.close)
   if start:
-    now = checkpointer.restore(start, abstract, iterator, told)
+    now = checkpointer.restore(start, abstract, iterator, meta['config'])
     _say(f'continuing {workdir} at step {start} of {config.steps}')
   else:
     params = state.materialise(init_params, param_shardings)
@@ -116,7 +127,7 @@ def train(config: Any, workdir: str) -> None:
     _write_first_look(workdir, config.data['tokenizer'], example, now.params)
   del params
   if jax.process_index() == 0:
-    configuring.save(told, workdir)
+    configuring.save(meta['config'], workdir)
 
   # Compile: the step and, when first used, the detection.
   train_step = step.compile_step(
@@ -133,20 +144,24 @@ def train(config: Any, workdir: str) -> None:
   detector = serving.Detector(recipe, mesh, now.best_params)
 
   # Loop: numbers of a step are read when the next one is on its way.
-  writer = metrics.MetricWriter(workdir, step=start)
+  writer = closing.enter_context(metrics.MetricWriter(workdir, step=start))
   progress = metrics.Progress(
       config.steps, batch_size=config.batch_size, start=start
   )
-  unread = None
+  closing.callback(progress.close)
+  watch = watching.Watch(
+      checkpointer,
+      functools.partial(_tell, writer, progress),
+      skip_nonfinite=config.optimizer.skip_nonfinite,
+  )
   for done in range(start + 1, config.steps + 1):
-    batch = sharding.put_batch(next(iterator), mesh)
-    now, numbers = train_step(now, batch)
-    unread = _read(unread, writer, progress)
-    if _is_due(done, config.log_every, config.steps):
-      unread = done, numbers
+    batch = next(iterator)
+    now, numbers = train_step(now, sharding.put_batch(batch, mesh))
+    told = _is_due(done, config.log_every, config.steps)
+    watch.add(done, numbers, batch.id, told=told)
     measured = None
     if _is_due(done, config.eval_every, config.steps):
-      unread = _read(unread, writer, progress)
+      watch.read()
       with progress.pause():
         results = evaluation.evaluate(
             config.evals,
@@ -163,24 +178,20 @@ def train(config: Any, workdir: str) -> None:
       progress.update(done, ap=measured.get('AP'))
     is_saved = _is_due(done, config.checkpoint_every, config.steps)
     if is_saved or measured is not None:
-      unread = _read(unread, writer, progress)
+      watch.read()
+      writer.flush()
       with progress.pause():
-        checkpointer.save(
-            done, now, iterator, meta={'config': told}, metrics=measured
-        )
+        checkpointer.save(done, now, iterator, meta=meta, metrics=measured)
 
   # Evaluate: the last round was complete; say what came out.
   progress.close()
+  if watch.skipped:
+    _say(f'{watch.skipped} steps were left out, as they were not finite')
   if results:
     _say(evaluation.tables(results, per_class=True))
     _say(
         f'predictions, drawn and as numbers, and metrics are in {workdir}/eval'
     )
-
-  # Close: wait for the last checkpoint and the workers.
-  checkpointer.close()
-  writer.close()
-  iterator.close()
 
 
 def _say(text: str):
@@ -193,20 +204,16 @@ def _is_due(done: int, every: int, last: int) -> bool:
   return done == last or (every > 0 and done % every == 0)
 
 
-def _read(
-    unread: tuple[int, dict[str, jax.Array]] | None,
+def _tell(
     writer: metrics.MetricWriter,
     progress: metrics.Progress,
+    done: int,
+    numbers: dict[str, float],
 ) -> None:
-  """Waits for the numbers of a step, if any are unread, and tells them."""
-  if unread is None:
-    return
-  done, numbers = unread
-  numbers = {name: float(x) for name, x in jax.device_get(numbers).items()}
+  """Shows and records the numbers of a step."""
   progress.update(done, loss=numbers['loss'])
-  if progress.images_per_second:
-    numbers['images_per_second'] = progress.images_per_second
-  writer.write(done, numbers)
+  speed = progress.images_per_second
+  writer.write(done, numbers | ({'images_per_second': speed} if speed else {}))
 
 
 def _start_from(
