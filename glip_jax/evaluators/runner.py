@@ -225,8 +225,9 @@ def build(
       for key in list(inspect.signature(make).parameters)[1:]
   }
   if source is None:
-    with errors.naming(f'{what}.data'):
-      source = table.open_source(spec.data, bad_records=bad_records)
+    source = table.open_source(
+        spec.data, bad_records=bad_records, what=f'{what}.data'
+    )
   with errors.naming(what):
     return source, make(source, **options)
 
