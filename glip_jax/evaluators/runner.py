@@ -151,7 +151,9 @@ def detect_in(source: protocol.Source, detector: Detector) -> Detect:
 
   All records of a source with a vocabulary have one prompt.
   """
-  return functools.partial(detector.detect, same_prompt=bool(source.names))
+  return functools.partial(
+      detector.detect, same_prompt=protocol.is_detection(source)
+  )
 
 
 def feed(
