@@ -23,7 +23,7 @@ from etils import epath
 from ml_collections import config_flags
 
 from glip_jax import configuring, draw, errors, fields, run, serving, types
-from glip_jax.data import pipeline
+from glip_jax.data import pipeline, training_sources
 from glip_jax.detectors import recipe as recipes
 from glip_jax.evaluators import evaluation
 from glip_jax.text import tokenizer
@@ -84,6 +84,7 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
   # Data: an endless stream of batches whose position can be saved.
   make_data = functools.partial(
       pipeline.train_dataset,
+      training_sources.open_training(config.data),
       batch_size=config.batch_size // jax.process_count(),
       seed=config.seed,
       **runtime.share(),

@@ -51,7 +51,7 @@ def get_config(options: str = '') -> ml_collections.ConfigDict:
   config.data = _data()
   if length == 'long':
     spec = config.data.train.to_dict()
-    config.data.warmup = dict(
+    config.data.curriculum = dict(
         names=dict(spec, until=UNTIL['names']),
         nearness=dict(spec, until=UNTIL['nearness'], prompts=NEARNESS),
     )

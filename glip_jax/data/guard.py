@@ -5,14 +5,31 @@ from __future__ import annotations
 import dataclasses
 
 import grain
+import numpy as np
 from absl import logging
+from jaxtyping import Int
 
 from glip_jax import types
 from glip_jax.data.element import ToElement
 from glip_jax.data.records import Record
-from glip_jax.data.sources.faults import check_bad_records
+from glip_jax.data.sources.annotation_file import check_bad_records
 from glip_jax.data.sources.protocol import Source
 from glip_jax.errors import UserError
+
+
+def broken_id(index: int) -> Int[np.ndarray, '']:
+  """The id that stands in a batch for a record that is broken: -2 - index."""
+  return np.array(-2 - index, np.int32)
+
+
+def broken_indices(ids: Int[np.ndarray, b]) -> list[int]:
+  """Positions of the broken records that a batch was to hold.
+
+  Args:
+    ids: `batch.id`: the position of a record, -1 where none was left, or a
+      `broken_id`.
+  """
+  return [-2 - i for i in np.asarray(ids).tolist() if i < -1]
 
 
 class Guard:

@@ -8,25 +8,20 @@ position in the whole stream alone.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import grain
-import ml_collections
 import numpy as np
 from absl import flags
 
-from glip_jax import errors, types
+from glip_jax import types
 from glip_jax.data import settings, workers
-from glip_jax.data.guard import Guard, GuardedElement
-from glip_jax.data.records import Record
-from glip_jax.data.sources.faults import check_bad_records
-from glip_jax.data.sources.protocol import Source
-from glip_jax.data.sources.table import open_source
+from glip_jax.data.guard import Guard, GuardedElement, broken_id, broken_indices
+from glip_jax.data.records import Record, Truth
+from glip_jax.data.sources.protocol import Source, is_detection
+from glip_jax.data.training_sources import Opened, TrainingSources
 from glip_jax.errors import UserError
 from glip_jax.text import prompts
-
-Config = Mapping[str, Any] | ml_collections.ConfigDict
 
 # A decoded record takes megabytes, so grain's default of 500 in the buffer of
 # each process will not do.
@@ -35,7 +30,8 @@ _BATCHES_READ_AHEAD = 2
 
 
 def train_dataset(
-    data: Config,
+    sources: TrainingSources,
+    data: settings.Config,
     *,
     batch_size: int,
     seed: int,
@@ -49,43 +45,29 @@ def train_dataset(
   on bit for bit. Close iterators that have workers.
 
   Args:
-    data: `config.data`; docs/data.md lists the fields. `train` is one source
-      spec, or a dict of named specs with a `weight` each (default 1).
-      `warmup` is one or several too, read one after another before `train`,
-      each `until` the stream has had so many records.
+    sources: from `open_training`.
+    data: `config.data` that they were opened by; `num_workers` may differ.
     batch_size: records in a batch of this process.
     seed: of the order and of all augmentation.
     process_index: which of the processes this is.
     process_count: number of processes that share the stream.
 
   Raises:
-    UserError: if a source cannot be opened, a setting is wrong, or the prompt
-      of a vocabulary does not fit. While iterating: if a record is bad and bad
-      records are to be refused, or a source has no usable record.
+    UserError: if a setting is wrong. While iterating: if a record is bad and
+      bad records are to be refused, or a source has no usable record.
   """
   if batch_size < 1:
     raise UserError(f'batch_size={batch_size} must be 1 or more')
-  settings.check_fields(data)
-  stream = _mixed(data['train'], data, seed=seed)
-  if warmup := data.get('warmup'):
-    stream = _preceded(stream, warmup, data, seed=seed)
+  data = settings.read_data(data)
+  stream = _mixed(sources.train, data, seed=seed)
+  stream = _preceded(stream, sources.curriculum, data, seed=seed)
   stream = stream[process_index::process_count]
-  batches = _batched(stream, batch_size)
-  num_workers = int(data.get('num_workers', 0))
-  if not num_workers:
-    return batches
-  if not flags.FLAGS.is_parsed():
-    # grain reads its flags for the workers, in notebooks and tests as well.
-    flags.FLAGS.mark_as_parsed()
-  options = grain.multiprocessing.MultiprocessingOptions(
-      num_workers=num_workers, per_worker_buffer_size=_BATCHES_READ_AHEAD
-  )
-  return batches.mp_prefetch(options, workers.end_with_parent)
+  return _with_workers(_batched(stream, batch_size), data.num_workers)
 
 
 def eval_batches(
     source: Source,
-    data: Config,
+    data: settings.Config,
     *,
     batch_size: int,
     process_index: int = 0,
@@ -93,12 +75,14 @@ def eval_batches(
 ) -> Iterator[types.Batch]:
   """One pass over a source, in its order, without augmentation.
 
-  All processes get the same number of full batches. Where no record is left, or
-  one is bad and may be skipped, stands an empty one with id -1.
+  All processes get the same number of full batches. Where no record is left
+  stands an empty one with id -1; where one is bad and may be skipped, an empty
+  one whose id tells which (`guard.broken_indices`). Any `num_workers` give the
+  same batches; the workers end with the pass, or when the iterator is closed.
 
   Args:
     source: what to evaluate on.
-    data: `config.data`, as in `train_dataset`.
+    data: `config.data`.
     batch_size: records in a batch of this process.
     process_index: which of the processes this is; it reads every
       `process_count`-th record.
@@ -111,10 +95,11 @@ def eval_batches(
     UserError: if the prompt of the vocabulary does not fit, a record is bad and
       bad records are to be refused, or none is usable.
   """
+  data = settings.read_data(data)
   element = settings.to_element(data)
   settings.check_prompt(source, element)
   resize = settings.resizing(data)
-  guard = Guard(source, data.get('bad_records', 'skip'))
+  guard = Guard(source, data.bad_records)
   reader = _EvalReader(
       guard=guard,
       resize=resize,
@@ -123,87 +108,73 @@ def eval_batches(
       process_index=process_index,
       process_count=process_count,
   )
-  total = -(-len(source) // (process_count * batch_size)) * batch_size
-  yield from _batched(grain.MapDataset.range(total).map(reader), batch_size)
-
-
-def _specs(spec: Config) -> list[dict[str, Any]]:
-  """Returns the source specs of several by name, or the only one."""
-  if isinstance(spec, ml_collections.ConfigDict):
-    spec = spec.to_dict()
-  is_several = spec and all(isinstance(x, Mapping) for x in spec.values())
-  return [dict(x) for x in (spec.values() if is_several else [spec])]
-
-
-def _training_specs(spec: Config) -> list[dict[str, Any]]:
-  """Returns the specs of a mixture that have a share in it."""
-  specs = _specs(spec)
-  weights = [part.get('weight', 1.0) for part in specs]
-  if min(weights) < 0 or not any(weights):
+  num_batches = -(-len(source) // (process_count * batch_size))
+  records = grain.MapDataset.range(num_batches * batch_size).map(reader)
+  num_workers = min(data.num_workers, num_batches)
+  if not num_workers:
+    yield from _batched(records, batch_size)
+    return
+  # Workers deal out whole batches, or these would depend on their number.
+  options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
+  batches = records.batch(batch_size).to_iter_dataset(options)
+  iterator = iter(_with_workers(batches, num_workers))
+  bad = set()
+  try:
+    for batch in iterator:
+      bad.update(broken_indices(batch.id))
+      yield batch
+  finally:
+    iterator.close()
+  # Each worker saw some of the records, so none could tell.
+  if bad and len(bad) == len(source):
     raise UserError(
-        f'data.train has weights {weights}; make one positive, none negative'
+        f'none of the {len(source)} records is usable; the log names each'
     )
-  return [part for part in specs if part.get('weight', 1.0)]
 
 
 def _mixed(
-    specs: Config, data: Config, *, seed: int
+    opened: tuple[Opened, ...], data: settings.Data, *, seed: int
 ) -> grain.MapDataset[types.Batch]:
   """The endless stream of elements of one source, or of several by weight."""
-  streams, weights = [], []
-  for number, spec in enumerate(_training_specs(specs)):
-    own_seed = np.random.SeedSequence([seed, number]).generate_state(1)
-    streams.append(
-        _training_stream(spec, data, seed=int(own_seed[0]), what='data.train')
-    )
-    weights.append(float(spec.get('weight', 1.0)))
+  streams = [
+      _training_stream(each, data, seed=[seed, number])
+      for number, each in enumerate(opened)
+  ]
   if len(streams) == 1:
     return streams[0]
-  return grain.MapDataset.mix(streams, weights)
+  return grain.MapDataset.mix(streams, [each.spec.weight for each in opened])
 
 
 def _preceded(
     stream: grain.MapDataset[types.Batch],
-    warmup: Config,
-    data: Config,
+    opened: tuple[Opened, ...],
+    data: settings.Data,
     *,
     seed: int,
 ) -> grain.MapDataset[types.Batch]:
   """Puts the first elements of other streams, each in its order, before one."""
-  specs = sorted(_specs(warmup), key=lambda spec: spec.get('until', 0))
+  if not opened:
+    return stream
   parts, start = [], 0
-  for number, spec in enumerate(specs, 1):
-    until = spec.pop('until', 0)
-    if until <= start:
-      raise UserError(
-          f'data.warmup: until={until} must be over {start}: the number of'
-          ' records of the whole stream after which the next source begins'
-      )
-    own_seed = np.random.SeedSequence([seed, 0, number]).generate_state(1)
-    part = _training_stream(
-        spec, data, seed=int(own_seed[0]), what='data.warmup'
-    )
-    parts.append(part[: until - start])
-    start = until
+  for number, each in enumerate(opened, 1):
+    part = _training_stream(each, data, seed=[seed, 0, number])
+    parts.append(part[: each.spec.until - start])
+    start = each.spec.until
   # Endless streams cannot be joined, so this one ends where counting does.
   return grain.MapDataset.concatenate([*parts, stream[: len(stream) - start]])
 
 
 def _training_stream(
-    spec: Config, data: Config, *, seed: int, what: str
+    opened: Opened, data: settings.Data, *, seed: list[int]
 ) -> grain.MapDataset[types.Batch]:
-  """The endless stream of elements of one source, the spec named `what`."""
-  bad_records = check_bad_records(data.get('bad_records', 'skip'))
-  with errors.naming(what):
-    source = open_source(spec, bad_records=bad_records)
-  element = settings.to_element(data)
-  settings.check_prompt(source, element)
-  guard = Guard(source, bad_records)
-  stream = grain.MapDataset.source(guard).seed(seed).shuffle().repeat()
-  for step in settings.training_steps(data):
+  """The endless stream of elements of one source."""
+  own_seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+  guard = Guard(opened.source, data.bad_records)
+  stream = grain.MapDataset.source(guard).seed(own_seed).shuffle().repeat()
+  for step in settings.training_steps(data, opened.spec):
     is_random = isinstance(step, grain.transforms.RandomMap)
     stream = stream.random_map(step) if is_random else stream.map(step)
-  return stream.map(GuardedElement(element, guard))
+  return stream.map(GuardedElement(settings.to_element(data), guard))
 
 
 def _batched(
@@ -216,17 +187,33 @@ def _batched(
   return stream.to_iter_dataset(options).batch(batch_size)
 
 
+def _with_workers(
+    batches: grain.IterDataset[types.Batch], num_workers: int
+) -> grain.IterDataset[types.Batch]:
+  """Has worker processes make batches, if there are to be any."""
+  if not num_workers:
+    return batches
+  if not flags.FLAGS.is_parsed():
+    # grain reads its flags for the workers, in notebooks and tests as well.
+    flags.FLAGS.mark_as_parsed()
+  options = grain.multiprocessing.MultiprocessingOptions(
+      num_workers=num_workers, per_worker_buffer_size=_BATCHES_READ_AHEAD
+  )
+  return batches.mp_prefetch(options, workers.end_with_parent)
+
+
 def _blank_record(source: Source) -> Record:
   """A record of nothing, to fill up a batch."""
-  text = prompts.from_caption('nothing', ())
-  return Record(
-      image=np.zeros((32, 32, 3), np.uint8),
+  is_list = is_detection(source)
+  nothing = prompts.from_caption('nothing', ())
+  truth = Truth(
       boxes=np.zeros((0, 4), np.float32),
       phrase=np.zeros(0, np.int32),
       crowd=np.zeros(0, bool),
-      text=prompts.from_names(source.names) if source.names else text,
-      index=-1,
+      text=prompts.from_names(source.names) if is_list else nothing,
+      is_list=is_list,
   )
+  return truth.of(np.zeros((32, 32, 3), np.uint8), -1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -252,8 +239,11 @@ class _EvalReader(grain.transforms.Map):
   def map(self, position: int) -> types.Batch:
     """Reads a record, or not."""
     index = position * self.process_count + self.process_index
-    record = self.guard[index] if index < len(self.guard) else None
-    if record is None:
+    if index >= len(self.guard):
       return self.blank
-    element = self.element.map(self.resize.map(record))
-    return self.blank if element is None else element
+    record = self.guard[index]
+    if record is not None:
+      element = self.element.map(self.resize.map(record))
+      if element is not None:
+        return element
+    return self.blank.replace(id=broken_id(index))

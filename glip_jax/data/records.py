@@ -1,6 +1,6 @@
 """One example of a data source: an image, its boxes and the text on it.
 
-Boxes are xyxy float32 pixels of `image`, whose orientation is already upright.
+Boxes are xyxy float32 pixels of an image whose orientation is already upright.
 """
 
 from __future__ import annotations
@@ -13,22 +13,44 @@ from jaxtyping import Bool, Float, Int, UInt8
 from glip_jax.text.prompts import TextPrompt
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Record:
-  """An image with its boxes, each matched to a phrase of a text.
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Truth:
+  """What is true of an image: boxes, each matched to a phrase of a text.
 
   Attributes:
-    image: RGB image.
-    boxes: xyxy boxes in pixels of `image`.
+    boxes: xyxy boxes in pixels of the image.
     phrase: index into `text.phrases` that describes each box.
     crowd: True where the box is a group of objects, to be ignored.
     text: caption with the character spans of its phrases.
-    index: position of the record in its source.
+    is_list: True where the text is a list of names, whose order means nothing
+      and which is as true of a part of the image; False for a sentence.
   """
 
-  image: UInt8[np.ndarray, 'h w 3']
   boxes: Float[np.ndarray, 'm 4']
   phrase: Int[np.ndarray, m]
   crowd: Bool[np.ndarray, m]
   text: TextPrompt
+  is_list: bool = False
+
+  def of(self, image: UInt8[np.ndarray, 'h w 3'], index: int) -> Record:
+    """The record of an image that this is true of.
+
+    Args:
+      image: RGB.
+      index: position of the record in its source.
+    """
+    own = {f.name: getattr(self, f.name) for f in dataclasses.fields(Truth)}
+    return Record(image=image, index=index, **own)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Record(Truth):
+  """An image with what is true of it.
+
+  Attributes:
+    image: RGB.
+    index: position of the record in its source.
+  """
+
+  image: UInt8[np.ndarray, 'h w 3']
   index: int

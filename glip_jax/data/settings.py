@@ -1,4 +1,4 @@
-"""What `config.data` says of records: canvas, prompt, transforms."""
+"""What `config.data` says: its fields, and the transforms that they ask for."""
 
 from __future__ import annotations
 
@@ -9,76 +9,159 @@ from typing import Any
 import grain
 import ml_collections
 
-from glip_jax import configuring
+from glip_jax import fields
 from glip_jax.data import transforms
 from glip_jax.data.element import ToElement
-from glip_jax.data.sources.protocol import Source
+from glip_jax.data.sources.protocol import Source, is_detection
 from glip_jax.errors import UserError
+from glip_jax.fields import field
 from glip_jax.text import prompts
 
-Config = Mapping[str, Any] | ml_collections.ConfigDict
-
-_FIELDS = (
-    'train', 'warmup', 'tokenizer', 'num_tokens', 'num_phrases', 'num_boxes',
-    'image_size', 'resize', 'augment', 'shuffle_names', 'bad_records',
-    'num_workers',
-)  # fmt: skip
-_LEAST = dict(num_tokens=3, num_phrases=1, num_boxes=1, num_workers=0)
+BAD_RECORDS = ('skip', 'raise')
+SOURCES = ('coco', 'mdetr', 'tfds', 'shapes')
 
 
 @dataclasses.dataclass(frozen=True)
 class Augment:
-  """What `config.data.augment` may hold.
+  """How training images are changed at random."""
 
-  Attributes:
-    flip: how often an image is mirrored, in [0, 1].
-    scale: smallest and largest magnification of a random crop, above 0.
-    brightness: largest relative change, in [0, 1].
-    contrast: the same.
-    saturation: the same.
-  """
+  on: bool = field(True, 'whether they are')
+  flip: float = field(0.0, 'how often an image is mirrored', least=0, most=1)
+  scale: tuple[float, float] = field(
+      (1.0, 1.0),
+      'smallest and largest magnification of a random crop',
+      above=0,
+  )
+  brightness: float = field(0.0, 'largest relative change', least=0, most=1)
+  contrast: float = field(0.0, 'largest relative change', least=0, most=1)
+  saturation: float = field(0.0, 'largest relative change', least=0, most=1)
 
-  flip: float = 0.0
-  scale: tuple[float, float] = (1.0, 1.0)
-  brightness: float = 0.0
-  contrast: float = 0.0
-  saturation: float = 0.0
+  def check(self, what: str) -> None:
+    """Refuses a range of magnifications that ends before it begins."""
+    if self.scale[0] > self.scale[1]:
+      raise UserError(
+          f'{what}.scale={self.scale} must be (low, high) with low <= high,'
+          ' for example (0.8, 1.5)'
+      )
 
 
-def check_fields(data: Config) -> None:
-  """Refuses what `config.data` does not have or cannot mean.
+@dataclasses.dataclass(frozen=True)
+class Spec:
+  """One source of records; each kind reads the fields that it has."""
+
+  source: str = field(
+      '',
+      'kind of source; empty: `coco` where there are `annotations`, `tfds`'
+      ' where there is a `directory`, else `shapes`',
+      choices=('', *SOURCES),
+  )
+  weight: float = field(1.0, 'share in a mixture; 0 switches it off', least=0)
+  until: int = field(
+      0, 'in a curriculum: records of the stream when the next begins', least=0
+  )
+  annotations: str = field('', 'COCO or MDETR file')
+  images: str = field('', 'folder that its `file_name`s are relative to')
+  directory: str = field('', 'folder of a version that TFDS has prepared')
+  split: str = field('', 'split of a TFDS set, or of the embedded world')
+  names: tuple[str, ...] = field((), 'classes to keep, in this order; or all')
+  exclude: tuple[str, ...] = field((), 'classes to drop')
+  seed: int = field(0, 'of the embedded world', least=0)
+  num_images: int = field(10_000, 'of the embedded world', least=1)
+  image_size: int = field(128, 'side of its images, pixels', least=32)
+  max_names: int = field(20, 'of a list of names in it', least=1)
+  prompts: Mapping[str, float] = field(
+      {},
+      'weight of each kind of text in it; empty: those of its split',
+      least=0,
+  )
+  augment: Augment = fields.part(
+      Augment, 'instead of `config.data.augment`, where it is on', on=False
+  )
+  shuffle_names: str = field(
+      '', 'instead of `config.data.shuffle_names`', choices=('', 'yes', 'no')
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+  """All of `config.data`."""
+
+  train: Spec | Mapping[str, Spec] = fields.part(Spec)
+  curriculum: Mapping[str, Spec] = field(
+      {},
+      'sources by name that are read, each `until` its record, before `train`',
+  )
+  tokenizer: str = field(
+      'shapes', '`shapes`, a vocab.txt, a tokenizer.json, or a hub name'
+  )
+  num_tokens: int = field(256, 'length of a prompt', least=3)
+  num_phrases: int = field(128, 'phrases of a prompt at most', least=1)
+  num_boxes: int = field(
+      100, 'boxes of an image; of more the largest, crowds last', least=1
+  )
+  image_size: tuple[int, int] = field(
+      (1344, 1344), '(h, w) that images are padded to', least=32
+  )
+  resize: tuple[int, ...] = field(
+      (),
+      '(short, long): short side, and about the most of the long side, pixels;'
+      ' empty: the largest that fits',
+      least=1,
+  )
+  augment: Augment = fields.part(Augment)
+  shuffle_names: bool = field(
+      False, 'put class names in random order for every training image'
+  )
+  bad_records: str = field(
+      'skip', 'leave out what is broken, or refuse it', choices=BAD_RECORDS
+  )
+  num_workers: int = field(
+      0, 'processes that read; 0: threads of the main process', least=0
+  )
+
+  def check(self, what: str) -> None:
+    """Refuses sizes that no model could take."""
+    if any(side % 32 for side in self.image_size):
+      raise UserError(
+          f'{what}.image_size={self.image_size} must be (height, width) in'
+          ' multiples of 32, for example (128, 128)'
+      )
+    if len(self.resize) not in (0, 2):
+      raise UserError(
+          f'{what}.resize={self.resize} must be empty or (short, long), for'
+          ' example (800, 1333)'
+      )
+
+
+Config = Data | Mapping[str, Any] | ml_collections.ConfigDict
+
+
+def read_data(data: Config) -> Data:
+  """`config.data`, checked.
 
   Raises:
-    UserError: naming the field.
+    UserError: naming a field that there is not, or whose value cannot be.
   """
-  for key in data:
-    if key not in _FIELDS:
-      raise UserError(
-          f'config.data has no {key!r}: it has {", ".join(_FIELDS)}'
-      )
-  for key, least in _LEAST.items():
-    if data.get(key, least) < least:
-      raise UserError(f'config.data.{key}={data[key]} must be {least} or more')
-  _read_augment(data)
+  return fields.from_dict(Data, data, 'config.data')
 
 
 def resizing(data: Config) -> transforms.Resize | transforms.FitInside:
   """The transform that brings images to the size of the canvas."""
-  canvas = _canvas(data)
-  if data.get('resize'):
-    short, long = data['resize']
-    return transforms.Resize(short, long, canvas)
-  return transforms.FitInside(canvas)
+  data = read_data(data)
+  if data.resize:
+    return transforms.Resize(*data.resize, data.image_size)
+  return transforms.FitInside(data.image_size)
 
 
 def to_element(data: Config) -> ToElement:
   """The transform that makes records elements of the shapes of a config."""
+  data = read_data(data)
   return ToElement(
-      tokenizer=data['tokenizer'],
-      num_tokens=data['num_tokens'],
-      num_phrases=data['num_phrases'],
-      num_boxes=data['num_boxes'],
-      canvas=_canvas(data),
+      tokenizer=data.tokenizer,
+      num_tokens=data.num_tokens,
+      num_phrases=data.num_phrases,
+      num_boxes=data.num_boxes,
+      canvas=data.image_size,
   )
 
 
@@ -86,13 +169,13 @@ def check_prompt(source: Source, element: ToElement) -> None:
   """Refuses a vocabulary whose prompt no record could be given.
 
   Args:
-    source: any; one without a vocabulary passes.
+    source: any; a grounding source passes.
     element: from `to_element`.
 
   Raises:
     UserError: the prompt of all classes does not fit.
   """
-  if not source.names:
+  if not is_detection(source):
     return
   try:
     element.encode(prompts.from_names(source.names))
@@ -104,49 +187,25 @@ def check_prompt(source: Source, element: ToElement) -> None:
 
 
 def training_steps(
-    data: Config,
+    data: Config, spec: Spec
 ) -> list[grain.transforms.Map | grain.transforms.RandomMap]:
-  """The transforms that a config asks for, from record to resized record."""
-  augment = _read_augment(data)
-  colors = {
-      name: getattr(augment, name)
-      for name in ('brightness', 'contrast', 'saturation')
-  }
-  steps = []
-  if data.get('shuffle_names'):
-    steps.append(transforms.ShuffleNames())
+  """The transforms of a source, from record to resized record."""
+  data = read_data(data)
+  augment = spec.augment if spec.augment.on else data.augment
+  shuffles = {'': data.shuffle_names, 'yes': True, 'no': False}
+  changes = _changes(augment) if augment.on else ([], [])
+  names = [transforms.ShuffleNames()] if shuffles[spec.shuffle_names] else []
+  return [*names, *changes[0], resizing(data), *changes[1]]
+
+
+def _changes(augment: Augment) -> tuple[list[Any], list[Any]]:
+  """The transforms before and after an image is resized."""
+  before, after = [], []
   if augment.scale != (1.0, 1.0):
-    steps.append(transforms.RandomScaleCrop(*augment.scale))
+    before.append(transforms.RandomScaleCrop(*augment.scale))
   if augment.flip:
-    steps.append(transforms.Flip(augment.flip))
-  steps.append(resizing(data))
-  if any(colors.values()):
-    steps.append(transforms.ColorJitter(**colors))
-  return steps
-
-
-def _canvas(data: Config) -> tuple[int, int]:
-  """`data.image_size`, refused where no model could take it."""
-  canvas = tuple(data['image_size'])
-  if len(canvas) != 2 or any(side < 32 or side % 32 for side in canvas):
-    raise UserError(
-        f'data.image_size={canvas} must be (height, width) in multiples of 32,'
-        ' for example (128, 128)'
-    )
-  return canvas
-
-
-def _read_augment(data: Config) -> Augment:
-  """`data.augment`, refused where a value is out of its range."""
-  augment = configuring.fill(Augment, data.get('augment'), 'data.augment')
-  for name in ('flip', 'brightness', 'contrast', 'saturation'):
-    value = getattr(augment, name)
-    if not 0 <= value <= 1:
-      raise UserError(f'data.augment.{name}={value} must be from 0 to 1')
-  scale = tuple(augment.scale)
-  if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
-    raise UserError(
-        f'data.augment.scale={scale} must be (low, high) with 0 < low <= high,'
-        ' for example (0.8, 1.5)'
-    )
-  return dataclasses.replace(augment, scale=scale)
+    before.append(transforms.Flip(augment.flip))
+  colors = augment.brightness, augment.contrast, augment.saturation
+  if any(colors):
+    after.append(transforms.ColorJitter(*colors))
+  return before, after

@@ -110,21 +110,16 @@ def resize(record: Record, size: tuple[int, int]) -> ResizedRecord:
   return ResizedRecord(**fields, scale=scale)
 
 
-def is_category_list(text: prompts.TextPrompt) -> bool:
-  """Whether a prompt is a mere list of names, not a sentence."""
-  return bool(text.phrases) and text.caption == '. '.join(text.phrases)
-
-
 @dataclasses.dataclass(frozen=True)
 class ShuffleNames(grain.transforms.RandomMap):
-  """Puts the names of a category list in random order; leaves captions alone.
+  """Puts a list of names in random order; leaves sentences alone.
 
   Without it a model can learn the place of a name instead of its meaning.
   """
 
   def random_map(self, record: Record, rng: np.random.Generator) -> Record:
     """Shuffles the prompt of a record."""
-    if not is_category_list(record.text):
+    if not record.is_list:
       return record
     order = rng.permutation(len(record.text.phrases))
     place = np.argsort(order).astype(np.int32)
@@ -169,7 +164,7 @@ class RandomScaleCrop(grain.transforms.RandomMap):
 
   A window smaller than the image magnifies its content once resized; beyond
   the image a larger one is gray. Boxes are clipped to the window, and kept if
-  their centre is in it; crowds if any part is. Captions are left alone: what
+  their centre is in it; crowds if any part is. Sentences are left alone: what
   they speak of must not be cut away.
 
   Attributes:
@@ -182,7 +177,7 @@ class RandomScaleCrop(grain.transforms.RandomMap):
 
   def random_map(self, record: Record, rng: np.random.Generator) -> Record:
     """Crops a record."""
-    if not is_category_list(record.text):
+    if not record.is_list:
       return record
     scale = np.exp(rng.uniform(np.log(self.low), np.log(self.high)))
     shape = np.array(record.image.shape[:2])

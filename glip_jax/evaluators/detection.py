@@ -17,6 +17,8 @@ from absl import logging
 from pycocotools import coco, cocoeval
 
 from glip_jax import types
+from glip_jax.data.guard import broken_indices
+from glip_jax.data.sources.protocol import DetectionSource, is_detection
 from glip_jax.errors import UserError
 from glip_jax.evaluators import unpack
 
@@ -74,29 +76,37 @@ class CocoResult:
 class DetectionEvaluator:
   """Collects detections of a source and scores them against its truth."""
 
-  def __init__(self, source: Any):
+  def __init__(self, source: DetectionSource):
     """Binds the evaluator to what it judges.
 
     Args:
-      source: gives `ground_truth()`, `image_id(index)` and
-        `category_id(label)`; detections are labelled with its vocabulary.
+      source: a detection source; detections are labelled with its vocabulary.
 
     Raises:
-      UserError: the source has no classes.
+      UserError: it is a grounding source.
     """
-    source.category_id(0)
+    if not is_detection(source):
+      raise UserError(
+          "type='detection' needs a source with one list of classes, and this"
+          " one has a text for each image: use type='grounding', or data with"
+          ' classes'
+      )
     self._source = source
-    self._found: dict[int, list[dict[str, Any]]] = {}
+    # Rows of each record, None where it was broken.
+    self._found: dict[int, list[dict[str, Any]] | None] = {}
 
   def add(self, batch: types.Batch, detections: types.Detections) -> None:
     """Takes the detections of one batch.
 
-    Batch padding and records that were added before are skipped.
+    Batch padding and records that were added before are skipped; broken ones
+    are noted, for they are no truth either.
 
     Args:
       batch: what the detections were made of; `id` and `scale` are read.
       detections: boxes xyxy in input pixels.
     """
+    for index in broken_indices(batch.id):
+      self._found[index] = None
     for image in unpack.unpack(batch, detections):
       if image.index not in self._found:
         self._found[image.index] = self._rows(image)
@@ -111,7 +121,9 @@ class DetectionEvaluator:
 
   def predictions(self) -> list[dict[str, Any]]:
     """What was added, in COCO's result format with the original ids."""
-    return [row for index in sorted(self._found) for row in self._found[index]]
+    return [
+        row for index in sorted(self._found) for row in self._found[index] or ()
+    ]
 
   def result(self) -> CocoResult:
     """Scores what was added; images never added count as missed.
@@ -119,15 +131,32 @@ class DetectionEvaluator:
     The scored boxes are the rounded ones of `predictions()`, so that the
     written file gives the same numbers in any other tool.
     """
-    truth = self._source.ground_truth()
-    num_missing = len(truth['images']) - len(self._found)
-    if num_missing > 0:
+    truth = self._truth()
+    seen = {self._source.image_id(index) for index in self._found}
+    num_missing = sum(image['id'] not in seen for image in truth['images'])
+    if num_missing:
       logging.warning(
           '%d of %d images were not evaluated: their objects count as missed',
           num_missing,
           len(truth['images']),
       )
     return evaluate_coco(truth, self.predictions())
+
+  def _truth(self) -> dict[str, Any]:
+    """The ground truth without the images that turned out to be broken."""
+    truth = self._source.ground_truth()
+    broken = {
+        self._source.image_id(index)
+        for index, rows in self._found.items()
+        if rows is None
+    }
+    if not broken:
+      return truth
+    images = [row for row in truth['images'] if row['id'] not in broken]
+    annotations = [
+        row for row in truth['annotations'] if row['image_id'] not in broken
+    ]
+    return truth | dict(images=images, annotations=annotations)
 
   def _rows(self, image: unpack.ImageDetections) -> list[dict[str, Any]]:
     """Result rows of one picture."""

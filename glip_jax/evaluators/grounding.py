@@ -13,6 +13,8 @@ from typing import Any, Literal
 import numpy as np
 
 from glip_jax import types
+from glip_jax.data.records import Truth
+from glip_jax.data.sources.protocol import Source
 from glip_jax.errors import UserError
 from glip_jax.evaluators import unpack
 
@@ -92,7 +94,7 @@ class GroundingEvaluator:
 
   def __init__(
       self,
-      source: Any,
+      source: Source,
       *,
       target: Literal['first', 'all'] = 'all',
       min_iou: float = 0.5,
@@ -100,7 +102,7 @@ class GroundingEvaluator:
     """Binds the evaluator to what it judges.
 
     Args:
-      source: `source[index]` gives a `Record` with the boxes of each phrase.
+      source: of any kind; the boxes of each phrase are its truth.
       target: 'all' judges every phrase that has a box; 'first' only the first
         phrase of a caption, the subject of "a red disk left of a blue cube".
       min_iou: overlap in (0, 1] from which a box is right.
@@ -168,7 +170,7 @@ class GroundingEvaluator:
       self, image: unpack.ImageDetections
   ) -> tuple[str | None, list[dict[str, Any]]]:
     """The relation word of a record, and a row for each target phrase."""
-    record = self._source[image.index]
+    record = self._source.truth(image.index)
     relation = _RELATION.search(record.text.caption)
     rows = []
     for phrase, truth in _phrase_boxes(record).items():
@@ -211,7 +213,7 @@ def _recall(hits: list[bool]) -> Recall:
   return Recall(sum(hits) / n if n else -1.0, n, *wilson_interval(sum(hits), n))
 
 
-def _phrase_boxes(record: Any) -> dict[int, np.ndarray]:
+def _phrase_boxes(record: Truth) -> dict[int, np.ndarray]:
   """Boxes of each phrase that has any, crowd regions left out."""
   boxes: dict[int, list[np.ndarray]] = {}
   for i, (box, phrase) in enumerate(

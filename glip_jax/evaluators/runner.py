@@ -161,7 +161,9 @@ def detect_in(source: protocol.Source, detector: Detector) -> Detect:
 
   All records of a source with a vocabulary have one prompt.
   """
-  return functools.partial(detector.detect, same_prompt=bool(source.names))
+  return functools.partial(
+      detector.detect, same_prompt=protocol.is_detection(source)
+  )
 
 
 def feed(
@@ -235,8 +237,9 @@ def build(
       for key in list(inspect.signature(make).parameters)[1:]
   }
   if source is None:
-    with errors.naming(f'{what}.data'):
-      source = table.open_source(spec.data, bad_records=bad_records)
+    source = table.open_source(
+        spec.data, bad_records=bad_records, what=f'{what}.data'
+    )
   with errors.naming(what):
     return source, make(source, **options)
 

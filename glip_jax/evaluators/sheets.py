@@ -1,5 +1,6 @@
 """Images to look at: what is there beside what was found."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -9,7 +10,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from glip_jax import draw, types
-from glip_jax.data import pipeline
+from glip_jax.data import pipeline, settings
 from glip_jax.data.sources import protocol
 from glip_jax.evaluators import unpack
 
@@ -38,6 +39,8 @@ def prediction_sheet(
     min_score: detections below it are not drawn, nor is any that a better one
       of whatever label overlaps.
   """
+  # A few images are read before workers would have started.
+  data = dataclasses.replace(settings.read_data(data), num_workers=0)
   batches = pipeline.eval_batches(source, data, batch_size=batch_size)
   drawn = _draw(source, detect, batches, min_score)
   return draw.sheet(list(itertools.islice(drawn, num_images)), columns=2)

@@ -139,7 +139,7 @@ def _listed(scene: Scene, names: tuple[str, ...], own: list[str]) -> Named:
       tuple(i for i in range(len(scene.items)) if own[i] == name)
       for name in names
   )
-  return Named(prompts.from_names(names), items)
+  return Named(prompts.from_names(names), items, is_list=True)
 
 
 def _groups(rng: np.random.Generator, scene: Scene) -> list[Part]:

@@ -13,7 +13,12 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from glip_jax.shapes.source import ShapesSource, box_entry
+from glip_jax.errors import UserError
+from glip_jax.shapes.source import (
+    ShapesDetectionSource,
+    ShapesSource,
+    box_entry,
+)
 
 # Chroma at full resolution: colours are what the names speak of.
 _JPEG = dict(quality=92, subsampling=0)
@@ -26,7 +31,7 @@ def write_coco(
 
   Args:
     folder: where to; made if missing, files of the same names overwritten.
-    source: opened with prompts 'all'; its names become the categories.
+    source: a detection source; its names become the categories.
 
   Returns:
     Path of the annotation file.
@@ -34,6 +39,11 @@ def write_coco(
   Raises:
     UserError: the source has other prompts, so no one list of categories.
   """
+  if not isinstance(source, ShapesDetectionSource):
+    raise UserError(
+        f'split {source.split!r} has prompts that differ by image, so no'
+        " categories: open it with prompts={'all': 1}"
+    )
   content = source.ground_truth()
   for index in range(len(source)):
     _write_image(folder, source, index)

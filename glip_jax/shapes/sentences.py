@@ -24,10 +24,12 @@ class Named(NamedTuple):
   Attributes:
     text: the prompt.
     items: items[c] are the indices of the items that phrase c names.
+    is_list: True for a list of names, False for a sentence.
   """
 
   text: TextPrompt
   items: tuple[tuple[int, ...], ...]
+  is_list: bool
 
 
 class Part(NamedTuple):
@@ -46,7 +48,7 @@ def spoken(parts: list[Part]) -> Named:
     start += len(part.text)
   text = ''.join(part.text for part in parts)
   items = tuple(part.items for part in parts if part.items)
-  return Named(prompts.from_caption(text, spans), items)
+  return Named(prompts.from_caption(text, spans), items, is_list=False)
 
 
 def pick(rng: np.random.Generator, options: Sequence[_T]) -> _T:

@@ -8,44 +8,29 @@ detection.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from glip_jax import errors
-from glip_jax.data.records import Record
+from glip_jax.data.records import Record, Truth
+from glip_jax.data.sources.ground_truth import Classes
 from glip_jax.shapes import captions, compose, relations, render
 from glip_jax.shapes.scenes import HELD_OUT, SEEN, Scene
 from glip_jax.shapes.sentences import Named
-from glip_jax.text.prompts import TextPrompt
+from glip_jax.text.prompts import TextPrompt, from_names
 
 SPLITS = compose.SPLITS
 PROMPTS = ('all', 'list', 'attributes', 'caption', 'relation', 'statements')
 TRAIN_PROMPTS = {'list': 5, 'attributes': 1, 'caption': 2, 'relation': 2}
 
 
-class Truth(NamedTuple):
-  """What a record's prompt says, and where it is in the image.
-
-  Attributes:
-    text: the prompt.
-    boxes: xyxy float32[m 4] in pixels, in the order of their phrases.
-    phrase: int32[m] index into `text.phrases` of each box.
-  """
-
-  text: TextPrompt
-  boxes: Float[np.ndarray, 'm 4']
-  phrase: Int[np.ndarray, 'm']
-
-
 class ShapesSource:
-  """Random access to one split of the embedded world.
+  """Random access to one split of the embedded world, a text for each image.
 
   Attributes:
-    names: the vocabulary in label order if all prompts are 'all': `HELD_OUT`
-      in split 'heldout', else `SEEN`. `()` for prompts that differ by image.
     split: the split.
     image_size: side of the square images in pixels.
   """
@@ -57,40 +42,14 @@ class ShapesSource:
       seed: int = 0,
       num_images: int = 10_000,
       image_size: int = 128,
-      prompts: Mapping[str, float] | None = None,
+      prompts: Mapping[str, float],
       max_names: int = 20,
   ):
-    """Opens a split.
-
-    Args:
-      split: 'train', 'val' (like it, other images) or 'heldout' (each
-        image with held-out compositions among seen ones).
-      seed: of the world; another seed has other images in every split.
-      num_images: length of the source; image i does not depend on it.
-      image_size: side of the images in pixels, 32 or more. The same image
-        at every size.
-      prompts: weight of each kind of prompt, drawn for each image. 'all':
-        `names`, whose other items go without box; 'list': names in the image
-        among negatives; 'attributes': coarser names such as 'red object';
-        'caption': a sentence; 'relation': 'the circle left of the green star'
-        where two circles are, phrase 0 being the target; 'statements': one to
-        four relations in one caption, nearness among them. By default
-        `TRAIN_PROMPTS` in split 'train', else 'all'.
-      max_names: longest 'list'.
-
-    Raises:
-      UserError: an argument is out of range or unknown.
-    """
-    if prompts is None:
-      prompts = TRAIN_PROMPTS if split == 'train' else {'all': 1}
+    """Opens a split; see `open_world`."""
     prompts = {name: float(weight) for name, weight in prompts.items()}
     _check(split, seed, num_images, image_size, prompts)
     self.split = split
     self.image_size = image_size
-    self.names = ()
-    self._labels = HELD_OUT if split == 'heldout' else SEEN
-    if {name for name, weight in prompts.items() if weight} == {'all'}:
-      self.names = self._labels
     self._seed = seed
     self._num_images = num_images
     self._max_names = max_names
@@ -103,21 +62,18 @@ class ShapesSource:
   def __getitem__(self, index: int) -> Record:
     """Renders image `index` with its prompt and the boxes of its phrases."""
     scene = self.scene(index)
-    truth = self._truth(index, scene)
-    return Record(
-        image=render.render(scene, self.image_size),
-        boxes=truth.boxes,
-        phrase=truth.phrase,
-        crowd=np.zeros(len(truth.boxes), bool),
-        text=truth.text,
-        index=int(index),
-    )
+    image = render.render(scene, self.image_size)
+    return self._truth(index, scene).of(image, int(index))
 
   def scene(self, index: int) -> Scene:
     """What is in image `index`, in fractions of its side; not rendered."""
     if not 0 <= index < self._num_images:
       raise IndexError(f'index={index} is not in [0, {self._num_images})')
     return compose.compose(self.split, self._seed, int(index))
+
+  def text(self, index: int) -> TextPrompt:
+    """The prompt of record `index`."""
+    return self._prompt(index, self.scene(index)).text
 
   def truth(self, index: int) -> Truth:
     """The prompt and boxes of record `index`, without rendering it."""
@@ -134,41 +90,8 @@ class ShapesSource:
     return scene.boxes(self.image_size)[[fact.target, fact.other]]
 
   def image_id(self, index: int) -> int:
-    """Id of image `index` in `ground_truth()` and in exported files."""
+    """Id of image `index` in the ground truth and in exported files."""
     return int(index) + 1
-
-  def category_id(self, label: int) -> int:
-    """Id of `names[label]` in `ground_truth()` and in exported files.
-
-    Raises:
-      UserError: not all prompts are 'all', so there is no one vocabulary.
-    """
-    self._check_categories()
-    return label + 1
-
-  def ground_truth(self) -> dict[str, list[dict[str, Any]]]:
-    """COCO dictionary of the whole source; nothing is rendered.
-
-    Raises:
-      UserError: not all prompts are 'all', so there is no one vocabulary.
-    """
-    self._check_categories()
-    images, annotations = [], []
-    for index in range(len(self)):
-      images.append(self.image_entry(index))
-      truth = self.truth(index)
-      for box, label in zip(truth.boxes, truth.phrase, strict=True):
-        annotations.append({
-            'id': len(annotations) + 1,
-            'image_id': self.image_id(index),
-            'category_id': self.category_id(int(label)),
-            **box_entry(box),
-        })
-    categories = [
-        {'id': self.category_id(label), 'name': name}
-        for label, name in enumerate(self.names)
-    ]
-    return dict(images=images, annotations=annotations, categories=categories)
 
   def image_entry(self, index: int) -> dict[str, Any]:
     """The 'images' entry of a COCO file for image `index`."""
@@ -179,21 +102,18 @@ class ShapesSource:
         'height': self.image_size,
     }
 
-  def _check_categories(self) -> None:
-    if not self.names:
-      raise errors.UserError(
-          f'split {self.split!r} has prompts that differ by image, so no'
-          " categories: open it with prompts={'all': 1}, or use truth(index)"
-      )
-
   def _truth(self, index: int, scene: Scene) -> Truth:
     """Draws the prompt of a record and looks up the boxes of its phrases."""
     named = self._prompt(index, scene)
     items = [item for items in named.items for item in items]
     counts = [len(items) for items in named.items]
-    boxes = scene.boxes(self.image_size)[np.array(items, int)]
-    phrase = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-    return Truth(named.text, boxes, phrase)
+    return Truth(
+        boxes=scene.boxes(self.image_size)[np.array(items, int)],
+        phrase=np.repeat(np.arange(len(counts), dtype=np.int32), counts),
+        crowd=np.zeros(len(items), bool),
+        text=named.text,
+        is_list=named.is_list,
+    )
 
   def _prompt(self, index: int, scene: Scene) -> Named:
     rng = compose.stream(self.split, self._seed, int(index), purpose=1)
@@ -201,13 +121,98 @@ class ShapesSource:
         int(np.searchsorted(self._thresholds, rng.random(), 'right'))
     ]
     if kind == 'all':
-      return captions.all_names(scene, self._labels)
+      return captions.all_names(scene, vocabulary(self.split))
     if kind == 'list':
-      vocabulary = SEEN + HELD_OUT * (self.split == 'heldout')
       return captions.some_names(
-          rng, scene, vocabulary=vocabulary, max_names=self._max_names
+          rng,
+          scene,
+          vocabulary=SEEN + HELD_OUT * (self.split == 'heldout'),
+          max_names=self._max_names,
       )
     return _WRITERS[kind](rng, scene)
+
+
+class ShapesDetectionSource(Classes, ShapesSource):
+  """One split of the embedded world with its vocabulary as every text."""
+
+  def __init__(self, split: str, **settings: Any):
+    """Opens a split.
+
+    Args:
+      split: as for `open_world`.
+      **settings: the same, but for the prompts.
+    """
+    ShapesSource.__init__(self, split, prompts={'all': 1}, **settings)
+    names = vocabulary(split)
+    Classes.__init__(self, names, range(1, len(names) + 1))
+    self._text = from_names(names)
+
+  def text(self, index: int) -> TextPrompt:
+    """The names of all classes."""
+    del index
+    return self._text
+
+  def _annotated(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Yields the entry of each image, and those of its boxes."""
+    for index in range(len(self)):
+      truth = self.truth(index)
+      boxes = [
+          box_entry(box) | {'category_id': label}
+          for box, label in zip(truth.boxes, truth.phrase.tolist(), strict=True)
+      ]
+      yield self.image_entry(index), boxes
+
+
+def open_world(
+    split: str,
+    *,
+    seed: int = 0,
+    num_images: int = 10_000,
+    image_size: int = 128,
+    prompts: Mapping[str, float] | None = None,
+    max_names: int = 20,
+) -> ShapesSource | ShapesDetectionSource:
+  """Opens a split of the embedded world.
+
+  Args:
+    split: 'train', 'val' (like it, other images) or 'heldout' (each image with
+      held-out compositions among seen ones).
+    seed: of the world; another seed has other images in every split.
+    num_images: length of the source; image i does not depend on it.
+    image_size: side of the images in pixels, 32 or more. The same image at
+      every size.
+    prompts: weight of each kind of prompt, drawn for each image. 'all': the
+      whole vocabulary, whose other items go without box; 'list': names in the
+      image among negatives; 'attributes': coarser names such as 'red object';
+      'caption': a sentence; 'relation': 'the circle left of the green star'
+      where two circles are, phrase 0 being the target; 'statements': one to
+      four relations in one caption, nearness among them. By default
+      `TRAIN_PROMPTS` in split 'train', else 'all'.
+    max_names: longest 'list'.
+
+  Returns:
+    A detection source if all prompts are 'all': of `HELD_OUT` in split
+    'heldout', else of `SEEN`. Otherwise a grounding source.
+
+  Raises:
+    UserError: an argument is out of range or unknown.
+  """
+  settings = dict(
+      seed=seed,
+      num_images=num_images,
+      image_size=image_size,
+      max_names=max_names,
+  )
+  if prompts is None:
+    prompts = TRAIN_PROMPTS if split == 'train' else {'all': 1}
+  if {name for name, weight in prompts.items() if weight} == {'all'}:
+    return ShapesDetectionSource(split, **settings)
+  return ShapesSource(split, prompts=prompts, **settings)
+
+
+def vocabulary(split: str) -> tuple[str, ...]:
+  """The names of all classes of a split, in label order."""
+  return HELD_OUT if split == 'heldout' else SEEN
 
 
 _WRITERS = {

@@ -13,7 +13,13 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from glip_jax.shapes.source import HELD_OUT, SEEN, SPLITS, ShapesSource
+from glip_jax.shapes.source import (
+    HELD_OUT,
+    SEEN,
+    SPLITS,
+    ShapesSource,
+    open_world,
+)
 
 
 class Shapes(tfds.core.GeneratorBasedBuilder):
@@ -72,7 +78,7 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
     return {split: self._generate_examples(split) for split in SPLITS}
 
   def _generate_examples(self, split: str) -> Iterator[tuple[int, Any]]:
-    source = ShapesSource(split, **self._settings)
+    source = open_world(split, **self._settings)
     for index in range(len(source)):
       yield index, _example(source, index)
 

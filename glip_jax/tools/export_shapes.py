@@ -11,7 +11,7 @@ from absl import flags
 
 from glip_jax import configuring, errors
 from glip_jax.shapes import export
-from glip_jax.shapes.source import PROMPTS, SPLITS, ShapesSource
+from glip_jax.shapes.source import PROMPTS, SPLITS, open_world
 
 
 def main(_: Sequence[str]):
@@ -33,7 +33,7 @@ def _write() -> str:
   if flags.FLAGS.format == 'tfds':
     return _write_tfds(settings)
   kind = 'all' if flags.FLAGS.format == 'coco' else flags.FLAGS.prompt
-  source = ShapesSource(flags.FLAGS.split, prompts={kind: 1}, **settings)
+  source = open_world(flags.FLAGS.split, prompts={kind: 1}, **settings)
   write = {
       'coco': export.write_coco,
       'mdetr': export.write_mdetr,

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import multiprocessing
 
 import jax
 import ml_collections
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glip_jax.data import pipeline, settings
-from glip_jax.data.sources import table
+from glip_jax.data import guard, pipeline, settings
+from glip_jax.data.sources import annotation_file, table
+from glip_jax.data.training_sources import open_training
 from glip_jax.errors import UserError
 
 NUM_IMAGES = 7
@@ -73,7 +75,8 @@ def _take(iterator, count):
 
 def _train(config, **arguments):
   arguments = {'batch_size': 2, 'seed': 0} | arguments
-  return iter(pipeline.train_dataset(config, **arguments))
+  sources = open_training(config)
+  return iter(pipeline.train_dataset(sources, config, **arguments))
 
 
 def _check_equal(first, second):
@@ -166,7 +169,7 @@ def test_mixtures_keep_their_weights(world):
   assert (tokens == 9).mean() == 0.25
 
 
-def test_a_warmup_comes_first_and_is_resumed_like_the_rest():
+def test_a_curriculum_comes_first_and_is_resumed_like_the_rest():
   def spec(**prompts):
     return dict(source='shapes', split='train', image_size=32, prompts=prompts)
 
@@ -174,7 +177,7 @@ def test_a_warmup_comes_first_and_is_resumed_like_the_rest():
       'num_tokens': 64,
       'num_phrases': 20,
       'num_boxes': 8,
-      'warmup': {
+      'curriculum': {
           'a': spec(caption=1.0) | {'until': 8},
           'b': spec(relation=1.0) | {'until': 5},
       },
@@ -196,16 +199,76 @@ def _num_phrases(batch):
   return int(batch.prompt.spans.any(axis=-1).sum())
 
 
-def test_a_warmup_of_nothing_is_refused(world):
-  config = _config(_spec(world)) | {'warmup': _spec(world)}
-  with pytest.raises(UserError, match='warmup: until=0 must be over 0'):
+def test_a_stage_of_nothing_is_refused(world):
+  config = _config(_spec(world)) | {'curriculum': {'a': _spec(world)}}
+  with pytest.raises(UserError, match='curriculum.a.until=0 must be over 0'):
     _train(config)
 
 
 def test_negative_weights_are_refused(world):
   train = {'a': _spec(world, weight=-1.0), 'b': _spec(world)}
-  with pytest.raises(UserError, match=r'weights \[-1.0, 1.0\]'):
+  with pytest.raises(UserError, match='train.a.weight=-1.0 must be 0 or more'):
     _train(_config(train))
+  with pytest.raises(UserError, match='train has no weight above 0'):
+    _train(_config({'a': _spec(world, weight=0.0)}))
+
+
+def test_each_file_is_parsed_once_for_all_streams_and_stages(
+    world, monkeypatch
+):
+  parsed = []
+
+  def counted(path, **arguments):
+    parsed.append(path)
+    return read_json(path, **arguments)
+
+  read_json = annotation_file.read_json
+  monkeypatch.setattr(annotation_file, 'read_json', counted)
+  config = _config(
+      {'a': _spec(world), 'b': _spec(world, shuffle_names='no')},
+      curriculum={'c': _spec(world, until=4)},
+  )
+  sources = open_training(config)
+  for _ in range(2):
+    stream = pipeline.train_dataset(sources, config, batch_size=2, seed=0)
+    _take(iter(stream), 3)
+  assert len(parsed) == 1
+  assert len({id(each.source) for each in sources.train}) == 1
+
+
+def test_transforms_may_differ_by_source(world):
+  plain = {'on': False}
+  train = {
+      'own': _spec(world, augment={'brightness': 1.0}, shuffle_names='no'),
+      'common': _spec(world, 'good', 'mdetr'),
+  }
+  config = _config(train, augment=plain)
+  batches = _take(_train(config, batch_size=2 * NUM_IMAGES), 1)
+  alone = {
+      int(n): image
+      for batch in _take(
+          _train(_config(_spec(world), augment=plain), batch_size=NUM_IMAGES), 1
+      )
+      for n, image in zip(batch.id, batch.image, strict=True)
+  }
+  changed = {7: [], 9: []}
+  (batch,) = batches
+  for row, number in enumerate(batch.id.tolist()):
+    same = np.array_equal(batch.image[row], alone[number])
+    changed[int(batch.prompt.mask[row].sum())].append(not same)
+  # The list of names has seven tokens and is brightened, the caption nine.
+  assert sum(changed[7]) >= NUM_IMAGES - 1
+  assert len(changed[9]) == NUM_IMAGES and not any(changed[9])
+
+
+def test_names_are_shuffled_for_the_sources_that_say_so(world):
+  def orders(shuffled, own):
+    config = _config(_spec(world, shuffle_names=own), shuffle_names=shuffled)
+    batches = _take(_train(config, batch_size=NUM_IMAGES), 2)
+    return {tuple(ids.tolist()) for b in batches for ids in b.prompt.ids}
+
+  assert len(orders(False, '')) == len(orders(True, 'no')) == 1
+  assert len(orders(True, '')) == len(orders(False, 'yes')) == 2
 
 
 def test_broken_records_are_skipped_named_and_counted(world, caplog):
@@ -257,9 +320,10 @@ def test_a_vocabulary_that_does_not_fit_is_refused_at_once(world):
 @pytest.mark.parametrize(
     'fields, message',
     [
-        ({'bad_records': 'ignore'}, "bad_records='ignore' is not known"),
+        ({'bad_records': 'ignore'}, "bad_records='ignore' must be one of"),
         ({'tokenizer': 'gone.txt'}, "tokenizer='gone.txt' does not exist"),
-        ({'image_size': (128,)}, r'image_size=\(128,\) must be'),
+        ({'image_size': (128,)}, r'image_size=\(128,\) must be a tuple of 2'),
+        ({'resize': (800,)}, r'resize=\(800,\) must be empty or \(short, lo'),
         ({'image_size': (48, 64)}, r'image_size=\(48, 64\) must be'),
     ],
 )  # pyformat: disable
@@ -295,10 +359,51 @@ def test_evaluation_puts_padding_where_a_record_is_broken(world):
   source = table.open_source(config['train'])
   batches = list(pipeline.eval_batches(source, config, batch_size=4))
   ids = np.concatenate([batch.id for batch in batches])
-  assert ids.tolist() == [0, 1, -1, 3, -1, 5, 6, -1]
-  # The image that could not be read is no truth to be found either.
-  kept = {image['id'] for image in source.ground_truth()['images']}
-  assert 102 not in kept and len(kept) == 6
+  assert np.maximum(ids, -1).tolist() == [0, 1, -1, 3, -1, 5, 6, -1]
+  # What was left is not what was broken, which is told.
+  assert guard.broken_indices(ids) == [2, 4]
+  assert [source.image_id(n) for n in (2, 4)] == [102, 104]
+
+
+@pytest.mark.parametrize('batch_size, num_workers', [(2, 2), (9, 2)])
+def test_evaluating_workers_change_nothing_and_end_with_the_pass(
+    world, batch_size, num_workers
+):
+  source = table.open_source(_spec(world, 'bad', 'mdetr'))
+
+  def batches(num_workers):
+    config = _config(_spec(world), num_workers=num_workers)
+    return pipeline.eval_batches(source, config, batch_size=batch_size)
+
+  _check_equal(list(batches(num_workers)), list(batches(0)))
+  assert not multiprocessing.active_children()
+
+
+def test_evaluating_workers_end_when_the_pass_is_left(world):
+  config = _config(_spec(world), num_workers=1)
+  source = table.open_source(config['train'])
+  iterator = pipeline.eval_batches(source, config, batch_size=1)
+  assert next(iterator).id.tolist() == [0]
+  assert multiprocessing.active_children()
+  iterator.close()
+  assert not multiprocessing.active_children()
+
+
+def test_evaluating_workers_refuse_by_name_too(world):
+  spec = _spec(world, 'bad')
+  config = _config(spec, bad_records='raise', num_workers=1)
+  source = table.open_source(spec)
+  with pytest.raises(UserError, match='record 102.*cut.png'):
+    list(pipeline.eval_batches(source, config, batch_size=2))
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_a_pass_without_a_usable_record_is_refused(world, num_workers):
+  spec = _spec(world, source='mdetr')
+  config = _config(spec, num_tokens=6, num_workers=num_workers)
+  source = table.open_source(spec)
+  with pytest.raises(UserError, match='none of the 7 records is usable'):
+    list(pipeline.eval_batches(source, config, batch_size=2))
 
 
 def test_evaluating_processes_get_equally_many_batches(world):
@@ -341,10 +446,18 @@ def test_a_real_set_trains_and_evaluates(shared):
 @pytest.mark.parametrize(
     'fields, message',
     [
-        ({'shufle_names': True}, "config.data has no 'shufle_names'"),
-        ({'augment': {'flips': 0.5}}, "data.augment has no key 'flips'"),
-        ({'augment': {'flip': 5}}, 'data.augment.flip=5 must be from 0 to 1'),
-        ({'augment': {'scale': (0, 1.4)}}, r'scale=\(0, 1.4\) must be'),
+        ({'shufle_names': True}, "config.data has no field 'shufle_names'"),
+        ({'augment': {'flips': 0.5}}, "data.augment has no field 'flips'"),
+        (
+            {'augment': {'flip': 5}},
+            'data.augment.flip=5.0 must be 0 or more, 1',
+        ),
+        (
+            {'augment': {'scale': (0, 1.4)}},
+            r'scale=\(0, 1.4\): 0.0 must be more',
+        ),
+        ({'augment': {'scale': (2, 1)}}, r'scale=\(2.0, 1.0\) must be \(low'),
+        ({'train': {'split': 'train', 'augment': {'flip': 2}}}, 'train.augmen'),
     ],
 )
 def test_fields_that_cannot_be_meant_are_refused(world, fields, message):

@@ -25,6 +25,7 @@ def _record(height=40, width=60, *, text=None, boxes=None, **fields):
       'phrase': np.arange(len(boxes), dtype=np.int32) % len(NAMES),
       'crowd': np.zeros(len(boxes), bool),
       'text': text or prompts.from_names(NAMES),
+      'is_list': True,
       'index': 7,
   }
   return Record(**(defaults | fields))
@@ -142,9 +143,11 @@ def test_shuffled_names_stay_with_their_boxes():
   assert moved
 
 
-def test_captions_are_neither_shuffled_nor_cropped():
-  text = prompts.from_caption('a red circle near a star', [[(2, 12)]])
-  record = _record(text=text, phrase=np.zeros(2, np.int32))
+@pytest.mark.parametrize('caption', ['a star', 'a red circle near a star'])
+def test_sentences_are_neither_shuffled_nor_cropped(caption):
+  # The first is one phrase, as a list of one name is.
+  text = prompts.from_caption(caption, [[(0, 6)]])
+  record = _record(text=text, phrase=np.zeros(2, np.int32), is_list=False)
   rng = np.random.default_rng(0)
   assert transforms.ShuffleNames().random_map(record, rng) is record
   assert transforms.RandomScaleCrop(2, 3).random_map(record, rng) is record

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from glip_jax import types
+from glip_jax.data import guard
 from glip_jax.errors import UserError
 from glip_jax.evaluators import detection
 
@@ -44,6 +45,7 @@ class _Source:
   """One category space, two pictures with awkward ids."""
 
   ids = ('a/1.jpg', 2**40)
+  names = ('cat', 'dog')
 
   def ground_truth(self):
     return {
@@ -249,6 +251,32 @@ def test_a_record_that_comes_twice_counts_once():
   for _ in range(2):
     evaluator.add(_batch([0], [(1, 1)]), detections)
   assert len(evaluator.predictions()) == 1
+
+
+def test_a_broken_record_is_no_truth_to_be_missed(caplog):
+  evaluator = detection.DetectionEvaluator(_Source())
+  evaluator.add(
+      _batch([0, guard.broken_id(1)], [(1, 1), (1, 1)]),
+      _detections(
+          [[[10, 20, 40, 60]]] * 2,
+          [[0.5], [0.5]],
+          [[1], [1]],
+          [[True], [False]],
+      ),
+  )
+  result = evaluator.result()
+  assert (result.metrics['AP50'], result.num_images) == (pytest.approx(1), 1)
+  assert len(evaluator.predictions()) == 1
+  assert not caplog.records
+  # What another process met counts as well.
+  other = detection.DetectionEvaluator(_Source())
+  other.merge(evaluator.state())
+  assert other.result() == result
+
+
+def test_a_source_without_classes_is_refused():
+  with pytest.raises(UserError, match="a text for each image: use type='grou"):
+    detection.DetectionEvaluator(object())
 
 
 def test_detections_that_are_not_finite_are_left_out():

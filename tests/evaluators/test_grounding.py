@@ -24,6 +24,8 @@ def _record(caption, phrases, boxes, phrase, crowd=None):
 
 class _Source(list):
 
+  truth = list.__getitem__
+
   def image_id(self, index):
     return f'image {index}'
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from glip_jax.shapes.scenes import RELATIONS, fails, holds, offsets
-from glip_jax.shapes.source import HELD_OUT, SEEN, ShapesSource
+from glip_jax.shapes.source import HELD_OUT, SEEN, open_world
 from glip_jax.text.tokenizer import load_tokenizer
 
 _NUMBERS = {'a': 1, 'two': 2, 'three': 3, 'four': 4, 'five': 5, 'six': 6}
 
 
 def _truths(split, num_images=200, **settings):
-  source = ShapesSource(split, num_images=num_images, **settings)
+  source = open_world(split, num_images=num_images, **settings)
   return [(source.scene(i), source.truth(i)) for i in range(num_images)]
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from glip_jax.data.sources.table import open_source
 from glip_jax.errors import UserError
 from glip_jax.shapes import export
-from glip_jax.shapes.source import HELD_OUT, SEEN, ShapesSource
+from glip_jax.shapes.source import HELD_OUT, SEEN, open_world
 
 
 def _xyxy(entry):
@@ -19,7 +19,7 @@ def _xyxy(entry):
 
 
 def test_coco_files_hold_the_images_and_boxes_of_the_source(tmp_path):
-  source = ShapesSource('val', num_images=4, image_size=160)
+  source = open_world('val', num_images=4, image_size=160)
   content = json.loads(export.write_coco(tmp_path, source).read_text())
   assert content == json.loads(json.dumps(source.ground_truth()))
   for index, image in enumerate(content['images']):
@@ -36,7 +36,7 @@ def test_coco_files_hold_the_images_and_boxes_of_the_source(tmp_path):
 
 
 def test_coco_is_refused_for_prompts_without_one_vocabulary(tmp_path):
-  source = ShapesSource('val', prompts={'caption': 1}, num_images=1)
+  source = open_world('val', prompts={'caption': 1}, num_images=1)
   with pytest.raises(UserError, match='no categories'):
     export.write_coco(tmp_path, source)
   assert not list(tmp_path.iterdir())
@@ -44,7 +44,7 @@ def test_coco_is_refused_for_prompts_without_one_vocabulary(tmp_path):
 
 @pytest.mark.parametrize('kind', ['caption', 'relation', 'list'])
 def test_mdetr_files_link_boxes_to_the_words_of_captions(tmp_path, kind):
-  source = ShapesSource('val', num_images=4, prompts={kind: 1})
+  source = open_world('val', num_images=4, prompts={kind: 1})
   content = json.loads(export.write_mdetr(tmp_path, source).read_text())
   for index, image in enumerate(content['images']):
     truth = source.truth(index)
@@ -74,7 +74,7 @@ def test_tfds_sets_are_written_and_read_without_tensorflow(tmp_path):
   names = read.info.features['objects']['label'].names
   assert tuple(names) == SEEN + HELD_OUT
   for split in ('train', 'val', 'heldout'):
-    source = ShapesSource(split, num_images=3, image_size=64, seed=5)
+    source = open_world(split, num_images=3, image_size=64, seed=5)
     examples = read.as_data_source(split=split)
     assert len(examples) == 3
     for index in range(3):
@@ -92,10 +92,14 @@ def test_tfds_sets_are_written_and_read_without_tensorflow(tmp_path):
 
 @pytest.mark.parametrize('kind', ['caption', 'relation'])
 def test_grounding_files_read_back_as_the_same_records(tmp_path, kind):
-  source = ShapesSource('val', num_images=3, prompts={kind: 1})
+  source = open_world('val', num_images=3, prompts={kind: 1})
   path = export.write_mdetr(tmp_path, source)
   read = open_source(
-      dict(source='mdetr', annotations=path, images=tmp_path / 'images')
+      dict(
+          source='mdetr',
+          annotations=str(path),
+          images=str(tmp_path / 'images'),
+      )
   )
   _assert_same_records(read, source)
   for index in range(3):
@@ -103,10 +107,14 @@ def test_grounding_files_read_back_as_the_same_records(tmp_path, kind):
 
 
 def test_coco_files_read_back_as_the_same_records(tmp_path):
-  source = ShapesSource('val', num_images=3)
+  source = open_world('val', num_images=3)
   path = export.write_coco(tmp_path, source)
   read = open_source(
-      dict(source='coco', annotations=path, images=tmp_path / 'images')
+      dict(
+          source='coco',
+          annotations=str(path),
+          images=str(tmp_path / 'images'),
+      )
   )
   assert read.names == source.names
   _assert_same_records(read, source)

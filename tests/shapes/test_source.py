@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
+from glip_jax.data.sources.protocol import is_detection
 from glip_jax.errors import UserError
 from glip_jax.shapes.compose import compose
 from glip_jax.shapes.figures import CIRCUMRADIUS
@@ -16,7 +17,7 @@ from glip_jax.shapes.scenes import (
     RELATIONS,
     SHAPES,
 )
-from glip_jax.shapes.source import HELD_OUT, SEEN, SPLITS, ShapesSource
+from glip_jax.shapes.source import HELD_OUT, SEEN, SPLITS, open_world
 
 
 @pytest.fixture(scope='module')
@@ -41,8 +42,8 @@ def _degrees(vector, direction):
 
 def test_same_arguments_give_the_same_record():
   settings = dict(seed=3, num_images=20, image_size=96)
-  first = ShapesSource('train', **settings)
-  second = pickle.loads(pickle.dumps(ShapesSource('train', **settings)))
+  first = open_world('train', **settings)
+  second = pickle.loads(pickle.dumps(open_world('train', **settings)))
   for index in (0, 7, 19):
     one, two = first[index], second[index]
     np.testing.assert_array_equal(one.image, two.image)
@@ -52,8 +53,8 @@ def test_same_arguments_give_the_same_record():
 
 
 def test_images_do_not_depend_on_the_length_or_the_prompts():
-  short = ShapesSource('train', num_images=5)
-  long = ShapesSource('train', num_images=50, prompts={'caption': 1})
+  short = open_world('train', num_images=5)
+  long = open_world('train', num_images=50, prompts={'caption': 1})
   np.testing.assert_array_equal(short[4].image, long[4].image)
 
 
@@ -69,8 +70,8 @@ def test_seeds_splits_and_indices_give_different_scenes():
 
 
 def test_boxes_scale_with_the_image():
-  small = ShapesSource('val', image_size=96).truth(5)
-  large = ShapesSource('val', image_size=960).truth(5)
+  small = open_world('val', image_size=96).truth(5)
+  large = open_world('val', image_size=960).truth(5)
   np.testing.assert_allclose(small.boxes * 10, large.boxes, rtol=1e-5)
   np.testing.assert_array_equal(small.phrase, large.phrase)
 
@@ -195,7 +196,7 @@ def test_nothing_but_the_relation_tells_the_candidates_apart(scenes):
 
 def test_ground_truth_is_what_the_records_show():
   for split, names in (('val', SEEN), ('heldout', HELD_OUT)):
-    source = ShapesSource(split, num_images=6)
+    source = open_world(split, num_images=6)
     truth = source.ground_truth()
     assert source.names == names
     assert tuple(entry['name'] for entry in truth['categories']) == names
@@ -220,15 +221,38 @@ def test_ground_truth_is_what_the_records_show():
     )
 
 
-def test_ground_truth_is_refused_without_one_vocabulary():
-  source = ShapesSource('val', prompts={'relation': 1})
-  assert source.names == ()
-  with pytest.raises(UserError, match="prompts={'all': 1}"):
-    source.ground_truth()
+@pytest.mark.parametrize(
+    'prompts, is_list',
+    [
+        ({'all': 1, 'caption': 0}, True),
+        ({'list': 1}, True),
+        ({'attributes': 1}, True),
+        ({'caption': 1}, False),
+        ({'relation': 1}, False),
+        ({'statements': 1}, False),
+    ],
+)
+def test_prompts_decide_what_a_world_is_and_what_its_texts_are(
+    prompts, is_list
+):
+  source = open_world('val', prompts=prompts, num_images=10)
+  assert is_detection(source) == ('all' in prompts)
+  for index in range(10):
+    record, truth = source[index], source.truth(index)
+    assert record.is_list == truth.is_list == is_list
+    assert source.text(index) == truth.text == record.text
+
+
+def test_truth_is_composed_once():
+  source = open_world('val', num_images=3)
+  assert source.ground_truth() is source.ground_truth()
+  copy = pickle.loads(pickle.dumps(source))
+  assert copy.ground_truth() == source.ground_truth()
+  assert len(pickle.dumps(source)) < 1500
 
 
 def test_candidates_begin_with_the_target_of_the_prompt():
-  source = ShapesSource('val', prompts={'relation': 1}, num_images=20)
+  source = open_world('val', prompts={'relation': 1}, num_images=20)
   for index in range(20):
     truth = source.truth(index)
     target, other = source.candidates(index)
@@ -250,12 +274,12 @@ def test_candidates_begin_with_the_target_of_the_prompt():
 )
 def test_bad_settings_are_refused_by_name(settings, message):
   with pytest.raises(UserError) as caught:
-    ShapesSource(**settings)
+    open_world(**settings)
   assert message in str(caught.value)
 
 
 def test_indices_beyond_the_end_are_refused():
-  source = ShapesSource('val', num_images=2)
+  source = open_world('val', num_images=2)
   for index in (-1, 2):
     with pytest.raises(IndexError):
       source[index]

@@ -15,7 +15,7 @@ from glip_jax.detectors import recipe as recipes
 from glip_jax.detectors.glip import official_weights as glip
 from glip_jax.evaluators import evaluation
 from glip_jax.shapes import export
-from glip_jax.shapes.source import ShapesSource
+from glip_jax.shapes.source import open_world
 from glip_jax.training import sharding
 from glip_jax.weights import formats
 
@@ -33,7 +33,7 @@ SETTINGS = {
 def world(tmp_path_factory, golden):
   """A COCO folder of two images, and a .pth of a nano model's weights."""
   folder = tmp_path_factory.mktemp('world')
-  source = ShapesSource(
+  source = open_world(
       'val', prompts={'all': 1}, seed=0, num_images=2, image_size=SIDE
   )
   export.write_coco(folder, source)

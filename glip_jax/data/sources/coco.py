@@ -5,18 +5,19 @@ from __future__ import annotations
 import difflib
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from glip_jax.data.records import Record
-from glip_jax.data.sources import annotation_file, box_table, image_table
-from glip_jax.data.sources.faults import Report
-from glip_jax.data.sources.opened_images import OpenedImages
+from glip_jax.data.images import BadImage
+from glip_jax.data.records import Record, Truth
+from glip_jax.data.sources import annotation_file, boxes, image_list
+from glip_jax.data.sources.annotation_file import Id, Report
+from glip_jax.data.sources.ground_truth import Classes, leave_out
 from glip_jax.errors import UserError
 from glip_jax.text import prompts
 
 
-class CocoSource:
+class CocoSource(Classes):
   """Random access to a COCO file: all class names are the prompt.
 
   Labels are positions in `names`, which by default are the classes of the file
@@ -25,7 +26,6 @@ class CocoSource:
   docs/data.md has the table.
 
   Attributes:
-    names: the vocabulary, in label order.
     report: what was wrong with the file.
     bad_records: 'skip' or 'raise'.
   """
@@ -56,13 +56,13 @@ class CocoSource:
     self.bad_records = bad_records
     self.report = Report(os.fspath(annotations), bad_records=bad_records)
     content = annotation_file.read_json(annotations, name='annotations')
-    self._images = image_table.read_images(
+    self._images, _, positions = image_list.read_images(
         annotation_file.entries(content, 'images', self.report),
         images,
         self.report,
     )
-    classes = self._read_classes(content)
-    self.names = choose_names(
+    classes = _read_classes(content, self.report)
+    chosen = choose_names(
         tuple(dict.fromkeys(classes.values())),
         names=names,
         exclude=exclude,
@@ -70,14 +70,13 @@ class CocoSource:
     )
     # Two ids of one name are one class, under the first of the ids.
     ids = {name: key for key, name in reversed(classes.items())}
-    self._category_ids = tuple(ids[name] for name in self.names)
-    self._boxes = self._read_boxes(content, classes)
+    super().__init__(chosen, [ids[name] for name in chosen])
     self._text = prompts.from_names(self.names)
-    self._opened = OpenedImages(self._images, bad_records=bad_records)
+    self._boxes = self._read_boxes(content, classes, positions)
     self.report.log()
 
   def __len__(self) -> int:
-    return len(self._images.ids)
+    return len(self._images)
 
   def __getitem__(self, index: int) -> Record:
     """Reads an image and its boxes.
@@ -86,93 +85,52 @@ class CocoSource:
       IndexError: if there is no such record.
       BadImage: if the image cannot be read.
     """
-    image = self._opened.read(index)
-    rows = self._boxes.rows(index)
-    boxes, usable = box_table.clip_boxes(
-        self._boxes.xywh[rows], image.shape[:2]
-    )
-    return Record(
-        image=image,
-        boxes=boxes[usable],
-        phrase=self._boxes.label[rows][usable],
-        crowd=self._boxes.crowd[rows][usable],
-        text=self._text,
-        index=index,
-    )
+    image = self._images.read(index)
+    return self._truth(index, image.shape[:2]).of(image, index)
 
-  def image_id(self, index: int) -> annotation_file.Id:
+  def image_id(self, index: int) -> Id:
     """Original id of an image."""
-    return self._images.ids[index]
+    return self._images.id(index)
 
-  def category_id(self, label: int) -> annotation_file.Id:
-    """Original id of a class."""
-    return self._category_ids[label]
+  def text(self, index: int) -> prompts.TextPrompt:
+    """The names of all classes."""
+    del index
+    return self._text
 
-  def ground_truth(self) -> dict[str, Any]:
-    """The data set in COCO format, as far as it is usable.
-
-    Images that cannot be read (now, or when `self[i]` was asked for) and
-    classes outside `names` are left out. Ids of images and classes are those
-    of the file; annotations are numbered from 1, as the COCO code takes 0 for
-    "no match". Boxes marked `ignore` count as crowds.
+  def truth(self, index: int) -> Truth:
+    """Boxes and text of a record; of the image the header is read.
 
     Raises:
-      BadImage: if an image cannot be read and bad records are to be refused.
+      IndexError: if there is no such record.
+      BadImage: if the header cannot be read.
     """
-    images, annotations = box_table.truth(
-        self._images, self._boxes, self._opened.size
-    )
-    for annotation in annotations:
-      label = annotation['category_id']
-      annotation['category_id'] = self.category_id(label)
-    categories = [
-        {'id': key, 'name': name}
-        for key, name in zip(self._category_ids, self.names, strict=True)
-    ]
-    return {
-        'images': images,
-        'annotations': annotations,
-        'categories': categories,
-    }
+    return self._truth(index, self._images.size(index))
 
-  def _read_classes(
-      self, content: dict[str, Any]
-  ) -> dict[annotation_file.Id, str]:
-    """Returns the name of each class, in the order of the ids."""
-    classes: dict[annotation_file.Id, str] = {}
-    for entry, category in annotation_file.entries(
-        content, 'categories', self.report
-    ):
-      key = annotation_file.read_id(category.get('id'))
-      name = _class_name(category.get('name'))
-      if key is None or not name:
-        self.report.fault('class without id or name', f'{entry} {category!r}')
-      elif classes.setdefault(key, name) != name:
-        raise UserError(
-            f'{self.report.file}: category id {key!r} is both {classes[key]!r}'
-            f' and {name!r}; give each class an id of its own'
-        )
-    if not classes:
-      raise UserError(
-          f"{self.report.file} names no class; fill in 'categories' with id and"
-          ' name'
-      )
-    self._note_equal_names(classes)
-    return dict(sorted(classes.items(), key=_id_order))
+  def _truth(self, index: int, size: tuple[int, int]) -> Truth:
+    return self._boxes.truth(index, size, self._text, is_list=True)
 
-  def _note_equal_names(self, classes: dict[annotation_file.Id, str]) -> None:
-    first: dict[str, str] = {}
-    for key, name in classes.items():
-      other = first.setdefault(name.casefold(), name)
-      if other is not name and other == name:
-        self.report.note('class merged with one of the same name', repr(key))
-      elif other is not name:
-        kind = 'classes that a tokenizer may not tell apart'
-        self.report.note(kind, f'{other!r}, {name!r}')
+  def _annotated(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Yields the entry of each image, and those of its boxes."""
+    for index in range(len(self)):
+      try:
+        size = self._images.size(index)
+      except BadImage as error:
+        leave_out(error, bad_records=self.bad_records)
+        continue
+      image = {
+          'id': self._images.id(index),
+          'file_name': self._images.files[index],
+          'height': size[0],
+          'width': size[1],
+      }
+      yield image, self._boxes.entries(index, size)
 
   def _read_boxes(
-      self, content: dict[str, Any], classes: dict[annotation_file.Id, str]
-  ) -> box_table.Boxes:
+      self,
+      content: dict[str, Any],
+      classes: dict[Id, str],
+      positions: dict[Id | None, int | None],
+  ) -> boxes.Boxes:
     """Makes the table of boxes of the classes in `names`."""
     labels = {name: label for label, name in enumerate(self.names)}
 
@@ -187,7 +145,39 @@ class CocoSource:
       self.report.note("file without 'annotations', so without boxes", 'all')
       content = {**content, 'annotations': []}
     found = annotation_file.entries(content, 'annotations', self.report)
-    return box_table.read_boxes(found, self._images, self.report, label)
+    return boxes.read_boxes(found, self._images, positions, self.report, label)
+
+
+def _read_classes(content: dict[str, Any], report: Report) -> dict[Id, str]:
+  """Returns the name of each class, in the order of the ids."""
+  classes: dict[Id, str] = {}
+  for entry, category in annotation_file.entries(content, 'categories', report):
+    key = annotation_file.read_id(category.get('id'))
+    name = _class_name(category.get('name'))
+    if key is None or not name:
+      report.fault('class without id or name', f'{entry} {category!r}')
+    elif classes.setdefault(key, name) != name:
+      raise UserError(
+          f'{report.file}: category id {key!r} is both {classes[key]!r}'
+          f' and {name!r}; give each class an id of its own'
+      )
+  if not classes:
+    raise UserError(
+        f"{report.file} names no class; fill in 'categories' with id and name"
+    )
+  _note_equal_names(classes, report)
+  return dict(sorted(classes.items(), key=_id_order))
+
+
+def _note_equal_names(classes: dict[Id, str], report: Report) -> None:
+  first: dict[str, str] = {}
+  for key, name in classes.items():
+    other = first.setdefault(name.casefold(), name)
+    if other is not name and other == name:
+      report.note('class merged with one of the same name', repr(key))
+    elif other is not name:
+      kind = 'classes that a tokenizer may not tell apart'
+      report.note(kind, f'{other!r}, {name!r}')
 
 
 def choose_names(
@@ -252,5 +242,5 @@ def _class_name(name: Any) -> str:
   return name
 
 
-def _id_order(item: tuple[annotation_file.Id, str]) -> tuple[bool, Any]:
+def _id_order(item: tuple[Id, str]) -> tuple[bool, Any]:
   return isinstance(item[0], str), item[0]

@@ -8,19 +8,17 @@ spans of that caption.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from glip_jax.data.records import Record
-from glip_jax.data.sources import annotation_file, box_table, image_table
-from glip_jax.data.sources.faults import Report
-from glip_jax.data.sources.opened_images import OpenedImages
+from glip_jax.data.records import Record, Truth
+from glip_jax.data.sources import annotation_file, boxes, image_list
+from glip_jax.data.sources.annotation_file import Id, Report
 from glip_jax.text import prompts
 
 Spans = tuple[tuple[int, int], ...]
-
-_CATEGORY_ID = 1
 
 
 class MdetrSource:
@@ -31,12 +29,9 @@ class MdetrSource:
   several spans to one phrase of several parts.
 
   Attributes:
-    names: always empty: there is no vocabulary.
     report: what was wrong with the file.
     bad_records: 'skip' or 'raise'.
   """
-
-  names: tuple[str, ...] = ()
 
   def __init__(
       self,
@@ -59,25 +54,32 @@ class MdetrSource:
     self.bad_records = bad_records
     self.report = Report(os.fspath(annotations), bad_records=bad_records)
     content = annotation_file.read_json(annotations, name='annotations')
-    self._images = image_table.read_images(
+    self._images, self._captions, positions = image_list.read_images(
         annotation_file.entries(content, 'images', self.report),
         images,
         self.report,
         captioned=True,
     )
-    self._phrases: list[dict[Spans, int]] = [{} for _ in self._images.ids]
-    self._boxes = box_table.read_boxes(
+    phrases: list[dict[Spans, int]] = [{} for _ in range(len(self._images))]
+
+    def label(entry: dict[str, Any], index: int, name: str) -> int | None:
+      spans = _read_spans(entry, self._captions[index], name, self.report)
+      known = phrases[index]
+      return known.setdefault(spans, len(known)) if spans else None
+
+    self._boxes = boxes.read_boxes(
         annotation_file.entries(content, 'annotations', self.report),
         self._images,
+        positions,
         self.report,
-        self._label,
+        label,
     )
-    self._order_phrases()
-    self._opened = OpenedImages(self._images, bad_records=bad_records)
+    _order_phrases(phrases, self._boxes)
+    self._phrases = _Phrases([tuple(known) for known in phrases])
     self.report.log()
 
   def __len__(self) -> int:
-    return len(self._images.ids)
+    return len(self._images)
 
   def __getitem__(self, index: int) -> Record:
     """Reads an image, its caption and its boxes.
@@ -86,91 +88,84 @@ class MdetrSource:
       IndexError: if there is no such record.
       BadImage: if the image cannot be read.
     """
-    image = self._opened.read(index)
-    rows = self._boxes.rows(index)
-    boxes, usable = box_table.clip_boxes(
-        self._boxes.xywh[rows], image.shape[:2]
-    )
-    return Record(
-        image=image,
-        boxes=boxes[usable],
-        phrase=self._boxes.label[rows][usable],
-        crowd=self._boxes.crowd[rows][usable],
-        text=prompts.from_caption(
-            self._images.captions[index], tuple(self._phrases[index])
-        ),
-        index=index,
-    )
+    image = self._images.read(index)
+    return self._truth(index, image.shape[:2]).of(image, index)
 
-  def image_id(self, index: int) -> annotation_file.Id:
+  def image_id(self, index: int) -> Id:
     """Original id of a record."""
-    return self._images.ids[index]
+    return self._images.id(index)
 
-  def category_id(self, label: int) -> int:
-    """The one class of `ground_truth`, whatever the phrase."""
-    del label
-    return _CATEGORY_ID
-
-  def ground_truth(self) -> dict[str, Any]:
-    """The data set in the same format, as far as it is usable.
-
-    As `CocoSource.ground_truth`, with `caption` and `tokens_positive`, and all
-    boxes of one class.
+  def text(self, index: int) -> prompts.TextPrompt:
+    """The caption of a record, with the phrases that have boxes.
 
     Raises:
-      BadImage: if an image cannot be read and bad records are to be refused.
+      IndexError: if there is no such record.
     """
-    images, annotations = box_table.truth(
-        self._images, self._boxes, self._opened.size
+    return prompts.from_caption(self._captions[index], self._phrases[index])
+
+  def truth(self, index: int) -> Truth:
+    """Boxes and text of a record; of the image the header is read.
+
+    Raises:
+      IndexError: if there is no such record.
+      BadImage: if the header cannot be read.
+    """
+    return self._truth(index, self._images.size(index))
+
+  def _truth(self, index: int, size: tuple[int, int]) -> Truth:
+    return self._boxes.truth(index, size, self.text(index), is_list=False)
+
+
+class _Phrases:
+  """The phrases of all captions, each of one or more spans, in flat arrays."""
+
+  def __init__(self, phrases: Sequence[Sequence[Spans]]):
+    counts = [len(spans) for own in phrases for spans in own]
+    flat = [span for own in phrases for spans in own for span in spans]
+    self._phrase_end = np.cumsum([0, *map(len, phrases)], dtype=np.int64)
+    self._span_end = np.cumsum([0, *counts], dtype=np.int64)
+    self._spans = np.array(flat, np.int32).reshape(-1, 2)
+
+  def __getitem__(self, index: int) -> tuple[Spans, ...]:
+    """The spans of each phrase of a caption."""
+    first, end = self._phrase_end[index : index + 2]
+    starts = self._span_end[first : end + 1]
+    return tuple(
+        tuple(map(tuple, self._spans[start:stop].tolist()))
+        for start, stop in zip(starts[:-1], starts[1:], strict=True)
     )
-    position = {key: index for index, key in enumerate(self._images.ids)}
-    for image in images:
-      image['caption'] = self._images.captions[position[image['id']]]
-    for annotation in annotations:
-      phrases = tuple(self._phrases[position[annotation['image_id']]])
-      spans = phrases[annotation['category_id']]
-      annotation['tokens_positive'] = [list(span) for span in spans]
-      annotation['category_id'] = _CATEGORY_ID
-    return {
-        'images': images,
-        'annotations': annotations,
-        'categories': [{'id': _CATEGORY_ID, 'name': 'object'}],
-    }
 
-  def _label(
-      self, annotation: dict[str, Any], index: int, name: str
-  ) -> int | None:
-    """Position of a box's phrase among those of its caption."""
-    found = annotation.get('tokens_positive')
-    if not isinstance(found, list):
-      self.report.fault('box without tokens_positive', name)
-      return None
-    if not found:
-      self.report.note('box linked to no phrase, dropped', name)
-      return None
-    caption = self._images.captions[index]
-    spans = []
-    for value in found:
-      span = read_span(value, caption)
-      if span is None:
-        self.report.fault('malformed span', f'{name} {value!r}')
-      else:
-        if span[1] != value[1]:
-          self.report.note('span that leaves its caption, clipped', name)
-        spans.append(span)
-    if not spans:
-      return None
-    phrases = self._phrases[index]
-    return phrases.setdefault(tuple(sorted(set(spans))), len(phrases))
 
-  def _order_phrases(self) -> None:
-    """Numbers phrases as the caption has them, not as the file has boxes."""
-    for index, phrases in enumerate(self._phrases):
-      ordered = sorted(phrases)
-      place = np.argsort([phrases[spans] for spans in ordered])
-      rows = self._boxes.rows(index)
-      self._boxes.label[rows] = place[self._boxes.label[rows]]
-      self._phrases[index] = {spans: i for i, spans in enumerate(ordered)}
+def _read_spans(
+    entry: dict[str, Any], caption: str, name: str, report: Report
+) -> Spans:
+  """The spans of a box, sorted; empty where it is linked to nothing."""
+  found = entry.get('tokens_positive')
+  if not isinstance(found, list):
+    report.fault('box without tokens_positive', name)
+    return ()
+  if not found:
+    report.note('box linked to no phrase, dropped', name)
+  spans = set()
+  for value in found:
+    span = read_span(value, caption)
+    if span is None:
+      report.fault('malformed span', f'{name} {value!r}')
+      continue
+    if span[1] != value[1]:
+      report.note('span that leaves its caption, clipped', name)
+    spans.add(span)
+  return tuple(sorted(spans))
+
+
+def _order_phrases(phrases: list[dict[Spans, int]], table: boxes.Boxes) -> None:
+  """Numbers phrases as captions have them, not as the file has boxes."""
+  for index, known in enumerate(phrases):
+    ordered = sorted(known)
+    place = np.argsort([known[spans] for spans in ordered])
+    rows = table.rows(index)
+    table.label[rows] = place[table.label[rows]]
+    phrases[index] = {spans: i for i, spans in enumerate(ordered)}
 
 
 def read_span(value: Any, caption: str) -> tuple[int, int] | None:

@@ -1,25 +1,21 @@
-"""What a source of records is.
+"""What sources of records are.
 
 A source is random access, opens quickly, and can be pickled, for it is sent to
-worker processes.
+worker processes. There are two kinds. A *detection source* has a vocabulary,
+which is the text of every record. A *grounding source* has a text for each
+record and is nothing more than a `Source`.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
-from glip_jax.data.records import Record
+from glip_jax.data.records import Record, Truth
+from glip_jax.text.prompts import TextPrompt
 
 
 class Source(Protocol):
-  """What every source offers.
-
-  Attributes:
-    names: the vocabulary in label order; empty where each record has a text of
-      its own.
-  """
-
-  names: tuple[str, ...]
+  """What every source offers."""
 
   def __len__(self) -> int:
     """Number of records."""
@@ -35,8 +31,41 @@ class Source(Protocol):
   def image_id(self, index: int) -> int | str:
     """The id that the data set itself gives a record."""
 
+  def text(self, index: int) -> TextPrompt:
+    """The text of a record; no image is opened."""
+
+  def truth(self, index: int) -> Truth:
+    """What `self[index]` holds besides the image, whose pixels stay unread.
+
+    Raises:
+      IndexError: if there is no such record.
+      UserError: if the size of its image cannot be read.
+    """
+
+
+class DetectionSource(Source, Protocol):
+  """A source with a vocabulary.
+
+  Attributes:
+    names: the vocabulary in label order.
+  """
+
+  names: tuple[str, ...]
+
   def category_id(self, label: int) -> int | str:
     """The id that the data set itself gives a class."""
 
   def ground_truth(self) -> dict[str, Any]:
-    """The usable records in COCO format, with the ids of the data set."""
+    """The data set in COCO format with its own ids, as far as it is usable.
+
+    Read once, without decoding images; the same dict at every call, not to be
+    changed. Images of unreadable size are left out.
+
+    Raises:
+      UserError: if there are such and bad records are to be refused.
+    """
+
+
+def is_detection(source: Source) -> TypeGuard[DetectionSource]:
+  """Whether a source has a vocabulary; otherwise it is a grounding source."""
+  return hasattr(source, 'names')

@@ -7,22 +7,22 @@ TensorFlow itself is not needed; the data set must be stored as ArrayRecord
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from absl import logging
 
-from glip_jax.data.images import BadImage, read_image
-from glip_jax.data.records import Record
-from glip_jax.data.sources import box_table
+from glip_jax.data.images import BadImage, image_size, read_image
+from glip_jax.data.records import Record, Truth
+from glip_jax.data.sources.annotation_file import check_bad_records
+from glip_jax.data.sources.boxes import Boxes
 from glip_jax.data.sources.coco import choose_names
-from glip_jax.data.sources.faults import check_bad_records
+from glip_jax.data.sources.ground_truth import Classes, leave_out
 from glip_jax.errors import UserError
 from glip_jax.text import prompts
 
 
-class TfdsSource:
+class TfdsSource(Classes):
   """Random access to a prepared data set with `image` and `objects`.
 
   `objects` has `bbox` (ymin, xmin, ymax, xmax, normalised) and `label`, and may
@@ -30,7 +30,6 @@ class TfdsSource:
   and labels: TFDS keeps no other.
 
   Attributes:
-    names: the vocabulary, in label order.
     bad_records: 'skip' or 'raise'.
   """
 
@@ -64,16 +63,17 @@ class TfdsSource:
     self._data: Any = None
     features = self._open().dataset_info.features
     known = _class_names(features, self._directory)
-    self.names = choose_names(
+    chosen = choose_names(
         known, names=names, exclude=exclude, file=self._directory
     )
-    self._label_of = {known.index(name): i for i, name in enumerate(self.names)}
-    self._class_of = {i: key for key, i in self._label_of.items()}
+    super().__init__(chosen, [known.index(name) for name in chosen])
     self._text = prompts.from_names(self.names)
+    self._labels = np.zeros(len(known), np.int32)
+    self._labels[list(self._category_ids)] = range(len(chosen))
 
   def __getstate__(self) -> dict[str, Any]:
     # Open files stay behind; a worker opens its own.
-    return self.__dict__ | {'_data': None}
+    return super().__getstate__() | {'_data': None}
 
   def __len__(self) -> int:
     return len(self._open())
@@ -85,76 +85,69 @@ class TfdsSource:
       IndexError: if there is no such record.
       BadImage: if the image cannot be read.
     """
-    if not 0 <= index < len(self):
-      raise IndexError(f'{index} is not in [0, {len(self)})')
-    example = self._open()[index]
-    image = _image(example['image'])
-    objects = example['objects']
-    labels = np.array(objects['label'], np.int64).reshape(-1)
-    height, width = image.shape[:2]
-    y1, x1, y2, x2 = np.array(objects['bbox'], np.float64).reshape(-1, 4).T
-    xywh = np.stack(
-        [x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height], -1
-    )
-    boxes, usable = box_table.clip_boxes(xywh, (height, width))
-    usable &= np.isin(labels, list(self._label_of))
-    crowd = np.array(objects.get('is_crowd', [False] * len(labels)), bool)
-    return Record(
-        image=image,
-        boxes=boxes[usable],
-        phrase=np.array([self._label_of[i] for i in labels[usable]], np.int32),
-        crowd=crowd.reshape(-1)[usable],
-        text=self._text,
-        index=index,
-    )
+    example = self._example(index)
+    image = _pixels(example['image'])
+    return self._truth(example, image.shape[:2]).of(image, index)
 
   def image_id(self, index: int) -> int:
     """Position of a record."""
     return index
 
-  def category_id(self, label: int) -> int:
-    """Label in the data set."""
-    return self._class_of[label]
+  def text(self, index: int) -> prompts.TextPrompt:
+    """The names of all classes."""
+    del index
+    return self._text
 
-  def ground_truth(self) -> dict[str, Any]:
-    """The data set in COCO format; reads every record.
+  def truth(self, index: int) -> Truth:
+    """Boxes and text of a record; of the image the header is read.
 
     Raises:
-      BadImage: if an image cannot be read and bad records are to be refused.
+      IndexError: if there is no such record.
+      BadImage: if the header cannot be read.
     """
-    images, annotations = [], []
+    example = self._example(index)
+    return self._truth(example, _size(example['image']))
+
+  def _truth(self, example: Mapping[str, Any], size: tuple[int, int]) -> Truth:
+    boxes = self._boxes(example, size)
+    return boxes.truth(0, size, self._text, is_list=True)
+
+  def _annotated(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Yields the entry of each image, and those of its boxes."""
     for index in range(len(self)):
+      example = self._example(index)
       try:
-        record = self[index]
+        size = _size(example['image'])
       except BadImage as error:
-        if self.bad_records == 'raise':
-          raise
-        logging.warning(
-            'left out of the ground truth: record %d: %s', index, error
-        )
+        leave_out(error, bad_records=self.bad_records)
         continue
-      height, width = record.image.shape[:2]
-      images.append({'id': index, 'height': height, 'width': width})
-      rows = zip(record.boxes, record.phrase, record.crowd, strict=True)
-      for (x1, y1, x2, y2), label, crowd in rows:
-        sides = float(x2 - x1), float(y2 - y1)
-        annotations.append({
-            'id': len(annotations) + 1,
-            'image_id': index,
-            'category_id': self.category_id(int(label)),
-            'bbox': [float(x1), float(y1), *sides],
-            'area': sides[0] * sides[1],
-            'iscrowd': int(crowd),
-        })
-    categories = [
-        {'id': self.category_id(label), 'name': name}
-        for label, name in enumerate(self.names)
-    ]
-    return {
-        'images': images,
-        'annotations': annotations,
-        'categories': categories,
-    }
+      image = {'id': index, 'height': size[0], 'width': size[1]}
+      yield image, self._boxes(example, size).entries(0, size)
+
+  def _boxes(self, example: Mapping[str, Any], size: tuple[int, int]) -> Boxes:
+    """The boxes of the classes in `names`, as the only ones of a table."""
+    objects = example['objects']
+    classes = np.array(objects['label'], np.int64).reshape(-1)
+    crowd = objects.get('is_crowd', [False] * len(classes))
+    y1, x1, y2, x2 = np.array(objects['bbox'], np.float64).reshape(-1, 4).T
+    height, width = size
+    xywh = np.stack(
+        [x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height], -1
+    )
+    used = np.isin(classes, self._category_ids)
+    return Boxes(
+        offset=np.array([0, used.sum()]),
+        xywh=xywh[used],
+        label=self._labels[classes[used]],
+        crowd=np.array(crowd, bool).reshape(-1)[used],
+        area=np.full(used.sum(), np.nan),
+    )
+
+  def _example(self, index: int) -> Mapping[str, Any]:
+    """A record as it is stored, its image encoded."""
+    if not 0 <= index < len(self):
+      raise IndexError(f'{index} is not in [0, {len(self)})')
+    return self._open()[index]
 
   def _open(self) -> Any:
     """Opens the files, once per process."""
@@ -190,5 +183,9 @@ def _class_names(features: Any, directory: str) -> tuple[str, ...]:
     ) from error
 
 
-def _image(image: Any) -> np.ndarray:
+def _pixels(image: Any) -> np.ndarray:
   return read_image(bytes(image)) if isinstance(image, bytes) else image
+
+
+def _size(image: Any) -> tuple[int, int]:
+  return image_size(image) if isinstance(image, bytes) else image.shape[:2]

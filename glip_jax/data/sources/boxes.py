@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from glip_jax.data.sources.annotation_file import read_id
-from glip_jax.data.sources.faults import Report
-from glip_jax.data.sources.image_table import Images
+from glip_jax.data.records import Truth
+from glip_jax.data.sources.annotation_file import Entries, Id, Report, read_id
+from glip_jax.data.sources.image_list import Images
+from glip_jax.text.prompts import TextPrompt
 
 # Truth that leaves the image by less than this is left alone: float dust
 # and 1-based coordinates, which a score computed elsewhere has kept as well.
@@ -25,7 +26,7 @@ _BORDER_PIXELS = 1.0
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Boxes:
-  """Boxes of all images in one table, those of one image together.
+  """Boxes of some images in one table, those of one image together.
 
   Attributes:
     offset: the boxes of image i are rows `offset[i]` to `offset[i + 1]`.
@@ -45,10 +46,64 @@ class Boxes:
     """Rows of the boxes of an image."""
     return slice(int(self.offset[index]), int(self.offset[index + 1]))
 
+  def truth(
+      self,
+      index: int,
+      size: tuple[int, int],
+      text: TextPrompt,
+      *,
+      is_list: bool,
+  ) -> Truth:
+    """What is true of an image: its boxes, clipped, those without area gone.
+
+    Args:
+      index: which image.
+      size: its (h, w).
+      text: whose phrases the labels are.
+      is_list: as in `Truth`.
+    """
+    rows = self.rows(index)
+    boxes, usable = clip_boxes(self.xywh[rows], size)
+    return Truth(
+        boxes=boxes[usable],
+        phrase=self.label[rows][usable],
+        crowd=self.crowd[rows][usable],
+        text=text,
+        is_list=is_list,
+    )
+
+  def entries(self, index: int, size: tuple[int, int]) -> list[dict[str, Any]]:
+    """The boxes of an image as COCO has them, the label as `category_id`.
+
+    Boxes that leave their image by a pixel or less stay exactly as they are,
+    so that scores are those of any other evaluator; others are clipped.
+
+    Args:
+      index: which image.
+      size: its (h, w).
+    """
+    rows = self.rows(index)
+    corners, usable = clip_boxes(self.xywh[rows], size)
+    found = []
+    for row in np.flatnonzero(usable):
+      xywh = tuple(self.xywh[rows][row].tolist())
+      area = float(self.area[rows][row])
+      if box_note(xywh, size):
+        x1, y1, x2, y2 = corners[row].tolist()
+        xywh, area = (x1, y1, x2 - x1, y2 - y1), math.nan
+      found.append({
+          'category_id': int(self.label[rows][row]),
+          'bbox': list(xywh),
+          'area': area if area > 0 else xywh[2] * xywh[3],
+          'iscrowd': int(self.crowd[rows][row]),
+      })
+    return found
+
 
 def read_boxes(
-    annotations: Sequence[tuple[str, dict[str, Any]]],
+    annotations: Entries,
     images: Images,
+    positions: Mapping[Id | None, int | None],
     report: Report,
     label: Callable[[dict[str, Any], int, str], int | None],
 ) -> Boxes:
@@ -57,6 +112,7 @@ def read_boxes(
   Args:
     annotations: (name, entry) pairs of the file.
     images: the images that the boxes belong to.
+    positions: where in `images` each id is, as `read_images` says.
     report: where faults are counted.
     label: what a box is: called with the entry, the position of its image
       and the name; None leaves the box out, silently.
@@ -64,18 +120,19 @@ def read_boxes(
   Returns:
     The boxes, those of an image in the order of the file.
   """
-  position = {identity: index for index, identity in enumerate(images.ids)}
   rows = []
   for name, annotation in annotations:
-    index = position.get(read_id(annotation.get('image_id')))
+    identity = read_id(annotation.get('image_id'))
+    if identity not in positions:
+      report.fault('box of an unknown image', f'{name} image_id={identity!r}')
+    index = positions.get(identity)
     if index is None:
-      _report_orphan(annotation, name, images, report)
       continue
     box = read_box(annotation.get('bbox'))
     if box is None:
       report.fault('malformed box', f'{name} {annotation.get("bbox")!r}')
       continue
-    note = box_note(box, images.sizes[index])
+    note = box_note(box, images.stated_size(index))
     if note:
       report.note(note, name)
     # Only the sides decide here: where an image ends is known when it is read.
@@ -85,7 +142,7 @@ def read_boxes(
     if what is not None:
       crowd = _is_set(annotation, 'iscrowd') or _is_set(annotation, 'ignore')
       rows.append((index, box, what, crowd, _stated_area(annotation)))
-  return _as_table(rows, len(images.ids))
+  return _as_table(rows, len(images))
 
 
 def read_box(box: Any) -> tuple[float, float, float, float] | None:
@@ -137,73 +194,6 @@ def clip_boxes(
   limit = np.array([width, height, width, height], np.float64)
   corners = np.clip(corners, 0, limit).astype(np.float32)
   return corners, (corners[:, 2:] > corners[:, :2]).all(axis=1)
-
-
-def truth(
-    images: Images,
-    boxes: Boxes,
-    size: Callable[[int], tuple[int, int] | None],
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-  """Returns the entries of `images` and `annotations` of a COCO data set.
-
-  Boxes that leave their image by a pixel or less stay exactly as the file
-  has them, so that scores are those of any other evaluator; others are clipped.
-
-  Args:
-    images: table of images.
-    boxes: table of boxes.
-    size: (h, w) of an image, or None to leave it out.
-
-  Returns:
-    Images with id, file_name, height and width; annotations with id (from 1, as
-    the COCO code takes 0 for "no match"), image_id, bbox (xywh), area, iscrowd,
-    and with the label as category_id.
-  """
-  entries, annotations = [], []
-  for index, identity in enumerate(images.ids):
-    height_width = size(index)
-    if height_width is None:
-      continue
-    height, width = height_width
-    entries.append({
-        'id': identity,
-        'file_name': images.files[index],
-        'height': height,
-        'width': width,
-    })
-    for entry in _truth_of(boxes, index, height_width):
-      number = {'id': len(annotations) + 1, 'image_id': identity}
-      annotations.append(number | entry)
-  return entries, annotations
-
-
-def _truth_of(
-    boxes: Boxes, index: int, size: tuple[int, int]
-) -> list[dict[str, Any]]:
-  rows = boxes.rows(index)
-  corners, usable = clip_boxes(boxes.xywh[rows], size)
-  entries = []
-  for row in np.flatnonzero(usable):
-    xywh = tuple(boxes.xywh[rows][row].tolist())
-    area = float(boxes.area[rows][row])
-    if box_note(xywh, size):
-      x1, y1, x2, y2 = corners[row].tolist()
-      xywh, area = (x1, y1, x2 - x1, y2 - y1), math.nan
-    entries.append({
-        'category_id': int(boxes.label[rows][row]),
-        'bbox': list(xywh),
-        'area': area if area > 0 else xywh[2] * xywh[3],
-        'iscrowd': int(boxes.crowd[rows][row]),
-    })
-  return entries
-
-
-def _report_orphan(
-    annotation: dict[str, Any], name: str, images: Images, report: Report
-) -> None:
-  identity = read_id(annotation.get('image_id'))
-  if identity not in images.dropped:
-    report.fault('box of an unknown image', f'{name} image_id={identity!r}')
 
 
 def _is_set(annotation: dict[str, Any], key: str) -> bool:

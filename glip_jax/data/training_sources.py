@@ -1,0 +1,112 @@
+"""The sources of a training stream, opened once and used by all its streams."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from glip_jax.data import settings
+from glip_jax.data.settings import Data, Spec
+from glip_jax.data.sources import table
+from glip_jax.data.sources.protocol import Source
+from glip_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Opened:
+  """A source and the spec that it was opened by."""
+
+  source: Source
+  spec: Spec
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainingSources:
+  """What a training stream is made of.
+
+  Attributes:
+    train: those of the endless mixture, each with a weight above 0.
+    curriculum: those that are read one after another before it, in order.
+  """
+
+  train: tuple[Opened, ...]
+  curriculum: tuple[Opened, ...]
+
+
+def open_training(data: settings.Config) -> TrainingSources:
+  """Opens what `config.data` trains on; each file is parsed once.
+
+  Args:
+    data: `config.data`; docs/data.md lists the fields.
+
+  Raises:
+    UserError: if a source cannot be opened, a setting is wrong, or the prompt
+      of a vocabulary does not fit.
+  """
+  data = settings.read_data(data)
+  mixture = _mixture(data.train)
+  stages = _stages(data.curriculum)
+  opener = _Opener(data)
+  return TrainingSources(
+      train=tuple(opener.open(*named) for named in mixture.items()),
+      curriculum=tuple(opener.open(*named) for named in stages.items()),
+  )
+
+
+def _mixture(train: Spec | Mapping[str, Spec]) -> dict[str, Spec]:
+  """The specs that have a share in the stream, by the name of their field."""
+  what = 'config.data.train'
+  if isinstance(train, Spec):
+    train = {'': train}
+  named = {
+      f'{what}.{name}'.rstrip('.'): spec
+      for name, spec in train.items()
+      if spec.weight
+  }
+  if not named:
+    raise UserError(f'{what} has no weight above 0; give one source a 1')
+  return named
+
+
+def _stages(curriculum: Mapping[str, Spec]) -> dict[str, Spec]:
+  """The specs that come before, in their order, by the name of their field."""
+  start, named = 0, {}
+  for name, spec in sorted(curriculum.items(), key=lambda item: item[1].until):
+    if spec.until <= start:
+      raise UserError(
+          f'config.data.curriculum.{name}.until={spec.until} must be over'
+          f' {start}: the number of records of the whole stream after which the'
+          ' next source begins'
+      )
+    start = spec.until
+    named[f'config.data.curriculum.{name}'] = spec
+  return named
+
+
+class _Opener:
+  """Opens sources, each once however many specs differ in the use alone."""
+
+  def __init__(self, data: Data):
+    self._data = data
+    self._element = settings.to_element(data)
+    self._opened: list[Opened] = []
+
+  def open(self, what: str, spec: Spec) -> Opened:
+    """Opens the source of a spec, the field named `what`."""
+    same = Spec()
+    own = dataclasses.replace(
+        spec,
+        weight=same.weight,
+        until=same.until,
+        augment=same.augment,
+        shuffle_names=same.shuffle_names,
+    )
+    for opened in self._opened:
+      if opened.spec == own:
+        return Opened(opened.source, spec)
+    source = table.open_source(
+        own, bad_records=self._data.bad_records, what=what
+    )
+    settings.check_prompt(source, self._element)
+    self._opened.append(Opened(source, own))
+    return Opened(source, spec)

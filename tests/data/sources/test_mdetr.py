@@ -1,0 +1,93 @@
+"""Captions with linked boxes as a source."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from glip_jax.data.sources import image_list, table
+from glip_jax.data.sources.mdetr import MdetrSource, read_span
+from glip_jax.data.sources.protocol import is_detection
+
+
+def _grounded(content):
+  caption = {'caption': 'a hot dog and a T-shirt and a T-shirt'}
+  content['images'] = [image | caption for image in content['images'][:1]]
+  spans = [[[14, 23], [28, 37]], [[0, 9]], [[0, 9]], [[5, 5]]]
+  content['annotations'] = [
+      {'image_id': 'x', 'bbox': [n, n, 5, 5], 'tokens_positive': span}
+      for n, span in enumerate(spans)
+  ]
+  return content
+
+
+def test_phrases_are_numbered_as_the_caption_has_them(content, opened):
+  source = opened(_grounded(content), MdetrSource)
+  record = source[0]
+  assert source.image_id(0) == 'x'
+  assert not is_detection(source)
+  assert record.phrase.tolist() == [1, 0, 0]
+  assert record.text.spans == (((0, 9),), ((14, 23), (28, 37)))
+  assert source.report.counts == {'malformed span': 1}
+
+
+def test_truth_and_text_are_those_of_the_record_without_its_pixels(
+    content, opened, monkeypatch
+):
+  source = opened(_grounded(content), MdetrSource)
+  record = source[0]
+  monkeypatch.setattr(image_list, 'read_image', pytest.fail)
+  copy = pickle.loads(pickle.dumps(source))
+  truth = copy.truth(0)
+  assert copy.text(0) == truth.text == record.text
+  np.testing.assert_array_equal(truth.boxes, record.boxes)
+  np.testing.assert_array_equal(truth.phrase, record.phrase)
+  assert not truth.is_list and not record.is_list
+
+
+def test_a_caption_that_is_one_phrase_is_a_sentence_all_the_same(
+    content, opened
+):
+  content = _grounded(content)
+  content['images'][0]['caption'] = 'a hot dog'
+  content['annotations'] = content['annotations'][1:2]
+  record = opened(content, MdetrSource)[0]
+  assert record.text.phrases == (record.text.caption,)
+  assert not record.is_list
+
+
+@pytest.mark.parametrize(
+    'value, span',
+    [
+        ([0, 3], (0, 3)),
+        ([0, 99], (0, 5)),
+        ([3, 1], None),
+        ([-1, 2], None),
+        ([2, 3], None),
+        ([0.0, 3], None),
+        ([0], None),
+        (None, None),
+    ],
+)  # pyformat: disable
+def test_a_span_is_read_clipped_or_refused(value, span):
+  assert read_span(value, 'ab cd') == span
+
+
+def test_real_captions_are_linked_to_their_boxes(shared):
+  folder = shared / 'data' / 'coco_captions100'
+  source = table.open_source({
+      'source': 'mdetr',
+      'annotations': str(folder / 'grounding_val.json'),
+      'images': str(folder / 'images'),
+  })
+  content = json.loads((folder / 'grounding_val.json').read_text())
+  assert len(source) == len(content['images']) == 149
+  spans = [
+      sorted(map(tuple, a['tokens_positive']))
+      for a in content['annotations']
+      if a['image_id'] == source.image_id(3)
+  ]
+  record = source[3]
+  assert [list(record.text.spans[c]) for c in record.phrase] == spans
+  assert not source.report.counts
