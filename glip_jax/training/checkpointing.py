@@ -56,11 +56,6 @@ class Checkpointer:
     """Where the checkpoints lie, each by the name of its step."""
     return self._folder
 
-  @property
-  def latest_step(self) -> int | None:
-    """The last checkpoint, whole or being written; None if there is none."""
-    return self._manager.latest_step()
-
   def wait(self) -> int | None:
     """Waits until what is being saved is whole; the last checkpoint."""
     self._manager.wait_until_finished()

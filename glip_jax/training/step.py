@@ -9,7 +9,7 @@ import optax
 
 from glip_jax import types
 from glip_jax.training import optimizer as optimizer_lib
-from glip_jax.training import sharding
+from glip_jax.training import pins, sharding
 from glip_jax.training import state as state_lib
 
 # Metrics of a step: if these are finite, so is everything in its state.
@@ -52,21 +52,21 @@ def make_train_step(
     have led to.
   """
 
-  pins = sharding.Pins(param_shardings)
+  pinned = pins.Pins(param_shardings)
 
   def step(state, batch):
     key = jax.random.fold_in(jax.random.key(seed), state.step)
     num_rows = len(batch.image)
-    batch = pins.rows(batch, num_rows)
+    batch = pinned.rows(batch, num_rows)
 
     def loss_fn(params):
-      params, rngs = pins.whole(params), {'dropout': key}
+      params, rngs = pinned.whole(params), {'dropout': key}
       outputs = recipe.forward(params, batch, train=True, rngs=rngs)
-      return recipe.loss(pins.rows(outputs, num_rows), batch)
+      return recipe.loss(pinned.rows(outputs, num_rows), batch)
 
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
     (loss, parts), grads = grad_fn(state.params)
-    grads = pins.split(grads)
+    grads = pinned.split(grads)
     new = _updated(state, grads, optimizer, ema_decay)
     metrics = {
         **parts,

@@ -123,11 +123,8 @@ def test_what_a_kill_leaves_unfinished_is_removed(runs):
 
 def test_the_last_checkpoints_and_the_best_are_kept(runs):
   checkpointer = checkpointing.Checkpointer(runs.straight)
-  assert (
-      checkpointer.latest_step
-      == checkpoint_files.latest_step(runs.straight)
-      == 8
-  )
+  assert checkpointer.wait() == 8
+  assert checkpoint_files.latest_step(runs.straight) == 8
   checkpointer.close()
   assert checkpoint_files.best(runs.straight) == (2, 0.5)
   assert checkpoint_files.find(runs.straight).name == '8'
@@ -275,7 +272,7 @@ def test_a_workdir_without_checkpoints_is_refused(tmp_path, one_device):
     with pytest.raises(UserError, match='no checkpoint in .*workdir'):
       checkpoint_files.find(path)
   checkpointer = checkpointing.Checkpointer(tmp_path)
-  assert checkpointer.latest_step is None
+  assert checkpointer.wait() is None
   assert checkpoint_files.latest_step(tmp_path) is None
   assert checkpoint_files.best(tmp_path) == (None, None)
   with pytest.raises(UserError, match='no checkpoint in'):
