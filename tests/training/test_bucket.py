@@ -4,7 +4,6 @@ import json
 
 import bucket
 import jax
-import ml_collections
 import numpy as np
 import pytest
 import toy_training
@@ -66,11 +65,12 @@ def test_nothing_of_a_run_in_a_bucket_is_left_in_a_folder(
 ):
   monkeypatch.chdir(tmp_path)
   _train(WORKDIR, run)
-  configuring.save(ml_collections.ConfigDict({'steps': 8}), WORKDIR)
+  config = {'steps': 8, 'model': {'family': 'toy'}}
+  configuring.save(config, WORKDIR)
   with metrics.MetricWriter(WORKDIR) as writer:
     writer.write(1, {'loss': 1})
   assert not list(tmp_path.iterdir())
-  assert configuring.load(WORKDIR).steps == 8
+  assert configuring.load(WORKDIR) == config
   assert '/bucket/runs/toy/metrics.jsonl' in objects
 
 

@@ -7,6 +7,7 @@ import pytest
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
 from glip_jax.errors import UserError
+from glip_jax.evaluators import runner
 from glip_jax.training import sharding, state
 
 EIGHT = AbstractMesh((2, 4), sharding.AXES, axis_types=(AxisType.Auto,) * 2)
@@ -96,7 +97,7 @@ def test_a_batch_that_the_mesh_does_not_divide_is_refused():
       'batch_size=12 is not divisible by the 8 devices of mesh axes'
       " ('data', 'fsdp'): choose 8 or 16"
   )
-  evals = {'val': {'batch_size': 3}}
+  evals = {'val': runner.Evaluation(batch_size=3)}
   with pytest.raises(UserError, match='config.evals.val.batch_size=3'):
     sharding.check_eval_batches(evals, EIGHT)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import toy_training
 
-from glip_jax.training import sharding, state, step
+from glip_jax.training import sharding, state
 
 
 @pytest.fixture(scope='module')
@@ -101,16 +101,6 @@ def test_frozen_parameters_stay_and_are_not_in_the_reported_norm(run, batch):
   np.testing.assert_allclose(
       sum(squares), reports[0]['grad_norm'] ** 2, rtol=1e-5
   )
-
-
-def test_prediction_takes_host_batches_and_ignores_targets(run, batch):
-  recipe = toy_training.ToyRecipe()
-  params = run.init.params
-  where = jax.tree.map(lambda leaf: leaf.sharding, params)
-  predict = step.make_host_predict(recipe, run.mesh, where)
-  found = predict(params, batch.replace(targets='not an array'))
-  expected = recipe.decode(recipe.forward(params, batch), batch)
-  np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-6)
 
 
 def test_initial_parameters_depend_on_the_seed_alone():
