@@ -3,8 +3,20 @@
 import os
 import pathlib
 
+import jax
+import programs
 import pytest
 from tiny_runs import compiled, eight, runs, sequels  # noqa: F401
+
+
+def pytest_configure():
+  """Compiles quickly in this process, but not in programs that it starts."""
+  before = os.environ.get('XLA_FLAGS')
+  os.environ['XLA_FLAGS'] = f'{before or ""}{programs.QUICK_TO_COMPILE}'
+  jax.devices()  # XLA reads its flags now, once.
+  del os.environ['XLA_FLAGS']
+  if before is not None:
+    os.environ['XLA_FLAGS'] = before
 
 
 @pytest.fixture(scope='session')

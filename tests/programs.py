@@ -10,8 +10,8 @@ import sys
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = '--config=tests/tiny_config.py'
-# Half the time to compile; what is compiled is slow.
-_QUICK_TO_COMPILE = (
+# Half of the time to compile; what is compiled is slow.
+QUICK_TO_COMPILE = (
     ' --xla_backend_optimization_level=0'
     ' --xla_llvm_disable_expensive_passes=true'
 )
@@ -33,7 +33,7 @@ def start(
   """
   flags = f'--xla_force_host_platform_device_count={devices}'
   if not optimized:
-    flags += _QUICK_TO_COMPILE
+    flags += QUICK_TO_COMPILE
   settings = {
       'JAX_PLATFORMS': 'cpu',
       'XLA_FLAGS': flags,
@@ -54,6 +54,6 @@ def start(
 
 def finish(process: subprocess.Popen) -> str:
   """Waits for a program that must succeed; what it printed."""
-  output, errors = process.communicate(timeout=300)
+  output, errors = process.communicate(timeout=900)
   assert process.returncode == 0, errors
   return output
