@@ -1,4 +1,4 @@
-"""Bidirectional fusion: image regions and prompt words attend to each other.
+"""Bidirectional fusion: image regions and prompt tokens attend to each other.
 
 The attention itself is `ops.bi_attention`; here are its norms, its weights and
 the scales of its messages (GLIP, arXiv 2112.03857, equations 4-6).
@@ -48,9 +48,9 @@ class BiAttention(nn.Module):
 
     Args:
       image: positions of all levels, one after the other.
-      text: word features.
-      inside: False at positions outside the image, which no word attends to.
-      mask: False at padding words, which no position attends to.
+      text: token features.
+      inside: False at positions outside the image, which no token attends to.
+      mask: False at padding tokens, which no position attends to.
       train: True switches dropout on (rng 'dropout').
 
     Returns:

@@ -62,7 +62,7 @@ def pyramid_anchors(
     level_sizes: (h, w) of each level in cells.
     strides: pixels per cell of each level.
     anchor_scale: side of the anchors in strides; 8 gives GLIP's 64 to 1024
-      pixels, less suits pictures that are smaller than its 800 pixels.
+      pixels, less suits images that are smaller than its 800 pixels.
 
   Returns:
     float32 boxes.

@@ -105,11 +105,11 @@ def generalized_iou(
 def clip_boxes(
     boxes: Float[Array, 'b k 4'], size: Int[Array, 'b 2']
 ) -> Float[Array, 'b k 4']:
-  """Clips boxes to the pixels of their picture.
+  """Clips boxes to the pixels of their image.
 
   Args:
     boxes: xyxy.
-    size: (h, w) of each picture.
+    size: (h, w) of each image.
 
   Returns:
     Boxes with corners in [0, w - 1] and [0, h - 1], as GLIP clips them.

@@ -1,4 +1,4 @@
-"""From uint8 pictures to what a network sees."""
+"""From uint8 images to what a network sees."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
@@ -19,7 +19,7 @@ def normalize(
 
   Args:
     image: RGB, 0..255, top-left aligned.
-    size: (h, w) of each picture in its canvas.
+    size: (h, w) of each image in its canvas.
     mean: of each channel in 0..255, in the order that the network sees.
     std: likewise.
     bgr: True where the weights expect blue first.

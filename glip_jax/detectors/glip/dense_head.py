@@ -26,16 +26,16 @@ _projection_init = nn.initializers.variance_scaling(81.0, 'fan_out', 'normal')
 
 
 class DenseHead(nn.Module):
-  """One region per position: word logits, a box and a centerness.
+  """One region per position: token logits, a box and a centerness.
 
   logit = x . W(e / 2) / exp(log_scale) + e . bias_lang + bias0, where e is the
-  L2-normalised word feature; the projection sees e / 2 and the bias sees e, as
+  L2-normalised token feature; the projection sees e / 2 and the bias sees e, as
   in the reference.
 
   Attributes:
     strides: of the levels in input pixels.
     anchor_scale: side of a level's anchors over its stride.
-    masked_text: True zeroes padding words before the alignment (variant A
+    masked_text: True zeroes padding tokens before the alignment (variant A
       reads the encoder's masked output; fused variants the tower's).
     dtype: of the matrix products.
   """
@@ -55,12 +55,12 @@ class DenseHead(nn.Module):
       *,
       train: bool = False,
   ) -> types.Outputs:
-    """Scores every position against every word and decodes its box.
+    """Scores every position against every token and decodes its box.
 
     Args:
       levels: the tower's output, finest first.
-      text: the tower's word features (the encoder's for variant A).
-      mask: False at padding words.
+      text: the tower's token features (the encoder's for variant A).
+      mask: False at padding tokens.
       extent: (h, w) of each image in pixels; regions beyond it are not valid.
       train: as other heads take it; nothing here is random.
 
@@ -104,17 +104,17 @@ class DenseHead(nn.Module):
     bias = self.param('bias_lang', nn.initializers.zeros, (text.shape[-1],))
     bias0 = self.param('bias0', nn.initializers.constant(_PRIOR), (1,))
     log_scale = self.param('log_scale', nn.initializers.zeros, (1,))
-    words = linear.Dense(
+    tokens = linear.Dense(
         x.shape[-1],
         dtype=self.dtype,
         kernel_init=_projection_init,
         name='text_projection',
     )(text / 2)
-    self.sow('intermediates', 'projected_text', words)
+    self.sow('intermediates', 'projected_text', tokens)
     logits = jnp.einsum(
         'brd,btd->brt',
         x.astype(self.dtype),
-        words,
+        tokens,
         preferred_element_type=precision.widened(self.dtype),
     )
     logits = logits / jnp.exp(log_scale) + (text @ bias + bias0)[:, None, :]
