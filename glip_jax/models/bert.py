@@ -97,7 +97,7 @@ class Bert(nn.Module):
 class BertLayer(nn.Module):
   """Self-attention and MLP with a norm after each residual.
 
-  Words at the end that are padding in all prompts are left out, and come out
+  Tokens at the end that are padding in all prompts are left out, and come out
   as zeros (`token_lengths`); not in training, nor where stages are kept.
 
   Attributes:
@@ -106,6 +106,7 @@ class BertLayer(nn.Module):
     dropout_rate: on attention and both residuals, in training.
     clamp: bound on attention scores and MLP activations that the text layers
       of GLIP's head keep for half precision; None for plain BERT.
+    leave_out: False computes padding tokens too.
     dtype: of the matrix products.
   """
 
@@ -113,6 +114,7 @@ class BertLayer(nn.Module):
   mlp_width: int
   dropout_rate: float = 0.1
   clamp: float | None = None
+  leave_out: bool = True
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -123,25 +125,21 @@ class BertLayer(nn.Module):
       *,
       train: bool = False,
   ) -> Float[Array, 'b t d']:
-    num_words = x.shape[1]
-    sizes = token_lengths.choices(num_words)
-    # In training gradients would keep what every branch saves for them, and who
-    # looks at stages compares all words.
-    if train or len(sizes) == 1 or self.is_mutable_collection('intermediates'):
+    # In training gradients would keep what every branch saves for them, who
+    # looks at stages compares all tokens, and branches can make no parameters.
+    if not self.leave_out or train or self._writes():
       return self._transform(x, mask, train)
+    layer = self.clone(parent=None, name=None, leave_out=False)
+    weights = self.variables
+    run = lambda x, mask: ((), layer.apply(weights, x, mask))
+    return token_lengths.without_padding(run, x, mask)[1]
 
-    def branch(size):
-      def run(layer, x, mask):
-        y = layer._transform(x[:, :size], mask[:, :size], train)
-        return jnp.pad(y, ((0, 0), (0, num_words - size), (0, 0)))
-
-      return run
-
-    branches = [branch(size) for size in sizes]
-    return nn.switch(token_lengths.chosen(mask), branches, self, x, mask)
+  def _writes(self) -> bool:
+    """Whether parameters or stages are made."""
+    return any(map(self.is_mutable_collection, ('params', 'intermediates')))
 
   def _transform(self, x, mask, train: bool) -> Float[Array, 'b t d']:
-    """The layer on all words that are given."""
+    """The layer on all tokens that are given."""
     drop = nn.Dropout(self.dropout_rate, deterministic=not train)
     y = self._attend(x, mask, drop)
     x = _layer_norm(self.dtype, 'attention_norm')(x + drop(y))

@@ -7,14 +7,17 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from glip_jax.ops import forms
+
 
 class Dense(nn.Module):
   """`nn.Dense` on one flattened leading axis.
 
   The same numbers and parameters. The kernel's gradient then contracts one
   axis instead of several, which XLA's CPU backend does 1.4 times as quickly
-  (measured on Swin's backward pass); elsewhere it makes no difference. It does
-  not inherit from `nn.Dense`, whose annotations cannot be checked at run time.
+  (measured on Swin's backward pass); elsewhere it makes no difference, and the
+  form `flat_dense` can be switched off. It does not inherit from `nn.Dense`,
+  whose annotations cannot be checked at run time.
 
   Attributes:
     features: width of the output.
@@ -33,7 +36,8 @@ class Dense(nn.Module):
     """Applies the layer to the last axis."""
     width = inputs.shape[-1]
     kernel = self.param('kernel', self.kernel_init, (width, self.features))
-    y = inputs.reshape(-1, width).astype(self.dtype) @ kernel.astype(self.dtype)
+    x = inputs.reshape(-1, width) if forms.is_on('flat_dense') else inputs
+    y = x.astype(self.dtype) @ kernel.astype(self.dtype)
     if self.use_bias:
       bias = self.param('bias', nn.initializers.zeros, (self.features,))
       y += bias.astype(self.dtype)

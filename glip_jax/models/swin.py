@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from glip_jax.models import linear
-from glip_jax.ops import activations, extents, precision
+from glip_jax.ops import activations, extents, forms, precision
 
 layer_norm = functools.partial(
     nn.LayerNorm, epsilon=1e-5, use_fast_variance=False
@@ -212,7 +212,7 @@ class WindowAttention(nn.Module):
     Args:
       x: tokens by window.
       blocked: True where two tokens of a shifted window are no neighbours in
-        the picture; None where windows are not shifted.
+        the image; None where windows are not shifted.
 
     Returns:
       Tokens of the same shape.
@@ -224,13 +224,14 @@ class WindowAttention(nn.Module):
     )
     qkv = dense(3 * d, name='qkv')(x).reshape(b, n, p, 3, heads, d // heads)
     # Heads before tokens: XLA's CPU products of it take half as long.
-    query, key, value = jnp.moveaxis(qkv, (3, 4), (0, 3))
+    first = forms.is_on('heads_first')
+    query, key, value = jnp.moveaxis(qkv, (3, 4), (0, 3) if first else (0, 4))
     table = self.param(
         'relative_position_bias', _bias_init, ((2 * m - 1) ** 2, heads)
     )
     bias = table[_relative_index(m)].transpose(2, 0, 1)
     logits = jnp.einsum(
-        'bnhpd,bnhqd->bnhpq',
+        'bnhpd,bnhqd->bnhpq' if first else 'bnphd,bnqhd->bnhpq',
         query * (d // heads) ** -0.5,
         key,
         preferred_element_type=precision.widened(self.dtype),
@@ -239,8 +240,11 @@ class WindowAttention(nn.Module):
     if blocked is not None:
       logits = logits + jnp.where(blocked, -100.0, 0.0)[:, :, None]
     attention = jax.nn.softmax(logits, axis=-1).astype(self.dtype)
-    out = jnp.einsum('bnhpq,bnhqd->bnhpd', attention, value)
-    return dense(d, name='proj')(out.swapaxes(2, 3).reshape(b, n, p, d))
+    if first:
+      out = jnp.einsum('bnhpq,bnhqd->bnhpd', attention, value).swapaxes(2, 3)
+    else:
+      out = jnp.einsum('bnhpq,bnqhd->bnphd', attention, value)
+    return dense(d, name='proj')(out.reshape(b, n, p, d))
 
 
 def _relative_index(window: int) -> np.ndarray:
@@ -254,7 +258,7 @@ def _relative_index(window: int) -> np.ndarray:
 def _blocked_pairs(
     size: tuple[int, int], cells: Int[Array, 'b 2'], window: int, shift: int
 ) -> Bool[Array, 'b n p p']:
-  """Pairs of a shifted window that the shift, not the picture, put together.
+  """Pairs of a shifted window that the shift, not the image, put together.
 
   The reference tells regions apart on the map of the image alone, padded to
   whole windows: what the shift moved to the other end, what it did not, and

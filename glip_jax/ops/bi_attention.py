@@ -1,18 +1,18 @@
-"""Bidirectional attention between image positions and words, in one pass.
+"""Bidirectional attention between image positions and tokens, in one pass.
 
-One matrix of logits S between n positions and t words serves both directions:
-its softmax over words weighs what each position hears, its softmax over
-positions what each word hears (GLIP, arXiv 2112.03857, equations 4-6).
+One matrix of logits S between n positions and t tokens serves both directions:
+its softmax over tokens weighs what each position hears, its softmax over
+positions what each token hears (GLIP, arXiv 2112.03857, equations 4-6).
 
 Two changes of form leave the numbers as they are. The projections of the image
 are absorbed into the text side: with heads of 256 channels, an image of as many
-and as many words, S = image @ (W_query K^T) and the messages need no matrix of
+and as many tokens, S = image @ (W_query K^T) and the messages need no matrix of
 n x heads x channels, which halves the arithmetic. And positions are visited in
-chunks: a position's softmax over words is complete within its chunk; a word's
-softmax over positions is kept as a running maximum, sum and weighted sum. So
-S is never stored, forward or backward.
+chunks: a position's softmax over tokens is complete within its chunk; a
+token's softmax over positions is kept as a running maximum, sum and weighted
+sum. So S is never stored, forward or backward.
 
-And words at the end that are padding in all prompts of a batch are left out
+And tokens at the end that are padding in all prompts of a batch are left out
 when the program runs (`token_lengths`).
 """
 
@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from glip_jax.ops import blocks, precision, token_lengths
+from glip_jax.ops import blocks, forms, precision, token_lengths
 
 # The reference's bound on logits, which half precision needs.
 _CLAMP = 50_000.0
@@ -33,7 +33,7 @@ _LOWEST = -2 * _CLAMP
 # to: finite, so that gradients are, and its exponential is zero beside any
 # other, _LOWEST included.
 _PADDING = -9e15
-# Added to logits of padding words; nothing is left of the logit in the sum.
+# Added to logits of padding tokens; nothing is left of the logit in the sum.
 _NEVER = -1e30
 
 
@@ -54,7 +54,7 @@ class Projections(NamedTuple):
   Attributes:
     image_query: d -> w.
     text_key: e -> w.
-    image_value: d -> w, what words hear.
+    image_value: d -> w, what tokens hear.
     text_value: e -> w, what positions hear.
     image_out: w -> d.
     text_out: w -> e.
@@ -81,14 +81,14 @@ class _Dropout(NamedTuple):
     return jnp.where(keep, weights / (1 - self.rate), 0)
 
 
-class _Words(NamedTuple):
+class _Tokens(NamedTuple):
   """The text side with the image's projections absorbed.
 
   Attributes:
-    query: position -> logits of every head and word.
+    query: position -> logits of every head and token.
     bias: of those logits.
-    value: what a position hears from a word of full weight.
-    mask: False at padding words.
+    value: what a position hears from a token of full weight.
+    mask: False at padding tokens.
   """
 
   query: Float[Array, 'b d h t']
@@ -125,15 +125,15 @@ def bi_attention(
     dropout_key: Array | None = None,
     chunk: int = 768,
 ) -> tuple[Float[Array, 'b n d'], Float[Array, 'b t e']]:
-  """What image positions and words tell each other.
+  """What image positions and tokens tell each other.
 
   Args:
     image: normalised features of positions; computed on in their own dtype,
       softmax and sums in float32.
-    text: normalised features of words.
-    inside: False at positions outside the image, which no word attends to, and
-      which attend to all words evenly.
-    mask: False at padding words, which no position attends to; a prompt of
+    text: normalised features of tokens.
+    inside: False at positions outside the image, which no token attends to,
+      and which attend to all tokens evenly.
+    mask: False at padding tokens, which no position attends to; a prompt of
       padding alone is attended to evenly.
     projections: the learned weights.
     num_heads: divides the width of the heads.
@@ -143,8 +143,8 @@ def bi_attention(
       that fills up less. Changes speed and memory, and with dropout the draw.
 
   Returns:
-    The messages to positions and to words; those to padding words are
-    meaningless, and zero where the words are left out.
+    The messages to positions and to tokens; those to padding tokens are
+    meaningless, and zero where the tokens are left out.
   """
   attend = functools.partial(
       _attend,
@@ -155,37 +155,28 @@ def bi_attention(
       dropout=_Dropout(dropout_rate, dropout_key if dropout_rate else None),
       chunk=chunk,
   )
-  num_words = text.shape[1]
-  sizes = token_lengths.choices(num_words)
-  if len(sizes) == 1 or image.shape[1] <= chunk:
+  # A small image is not worth branches.
+  if image.shape[1] <= chunk:
     return attend(text, mask)
-
-  def branch(size):
-    def run(text, mask):
-      heard, told = attend(text[:, :size], mask[:, :size])
-      return heard, jnp.pad(told, ((0, 0), (0, num_words - size), (0, 0)))
-
-    return run
-
-  branches = [branch(size) for size in sizes]
-  return jax.lax.switch(token_lengths.chosen(mask), branches, text, mask)
+  return token_lengths.without_padding(attend, text, mask)
 
 
 def _attend(
     image, text, mask, *, inside, projections, num_heads, dropout, chunk
 ):
-  """The messages, of all words that are given."""
-  words = _absorb(text, mask, projections, num_heads)
-  visit = functools.partial(_visit, words=words, dropout=dropout)
+  """The messages, of all tokens that are given."""
+  tokens = _absorb(text, mask, projections, num_heads)
+  visit = functools.partial(_visit, tokens=tokens, dropout=dropout)
   b, n, d = image.shape
   running = _start((b, num_heads, text.shape[1]), d, image.dtype, inside)
-  if n <= chunk:
+  if n <= chunk or not forms.is_on('fusion_chunks'):
     running, heard = visit(running, (image, inside, 0))
   else:
     layout = blocks.Blocks.between((n,), -(-chunk * 2 // 3), chunk)
     split = layout.cut(image, 1), layout.cut(inside, 1)
+    again = jax.checkpoint(visit) if forms.is_on('fusion_remat') else visit
     running, heard = jax.lax.scan(
-        jax.checkpoint(visit), running, (*split, jnp.arange(len(split[0])))
+        again, running, (*split, jnp.arange(len(split[0])))
     )
     heard = layout.join(heard, 1)
   heard += projections.image_out.bias.astype(heard.dtype)
@@ -200,7 +191,7 @@ def dropout_keep(
   Args:
     key: of the whole call.
     chunk: number of the chunk.
-    side: 0 for what positions hear, 1 for what words hear.
+    side: 0 for what positions hear, 1 for what tokens hear.
     shape: of the result.
     rate: share that is dropped.
   """
@@ -213,17 +204,17 @@ def _absorb(
     mask: Bool[Array, 'b t'],
     projections: Projections,
     num_heads: int,
-) -> _Words:
+) -> _Tokens:
   """The text side of all products with positions."""
   heads = lambda x: x.reshape(*x.shape[:-1], num_heads, -1)
   key = heads(projections.text_key(text))
   key *= key.shape[-1] ** -0.5
-  # Words of an empty prompt are attended to evenly, whatever they are.
+  # Tokens of an empty prompt are attended to evenly, whatever they are.
   key = jnp.where(mask.any(axis=1)[:, None, None, None], key, 0)
   query = projections.image_query
   out = projections.image_out.kernel.astype(text.dtype)
   out = out.reshape(num_heads, -1, out.shape[-1])
-  return _Words(
+  return _Tokens(
       query=jnp.einsum(
           'dhc,bthc->bdht', heads(query.kernel.astype(text.dtype)), key
       ),
@@ -252,32 +243,32 @@ def _start(
   return _Running(zeros + _LOWEST, zeros, zeros, context)
 
 
-def _visit(running: _Running, positions, *, words: _Words, dropout: _Dropout):
+def _visit(running: _Running, positions, *, tokens: _Tokens, dropout: _Dropout):
   """Adds a chunk of positions; returns what they hear."""
   image, inside, chunk = positions
   logits = jnp.einsum(
       'bnd,bdht->bnht',
       image,
-      words.query,
+      tokens.query,
       preferred_element_type=precision.widened(image.dtype),
   )
-  logits = jnp.clip(logits + words.bias[:, None], -_CLAMP, _CLAMP)
-  # One masked matrix serves both directions: words are masked by a sum, which
+  logits = jnp.clip(logits + tokens.bias[:, None], -_CLAMP, _CLAMP)
+  # One masked matrix serves both directions: tokens are masked by a sum, which
   # takes no pass.
   logits = jnp.where(inside[:, :, None, None], logits, _PADDING)
-  never = jnp.where(words.mask, 0, jnp.asarray(_NEVER, logits.dtype))
-  to_words = jax.nn.softmax(logits + never[:, None, None], axis=-1)
+  never = jnp.where(tokens.mask, 0, jnp.asarray(_NEVER, logits.dtype))
+  to_tokens = jax.nn.softmax(logits + never[:, None, None], axis=-1)
   heard = jnp.einsum(
       'bnht,bhtd->bnd',
-      dropout(to_words, chunk, 0).astype(image.dtype),
-      words.value,
+      dropout(to_tokens, chunk, 0).astype(image.dtype),
+      tokens.value,
   )
   peak = jnp.maximum(running.peak, jax.lax.stop_gradient(logits.max(axis=1)))
   weights = jnp.exp(logits - peak[:, None])
   kept = dropout(weights, chunk, 1)
   fade = jnp.exp(running.peak - peak)
-  # Words last: XLA's CPU product takes half as long as with words first. Heads
-  # and words in one axis: of bfloat16 it knows no other.
+  # Tokens last: XLA's CPU product takes half as long as with tokens first.
+  # Heads and tokens in one axis: of bfloat16 it knows no other.
   context = jnp.einsum(
       'bnd,bnk->bdk',
       image,
@@ -296,7 +287,7 @@ def _visit(running: _Running, positions, *, words: _Words, dropout: _Dropout):
 def _to_text(
     running: _Running, projections: Projections, dtype
 ) -> Float[Array, 'b t e']:
-  """What words hear: the projected mean of positions."""
+  """What tokens hear: the projected mean of positions."""
   # An image without positions tells nothing.
   total = jnp.where(running.total > 0, running.total, 1)
   context = (running.context / total[:, None]).astype(dtype)
@@ -307,7 +298,7 @@ def _to_text(
       context,
       kernel.reshape(kernel.shape[0], num_heads, -1),
   )
-  # After dropout the weights of a word no longer sum to one.
+  # After dropout the weights of a token no longer sum to one.
   share = (running.kept / total).astype(dtype).swapaxes(1, 2)
   heard += share[..., None] * bias.reshape(num_heads, -1)
   return projections.text_out(heard.reshape(*heard.shape[:2], -1))

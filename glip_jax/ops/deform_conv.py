@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from glip_jax.ops import deform_taps, precision
+from glip_jax.ops import deform_taps, forms, precision
 
 _TAPS = 9
 # Rows of the maps that share a table: more leave the cache (256 channels in
@@ -184,6 +184,8 @@ def _num_rows(x: Float[Array, 'b h w d']) -> int:
 
 def _tables(sizes: Sequence[int]) -> list[list[int]]:
   """Neighbouring maps that share a table, by their numbers of rows."""
+  if not forms.is_on('deform_tables'):
+    return [list(range(len(sizes)))]
   tables, filled = [], _TABLE_ROWS + 1
   for i, size in enumerate(sizes):
     if filled + size > _TABLE_ROWS:

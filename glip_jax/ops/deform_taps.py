@@ -6,7 +6,7 @@ the corners again and adds rows to the table's gradient in float32.
 
 On CPU the outputs are visited in blocks (`blocks`), so that what a tap
 reads, makes and adds up stays in the cache; accelerators take all outputs of a
-kernel at once.
+kernel at once (`forms`).
 """
 
 import functools
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from glip_jax.ops import blocks, precision
+from glip_jax.ops import blocks, forms, precision
 
 # Outputs of a block over all images: with 256 channels a tap's sample and sum
 # take 1 MB each, which stays in the cache, and its product is still large
@@ -48,14 +48,15 @@ def scan_taps(
     The outputs, accumulated in float32 at least. Corners must lie in the table:
     they are read unchecked.
   """
-  return jax.lax.platform_dependent(
+  return forms.select(
+      'deform_blocks',
+      functools.partial(_in_blocks, counts=counts),
+      functools.partial(_at_once, counts=counts),
       table,
       index,
       pitch,
       weight,
       kernels,
-      cpu=functools.partial(_in_blocks, counts=counts),
-      default=functools.partial(_at_once, counts=counts),
   )
 
 
@@ -109,11 +110,12 @@ def _scan_taps_forward(table, index, pitch, weight, kernels, counts):
 
 def _scan_taps_backward(counts, saved, gradient):
   table, _, _, weight, kernels = saved
-  d_table, d_weight, d_kernels = jax.lax.platform_dependent(
+  d_table, d_weight, d_kernels = forms.select(
+      'deform_blocks',
+      functools.partial(_backward_in_blocks, counts=counts),
+      functools.partial(_backward_at_once, counts=counts),
       gradient.astype(table.dtype),
       *saved,
-      cpu=functools.partial(_backward_in_blocks, counts=counts),
-      default=functools.partial(_backward_at_once, counts=counts),
   )
   return (
       d_table.astype(table.dtype),
@@ -175,13 +177,12 @@ def _taps_backward(d_table, gradient, table, index, pitch, weight, kernel):
     # Contracting one axis, not two: XLA's CPU loops are twice as quick then.
     d_matrix = _product('nd,ne->de', _flat(sample), _flat(gradient))
     d_sample = _product('bne,de->bnd', gradient, matrix)
-    # As a product: XLA's CPU sums over the last axis are six times as slow.
-    d_weights = [
-        jnp.einsum('bnd,bnd->bn', precision.widen(v), d_sample) for v in corners
-    ]
+    d_weights = forms.select(
+        'sums_by_product', _dots_by_product, _dots, corners, d_sample
+    )
     for c, step in enumerate(_steps(pitch)):
       d_table = _add(d_table, rows + step, d_sample * weights[..., c, None])
-    return d_table, (jnp.stack(d_weights, axis=-1), d_matrix)
+    return d_table, (d_weights, d_matrix)
 
   kernel = kernel.astype(table.dtype)
   d_table, (d_weight, d_kernel) = jax.lax.scan(
@@ -225,6 +226,25 @@ def _interpolate(corners, weights) -> Float[Array, 'b n d']:
   """Weighted sum of the corners, in their own type."""
   sample = sum(v * weights[..., c, None] for c, v in enumerate(corners))
   return sample.astype(corners[0].dtype)
+
+
+def _dots(corners, d_sample) -> Float[Array, 'b n 4']:
+  """The weights' gradients: each corner times the sample's, over channels."""
+  return jnp.stack(
+      [jnp.sum(precision.widen(v) * d_sample, axis=-1) for v in corners],
+      axis=-1,
+  )
+
+
+def _dots_by_product(corners, d_sample) -> Float[Array, 'b n 4']:
+  """The same; XLA's CPU sums over the last axis are six times as slow."""
+  return jnp.stack(
+      [
+          jnp.einsum('bnd,bnd->bn', precision.widen(v), d_sample)
+          for v in corners
+      ],
+      axis=-1,
+  )
 
 
 def _add(table: Float[Array, 'b r d'], rows: Int[Array, 'b n'], values):

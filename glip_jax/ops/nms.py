@@ -12,6 +12,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from glip_jax.ops import boxes as box_ops
+from glip_jax.ops import forms
 
 
 def non_max_suppression(
@@ -43,7 +44,8 @@ def non_max_suppression(
     Indices into `boxes` of those kept, best first, -1 at padding.
   """
   num_boxes = boxes.shape[0]
-  block_size = min(block_size, num_boxes)
+  if block_size > num_boxes or not forms.is_on('nms_blocks'):
+    block_size = num_boxes
   order = jnp.argsort(jnp.where(valid, -scores, jnp.inf), stable=True)
   order = jnp.pad(order, (0, -num_boxes % block_size))
   in_range = jnp.arange(order.size) < num_boxes

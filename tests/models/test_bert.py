@@ -34,52 +34,52 @@ def _inputs(*lengths):
 
 
 def _run(params, ids, mask):
-  """(words, gradients of a sum over them)."""
+  """(tokens, gradients of a sum over them)."""
 
   def total(params):
-    words = _bert(jnp.float64).apply({'params': params}, ids, mask)
-    return jnp.sum(jnp.sin(words) * mask[..., None]), words
+    tokens = _bert(jnp.float64).apply({'params': params}, ids, mask)
+    return jnp.sum(jnp.sin(tokens) * mask[..., None]), tokens
 
-  gradients, words = jax.grad(total, has_aux=True)(params)
-  return words, gradients
+  gradients, tokens = jax.grad(total, has_aux=True)(params)
+  return tokens, gradients
 
 
 @pytest.mark.parametrize('longest', [1, 33, 98, 99])
-def test_words_left_out_change_no_other(monkeypatch, longest):
+def test_tokens_left_out_change_no_other(monkeypatch, longest):
   ids, mask = _inputs(longest, 1)
   valid = np.asarray(mask)
   with jax.enable_x64(True):
     params = _bert(jnp.float64).init(jax.random.key(0), ids, mask)['params']
     params = reference.in_float64(params)
-    words, gradients = compiling.quick_jit(_run)(params, ids, mask)
+    tokens, gradients = compiling.quick_jit(_run)(params, ids, mask)
     monkeypatch.setattr(token_lengths, 'choices', lambda n: [n])
-    all_words, want = compiling.quick_jit(lambda *x: _run(*x))(
+    all_tokens, want = compiling.quick_jit(lambda *x: _run(*x))(
         params, ids, mask
     )
-  np.testing.assert_allclose(words[valid], all_words[valid], atol=1e-12)
+  np.testing.assert_allclose(tokens[valid], all_tokens[valid], atol=1e-12)
   for mine, other in zip(*map(jax.tree.leaves, (gradients, want)), strict=True):
     np.testing.assert_allclose(mine, other, atol=1e-12)
   used = next(n for n in (32, 64, 98, 128) if n >= longest)
-  assert not words[:, used:].any()
-  assert all_words.any(axis=-1).all()
+  assert not tokens[:, used:].any()
+  assert all_tokens.any(axis=-1).all()
 
 
-def test_stages_show_all_words():
+def test_stages_show_all_tokens():
   ids, mask = _inputs(5)
   model = _bert(jnp.float32)
   params = model.init(jax.random.key(0), ids, mask)['params']
-  words, state = model.apply(
+  tokens, state = model.apply(
       {'params': params}, ids, mask, mutable=['intermediates']
   )
   (states,) = state['intermediates']['layers']['output']
-  np.testing.assert_array_equal(states[-1], words)
+  np.testing.assert_array_equal(states[-1], tokens)
   assert states.any(axis=-1).all()
   used = model.apply({'params': params}, ids, mask)
-  np.testing.assert_allclose(used[0, :5], words[0, :5], atol=1e-5)
+  np.testing.assert_allclose(used[0, :5], tokens[0, :5], atol=1e-5)
   assert not used[0, 32:].any()
 
 
-def test_in_training_all_words_are_computed():
+def test_in_training_all_tokens_are_computed():
   ids, mask = _inputs(5)
   model = _bert(jnp.float32)
   params = model.init(jax.random.key(0), ids, mask)

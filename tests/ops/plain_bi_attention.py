@@ -34,7 +34,7 @@ def bi_attention(
       preferred_element_type=precision.widened(image.dtype),
   )
   logits = jnp.clip(logits, -50_000, 50_000)
-  to_words = jax.nn.softmax(
+  to_tokens = jax.nn.softmax(
       jnp.where(mask[:, None, None, :], logits, -9e15), axis=3
   )
   to_places = jax.nn.softmax(
@@ -42,7 +42,7 @@ def bi_attention(
   )
   to_image = jnp.einsum(
       'bhnt,bthd->bnhd',
-      drop(to_words, 0).astype(image.dtype),
+      drop(to_tokens, 0).astype(image.dtype),
       heads(projections.text_value(text)),
   )
   to_text = jnp.einsum(

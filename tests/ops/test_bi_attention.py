@@ -38,7 +38,7 @@ def _inputs(seed=0, spread=1.0):
 
 
 def _plain(image, text, inside, mask, projections, **options):
-  """The plain form; positions outside attend to all words evenly."""
+  """The plain form; positions outside attend to all tokens evenly."""
   plain = functools.partial(
       plain_bi_attention.bi_attention, image, text, inside, mask, **options
   )
@@ -78,8 +78,8 @@ def _both(form, inputs):
   return jax.tree.leaves((form(*inputs, num_heads=HEADS), grad(*inputs)))
 
 
-def test_words_that_are_padding_in_all_prompts_change_nothing():
-  """Of 128 words many are left out, but none where a prompt is empty."""
+def test_tokens_that_are_padding_in_all_prompts_change_nothing():
+  """Of 128 tokens many are left out, but none where a prompt is empty."""
   image, _, inside, _, projections = _inputs()
   rng = np.random.default_rng(1)
   text = jnp.asarray(rng.normal(size=(B, 128, E)), jnp.float32)
@@ -96,11 +96,11 @@ def test_words_that_are_padding_in_all_prompts_change_nothing():
       pairs = zip(mine(inputs), want(inputs), strict=True)
       for i, (one, other) in enumerate(pairs):
         one, other = (np.asarray(x) for x in (one, other))
-        if i == 1:  # What words hear.
+        if i == 1:  # What tokens hear.
           one, other = one[mask], other[mask]
         bound = 1e-11 * np.abs(other).max(initial=0)
         np.testing.assert_allclose(one, other, atol=bound, err_msg=lengths)
-      # Beyond the branch's words nothing is told: they are left out.
+      # Beyond the branch's tokens nothing is told: they are left out.
       longest = max(lengths) if min(lengths) else 128
       used = next(n for n in (32, 64, 98, 128) if n >= longest)
       told = np.asarray(mine(inputs)[1])
@@ -164,8 +164,8 @@ def test_what_stands_outside_changes_no_message_inside():
   np.testing.assert_array_equal(told, told2)
   own = np.asarray(inside)
   np.testing.assert_array_equal(np.asarray(heard)[own], np.asarray(heard2)[own])
-  words = jnp.where(mask[..., None], text, 50.0)
-  heard3, told3 = run(image, words, inside, mask, projections)
+  tokens = jnp.where(mask[..., None], text, 50.0)
+  heard3, told3 = run(image, tokens, inside, mask, projections)
   np.testing.assert_allclose(heard, heard3, rtol=1e-6)
   np.testing.assert_array_equal(
       np.asarray(told)[np.asarray(mask)], np.asarray(told3)[np.asarray(mask)]
@@ -173,11 +173,11 @@ def test_what_stands_outside_changes_no_message_inside():
 
 
 @pytest.mark.parametrize('chunk', [5, 100])
-@pytest.mark.parametrize('places, words', [(0, 0), (0, 4), (23, 0), (3, 1)])
-def test_images_and_prompts_of_padding_alone_stay_finite(chunk, places, words):
+@pytest.mark.parametrize('places, tokens', [(0, 0), (0, 4), (23, 0), (3, 1)])
+def test_images_and_prompts_of_padding_alone_stay_finite(chunk, places, tokens):
   image, text, _, _, projections = _inputs()
   inside = jnp.broadcast_to(jnp.arange(N) >= N - places, (B, N))
-  mask = jnp.broadcast_to(jnp.arange(T) < words, (B, T))
+  mask = jnp.broadcast_to(jnp.arange(T) < tokens, (B, T))
   fast = functools.partial(bi_attention.bi_attention, chunk=chunk)
   value, gradients = jax.value_and_grad(
       functools.partial(_total, fast), argnums=(0, 1, 4)
