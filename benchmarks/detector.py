@@ -1,24 +1,24 @@
 """A whole model: its fast forms against the same model in plain forms.
 
-  python -m benchmarks.detector [--variant=T] [--size=800x1333] [--words=256]
+  python -m benchmarks.detector [--variant=T] [--size=800x1333] [--tokens=256]
       [--batch=1] [--dtype=bfloat16] [--gradient] [--parts]
 
 The plain forms are put in the places of fusion, deformable convolution,
-upsampling and suppression, and no words are left out, before the model is
+upsampling and suppression, and no tokens are left out, before the model is
 traced; everything else, weights included, is the same. `--parts` times the
 parts of the fast model one by one.
 """
 
 import contextlib
+import dataclasses
 import unittest.mock
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from absl import flags
 
-from benchmarks import oracles, timing
-from glip_jax import configuring, types
+from benchmarks import inputs, oracles, timing
+from glip_jax import configuring
 from glip_jax.detectors import recipe as recipes
 from glip_jax.detectors.glip import dyconv, dyhead
 from glip_jax.ops import (
@@ -26,14 +26,14 @@ from glip_jax.ops import (
     bi_attention,
     deform_conv,
     extents,
+    forms,
     nms,
     resample,
-    token_lengths,
 )
 
 VARIANT = flags.DEFINE_string('variant', 'T', 'Name of a model.')
-SIZE = flags.DEFINE_string('size', '800x1333', 'Height and width of a picture.')
-WORDS = flags.DEFINE_integer('words', 256, 'Tokens; 195 of 256 are in use.')
+SIZE = flags.DEFINE_string('size', '800x1333', 'Height and width of an image.')
+TOKENS = flags.DEFINE_integer('tokens', 256, 'Tokens; 195 of 256 are in use.')
 BATCH = flags.DEFINE_integer('batch', 1, 'Images.')
 DTYPE = flags.DEFINE_string('dtype', 'float32', 'Of matrix products.')
 GRADIENT = flags.DEFINE_bool('gradient', False, 'Also forward and gradient.')
@@ -46,8 +46,8 @@ ROUNDS = flags.DEFINE_integer('rounds', 7, 'Runs of each form.')
 def plain_forms():
   """Puts the plain forms in the places of the fast ones."""
   with contextlib.ExitStack() as stack:
+    stack.enter_context(forms.use(token_lengths='off'))
     put = lambda *args: stack.enter_context(unittest.mock.patch.object(*args))
-    put(token_lengths, 'choices', lambda num_words: [num_words])
     for module, name, form in (
         (bi_attention, 'bi_attention', oracles.plain_bi_attention),
         (deform_conv, 'pyramid_deform_conv', oracles.plain_deform_conv),
@@ -56,49 +56,6 @@ def plain_forms():
     ):
       put(module, name, getattr(form, name))
     yield
-
-
-def make_batch() -> types.Batch:
-  """Pictures of noise with 80 names of two tokens and ten boxes each."""
-  height, width = map(int, SIZE.value.split('x'))
-  b, t, m = BATCH.value, WORDS.value, 10
-  rng = np.random.default_rng(0)
-  canvas = [-(-side // 32) * 32 for side in (height, width)]
-  image = np.zeros((b, *canvas, 3), np.uint8)
-  image[:, :height, :width] = rng.integers(0, 256, (b, height, width, 3))
-  repeat = lambda x: np.broadcast_to(x, (b, *np.shape(x)))
-  mask = np.arange(t) < t * 195 // 256
-  places = 1 + np.arange(80) * 2 % max(t // 2, 1)
-  spans = np.abs(np.arange(t) - places[:, None] - 0.5) < 1
-  corners = np.sort(rng.uniform(0, 1, (b, m, 2, 2)), axis=2)
-  boxes = (corners * [width, height]).reshape(b, m, 4)
-  return types.Batch(
-      image=image,
-      size=repeat(np.array([height, width], np.int32)),
-      extent=repeat(np.array(canvas, np.int32)),
-      scale=np.ones((b, 2), np.float32),
-      id=np.arange(b, dtype=np.int32),
-      prompt=types.Prompt(
-          rng.integers(1, 1000, (b, t)).astype(np.int32),
-          repeat(mask),
-          repeat(spans & mask),
-      ),
-      targets=types.Targets(
-          boxes=boxes.astype(np.float32),
-          phrase=np.zeros((b, m), np.int32),
-          tokens=repeat(spans[:m] & mask),
-          valid=np.ones((b, m), bool),
-          crowd=np.zeros((b, m), bool),
-      ),
-  )
-
-
-def random_params(init, *inputs):
-  """Small random weights of the shapes that an initialisation would make."""
-  shapes = jax.eval_shape(init, jax.random.key(0), *inputs)
-  rng = np.random.default_rng(0)
-  draw = lambda x: 0.05 * rng.standard_normal(x.shape, np.float32)
-  return jax.device_put(jax.tree.map(draw, shapes))
 
 
 def compare_whole(recipe, params, batch) -> None:
@@ -123,12 +80,12 @@ def compare_whole(recipe, params, batch) -> None:
   for title, form in (('forward', forward), ('forward, gradient', gradient)):
     if form is gradient and not GRADIENT.value:
       continue
-    forms = {'plain': plain(form)} if PLAIN.value else {}
-    forms['fast'] = form
+    chosen = {'plain': plain(form)} if PLAIN.value else {}
+    chosen['fast'] = form
     timing.report(
         f'{title}: {VARIANT.value}, {BATCH.value} x {SIZE.value},'
-        f' {WORDS.value} words, {DTYPE.value}',
-        timing.compare(forms, (params, batch), rounds=ROUNDS.value),
+        f' {TOKENS.value} tokens, {DTYPE.value}',
+        timing.compare(chosen, (params, batch), rounds=ROUNDS.value),
     )
 
 
@@ -137,11 +94,11 @@ def compare_parts(recipe, params, batch) -> None:
   image = jax.jit(recipe.normalize)(batch.image, batch.size)
   parts = encoders(recipe.model, params, image, batch)
   parts |= decoders(recipe.model, params, image.shape[1:3], batch)
-  for name, (module, weights, inputs) in parts.items():
+  for name, (module, weights, given) in parts.items():
     module = module.clone(parent=None)
     form = lambda w, *x, module=module: module.apply({'params': w}, *x)
     timed = timing.compare(
-        {'fast': form}, (weights, *inputs), rounds=ROUNDS.value
+        {'fast': form}, (weights, *given), rounds=ROUNDS.value
     )
     timing.report(name, timed)
 
@@ -169,7 +126,7 @@ def decoders(model, params, canvas, batch):
   cells = tuple(extents.own_cells(extent, s) for s in anchors.STRIDES)
   width = model.neck.width
   levels = tuple(_noise(*s, width) for s in anchors.pyramid_sizes(*canvas))
-  text = _noise(WORDS.value, model.language.width)
+  text = _noise(TOKENS.value, model.language.width)
   block = jax.tree.map(lambda x: x[0], params['tower']['blocks'])
   convolve = dyconv.DyConv(width, tower.num_groups, dtype=tower.dtype)
   head = (levels, text, mask, extent)
@@ -179,8 +136,8 @@ def decoders(model, params, canvas, batch):
   }
   if tower.fusion is not None:
     flat = dyhead.flatten_levels(levels)
-    inputs = (flat, text, jnp.ones(flat.shape[:2], bool), mask)
-    parts['fusion, one block'] = (tower.fusion(), block['fusion'], inputs)
+    given = (flat, text, jnp.ones(flat.shape[:2], bool), mask)
+    parts['fusion, one block'] = (tower.fusion(), block['fusion'], given)
   return parts
 
 
@@ -192,8 +149,9 @@ def main(_):
   timing.start()
   config = recipes.variant(VARIANT.value)
   recipe = recipes.build(dataclasses.replace(config, dtype=DTYPE.value))
-  batch = make_batch()
-  params = random_params(recipe.init, batch)
+  size = tuple(map(int, SIZE.value.split('x')))
+  batch = inputs.batch(size, BATCH.value, TOKENS.value)
+  params = inputs.params(recipe.init, batch)
   print(f'products of 4096: {timing.matmul_rate() / 1e9:.0f} GFLOP/s')
   if PARTS.value:
     compare_parts(recipe, params, batch)

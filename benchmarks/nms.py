@@ -8,10 +8,9 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 from absl import flags
 
-from benchmarks import oracles, timing
+from benchmarks import inputs, oracles, timing
 from glip_jax import configuring
 from glip_jax.ops import nms
 
@@ -22,16 +21,7 @@ CLASSES = flags.DEFINE_integer('classes', 80, 'Classes.')
 
 def main(_):
   timing.start()
-  shape = (BATCH.value, BOXES.value)
-  keys = jax.random.split(jax.random.key(0), 4)
-  # Candidates gather around objects: a hundred of them.
-  object_ = jax.random.randint(keys[0], shape, 0, 100)
-  centres = jax.random.uniform(keys[1], (100, 4), minval=50, maxval=750)
-  noise = 8 * jax.random.normal(keys[2], (*shape, 4))
-  corner = (centres[object_] + noise)[..., :2]
-  boxes = jnp.concatenate([corner, corner + 90 + noise[..., 2:]], axis=-1)
-  scores = jax.random.uniform(keys[3], shape)
-  inputs = boxes, scores, object_ % CLASSES.value, jnp.ones(shape, bool)
+  arguments = inputs.suppression(BATCH.value, BOXES.value, CLASSES.value)
   options = dict(threshold=0.6, max_outputs=100)
   forms = {
       'loop over boxes': oracles.plain_nms.non_max_suppression,
@@ -44,7 +34,7 @@ def main(_):
               name: jax.vmap(functools.partial(form, **options))
               for name, form in forms.items()
           },
-          inputs,
+          arguments,
       ),
   )
 

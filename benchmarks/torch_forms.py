@@ -51,9 +51,9 @@ class Fusion:
     logits = logits.clamp(-50_000, 50_000)
     outside = ~self._inside[:, None, :, None]
     padding = ~self._mask[:, None, None, :]
-    to_words = logits.masked_fill(padding, -9e15).softmax(dim=3)
+    to_tokens = logits.masked_fill(padding, -9e15).softmax(dim=3)
     to_places = logits.masked_fill(outside, -9e15).softmax(dim=2)
-    heard = to_words @ split(project(self._text, 'text_value'))
+    heard = to_tokens @ split(project(self._text, 'text_value'))
     told = to_places.transpose(2, 3) @ split(
         project(self._image, 'image_value')
     )
