@@ -15,7 +15,7 @@ import tiny_runs
 from etils import epath
 from PIL import Image
 
-from glip_jax import configuring
+from glip_jax import configuring, run
 from glip_jax.training import checkpoint_files, metrics
 
 CURVES = ('loss', 'loss_token', 'grad_norm', 'param_norm', 'lr', 'val/AP')
@@ -76,16 +76,16 @@ def test_a_longer_schedule_goes_on_where_the_run_ended(runs, sequels):
 
 
 def test_a_workdir_tells_what_was_trained_on_what(runs):
-  config = configuring.load(runs.straight)
-  assert config == tiny_config.get_config()
+  trained = run.read(configuring.load(runs.straight))
+  assert trained == run.read(tiny_config.get_config())
   table = (runs.straight / 'parameters.txt').read_text()
   assert 'backbone/patch_embed' in table and 'total' in table
-  with Image.open(runs.straight / 'inputs.png') as picture:
-    assert min(picture.size) > 64
+  with Image.open(runs.straight / 'inputs.png') as sheet:
+    assert min(sheet.size) > 64
 
 
 @pytest.mark.parametrize('folder', ['training', 'eval.py'])
-def test_an_evaluation_leaves_numbers_predictions_and_pictures(
+def test_an_evaluation_leaves_numbers_predictions_and_drawings(
     runs, sequels, folder
 ):
   paths = {'training': runs.straight / 'eval', 'eval.py': sequels.evaluated}
@@ -95,8 +95,8 @@ def test_an_evaluation_leaves_numbers_predictions_and_pictures(
   for name in results:
     rows = json.loads((path / name / 'predictions.json').read_text())
     assert {'image_id', 'bbox', 'score'} <= set(rows[0])
-    with Image.open(path / name / 'pictures.png') as picture:
-      assert min(picture.size) > 64
+    with Image.open(path / name / 'predictions.png') as sheet:
+      assert min(sheet.size) > 64
 
 
 def test_eval_finds_what_the_training_run_found(runs, sequels):

@@ -91,7 +91,7 @@ def _inputs(batch):
 
 
 class MakeElement(grain.transforms.RandomMap):
-  """An index to a random picture: the draw shows where the iterator is."""
+  """An index to a random image: the draw shows where the iterator is."""
 
   def random_map(self, element, rng):
     return element_of(rng, element)
