@@ -136,8 +136,8 @@ def main(_: Sequence[str]):
   mesh = _mesh(config)
   sharding.check_eval_batches(config.evals, mesh)
   recipe.check_prompts(
-      num_tokens=config.data['num_tokens'],
-      vocab_size=len(tokenizer.load_tokenizer(config.data['tokenizer'])),
+      num_tokens=config.data.num_tokens,
+      vocab_size=len(tokenizer.load_tokenizer(config.data.tokenizer)),
   )
   sources = evaluation.open_sources(config.evals, config.data)
   detector = serving.load(

@@ -14,7 +14,7 @@ import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -76,8 +76,8 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
   if start >= config.steps:
     return _say(_finished(workdir, start))
   recipe.check_prompts(
-      num_tokens=config.data['num_tokens'],
-      vocab_size=len(tokenizer.load_tokenizer(config.data['tokenizer'])),
+      num_tokens=config.data.num_tokens,
+      vocab_size=len(tokenizer.load_tokenizer(config.data.tokenizer)),
   )
   sources = evaluation.open_sources(config.evals, config.data)
 
@@ -89,7 +89,9 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
       seed=config.seed,
       **runtime.share(),
   )
-  example = next(iter(make_data(_without_workers(config.data))))
+  example = next(
+      iter(make_data(dataclasses.replace(config.data, num_workers=0)))
+  )
   iterator = iter(make_data(config.data))
   closing.callback(iterator.close)
 
@@ -125,7 +127,7 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
         shardings,
         params,
     )
-    _write_first_look(workdir, config.data['tokenizer'], example, now.params)
+    _write_first_look(workdir, config.data.tokenizer, example, now.params)
   del params
   if jax.process_index() == 0:
     configuring.save(meta['config'], workdir)
@@ -225,10 +227,6 @@ def _start_from(
     return initial_params.from_checkpoint(init, params)
   arrays, unused = params_file.read_start(init, params, recipe)
   return initial_params.from_arrays(init, params, arrays, unused)
-
-
-def _without_workers(data: Mapping[str, Any]) -> dict[str, Any]:
-  return dict(data) | {'num_workers': 0}
 
 
 def _write_first_look(

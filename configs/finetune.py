@@ -27,15 +27,15 @@ def get_config() -> ml_collections.ConfigDict:
   config.data.num_phrases = 32
   config.data.num_boxes = 64
   config.data.shuffle_names = True
-  config.data.augment = dict(
+  config.data.augment.update(
       flip=0.5, scale=(0.7, 1.4), brightness=0.3, contrast=0.3, saturation=0.3
   )
-  coco = dict(source='coco', annotations='', images='', names=(), exclude=())
+  coco = run.source(source='coco')
   config.data.train = ml_collections.ConfigDict(coco)
   config.batch_size = 4
   config.steps = 2000
   config.eval_every = 500
   config.checkpoint_every = 500
   config.optimizer.lr = 1e-3
-  config.evals = dict(val=run.evaluation(batch_size=4, data=dict(coco)))
+  config.evals = dict(val=run.evaluation(batch_size=4, data=coco))
   return config

@@ -34,7 +34,7 @@ def get_config(variant: str = 'T') -> ml_collections.ConfigDict:
   """The config of one variant."""
   large = variant.endswith('L')
   config = run.config(model=glip.variant(variant))
-  config.data = dict(
+  config.data.update(
       tokenizer='bert-base-uncased',
       num_tokens=256,
       num_phrases=128,
@@ -45,7 +45,7 @@ def get_config(variant: str = 'T') -> ml_collections.ConfigDict:
       augment=dict(flip=0.5),
       num_workers=8,
       bad_records='skip',
-      train=dict(source='coco', annotations='', images=''),
+      train=run.source(source='coco'),
   )
   config.batch_size = 64
   config.steps = 1_000_000 if large else 300_000
@@ -54,7 +54,7 @@ def get_config(variant: str = 'T') -> ml_collections.ConfigDict:
   config.eval_every = 10_000
   config.checkpoint_every = 2_000
   config.evals.val = run.evaluation(
-      data=dict(source='coco', annotations='', images=''), batch_size=8
+      data=run.source(source='coco'), batch_size=8
   )
   return config
 

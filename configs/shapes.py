@@ -48,14 +48,16 @@ def get_config(options: str = '') -> ml_collections.ConfigDict:
   config = run.config(model=glip.variant('shapes'))
   config.model.head.anchor_scale = 1.875  # strides: figures have 12 to 35 px
   config.model.head.fusion.on = 'late' not in chosen
-  config.data = _data()
+  config.data.update(_data())
   if length == 'long':
     spec = config.data.train.to_dict()
     config.data.curriculum = dict(
         names=dict(spec, until=UNTIL['names']),
-        nearness=dict(spec, until=UNTIL['nearness'], prompts=NEARNESS),
+        nearness=run.source(
+            **dict(spec, until=UNTIL['nearness'], prompts=NEARNESS)
+        ),
     )
-    config.data.train.prompts = RELATIONS
+    config.data.train.prompts.update(RELATIONS)
   config.batch_size = 16
   config.steps = STEPS[length]
   config.optimizer.update(_optimizer(length))

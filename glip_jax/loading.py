@@ -7,6 +7,7 @@ from typing import Any
 from etils import epath
 
 from glip_jax import errors, predict, run
+from glip_jax.data import settings
 from glip_jax.detectors import recipe as recipes
 from glip_jax.weights import formats, params_file, released
 
@@ -53,7 +54,7 @@ def load(
     )
   config = run.Run(
       model=recipes.variant(variant),
-      data=dict(
+      data=settings.Data(
           tokenizer=tokenizer,
           num_tokens=256,
           num_phrases=16,

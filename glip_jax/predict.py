@@ -74,7 +74,7 @@ class Predictor:
     threshold: detections with a lower score are left out.
   """
 
-  data: Mapping[str, Any]
+  data: settings.Config
   detector: serving.Detector
   threshold: float = THRESHOLD
 

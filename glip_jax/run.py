@@ -12,6 +12,7 @@ from typing import Any
 import ml_collections
 
 from glip_jax import fields
+from glip_jax.data import settings
 from glip_jax.detectors import recipe
 from glip_jax.evaluators import runner
 from glip_jax.fields import field, part
@@ -34,7 +35,7 @@ class Run:
   seed: int = field(0, 'of parameters, data and dropout', least=0, below=2**32)
   init: str = field('', 'weights, workdir or checkpoint to start from')
   model: Mapping[str, Any] = field({}, 'fields of the family (docs/model.md)')
-  data: Mapping[str, Any] = field({}, 'sources and shapes (docs/data.md)')
+  data: settings.Data = part(settings.Data)
   batch_size: int = field(16, 'images of a step, over all devices', least=1)
   steps: int = field(1000, 'length of the training', least=1)
   optimizer: optimizer_lib.Settings = part(optimizer_lib.Settings)
@@ -77,6 +78,11 @@ def config(**values: Any) -> ml_collections.ConfigDict:
 def evaluation(**values: Any) -> dict[str, Any]:
   """Every field of one of `config.evals`, some given, the others default."""
   return fields.filled(runner.Evaluation, 'config.evals', **values)
+
+
+def source(**values: Any) -> dict[str, Any]:
+  """Every field of a source of records, some given, the others default."""
+  return fields.filled(settings.Spec, 'config.data', **values)
 
 
 def read(given: Any) -> Run:

@@ -199,7 +199,7 @@ def load(
     read_params: Callable[[Any], Any],
     mesh: jax.sharding.Mesh,
     *,
-    data: Mapping[str, Any],
+    data: Any,
     table: tables.Table = (),
 ) -> Detector:
   """A detector whose parameters come from anywhere.

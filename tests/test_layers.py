@@ -31,14 +31,13 @@ ALLOWED = {
     'data.sources': ('types', 'text', 'data', 'fields'),
     'data.sources.table': ('types', 'text', 'data', 'shapes', 'fields'),
     'shapes': ('types', 'text', 'data'),
-    'data.settings': ('types', 'text', 'data', 'configuring', 'fields'),
     'evaluators': ('types', 'text', 'data', 'fields'),
     'evaluators.sheets': ('types', 'data', 'draw', 'evaluators'),
     'training': ('types', 'fields'),
     'training.optimizer': ('training', 'configuring', 'fields'),
     'weights': (),
     'serving': ('types', 'detectors', 'training'),
-    'run': ('fields', 'detectors', 'evaluators', 'training'),
+    'run': ('fields', 'data', 'detectors', 'evaluators', 'training'),
     'predict': (
         'configuring',
         'run',
@@ -51,7 +50,7 @@ ALLOWED = {
         'evaluators.unpack',
         'draw',
     ),
-    'loading': ('predict', 'run', 'detectors', 'weights'),
+    'loading': ('predict', 'run', 'data', 'detectors', 'weights'),
     'tools': ('',),
 }
 # Whole packages of others that a part must do without.

@@ -46,6 +46,18 @@ class Augment:
 
 
 @dataclasses.dataclass(frozen=True)
+class Prompts:
+  """Weight of each kind of text in the embedded world; all 0: its split's."""
+
+  all: float = field(0.0, 'the whole vocabulary', least=0)
+  list: float = field(0.0, 'names in the image among others', least=0)
+  attributes: float = field(0.0, "'striped star. red object'", least=0)
+  caption: float = field(0.0, 'a sentence', least=0)
+  relation: float = field(0.0, "'the circle left of the green star'", least=0)
+  statements: float = field(0.0, 'one to four relations', least=0)
+
+
+@dataclasses.dataclass(frozen=True)
 class Spec:
   """One source of records; each kind reads the fields that it has."""
 
@@ -69,11 +81,7 @@ class Spec:
   num_images: int = field(10_000, 'of the embedded world', least=1)
   image_size: int = field(128, 'side of its images, pixels', least=32)
   max_names: int = field(20, 'of a list of names in it', least=1)
-  prompts: Mapping[str, float] = field(
-      {},
-      'weight of each kind of text in it; empty: those of its split',
-      least=0,
-  )
+  prompts: Prompts = fields.part(Prompts)
   augment: Augment = fields.part(
       Augment, 'instead of `config.data.augment`, where it is on', on=False
   )

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Mapping
-from typing import Any
 
 from etils import epath
 
@@ -13,7 +12,7 @@ from glip_jax.evaluators import runner, sheets
 
 
 def open_sources(
-    evals: Mapping[str, runner.Evaluation], data: Mapping[str, Any]
+    evals: Mapping[str, runner.Evaluation], data: settings.Config
 ) -> dict[str, protocol.Source]:
   """Opens what is evaluated on; refuses evaluations that could not run.
 
@@ -28,10 +27,9 @@ def open_sources(
     UserError: a source cannot be opened, is empty or not of the evaluation's
       kind, or the prompt of its classes does not fit.
   """
-  sources = {}
+  data, sources = settings.read_data(data), {}
   for name, spec in evals.items():
-    bad_records = data.get('bad_records', 'skip')
-    source, _ = runner.build(name, spec, bad_records=bad_records)
+    source, _ = runner.build(name, spec, bad_records=data.bad_records)
     if not len(source):
       raise errors.UserError(
           f'evals.{name}.data has no records: give a source that has, or remove'
@@ -46,7 +44,7 @@ def evaluate(
     evals: Mapping[str, runner.Evaluation],
     detector: runner.Detector,
     *,
-    data: Mapping[str, Any],
+    data: settings.Config,
     sources: Mapping[str, protocol.Source],
     out: epath.PathLike | None = None,
     process_index: int = 0,

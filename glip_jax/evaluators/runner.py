@@ -10,10 +10,10 @@ from typing import Any, Protocol
 from etils import epath
 
 from glip_jax import errors, types
-from glip_jax.data import pipeline
+from glip_jax.data import pipeline, settings
 from glip_jax.data.sources import protocol, table
 from glip_jax.evaluators import detection, grounding
-from glip_jax.fields import field
+from glip_jax.fields import field, part
 
 EVALUATORS = {
     'detection': detection.DetectionEvaluator,
@@ -35,7 +35,7 @@ class Evaluation:
 
   type: str = field('detection', 'evaluator', choices=tuple(EVALUATORS))
   batch_size: int = field(16, 'images of one process at a time', least=1)
-  data: Mapping[str, Any] = field({}, 'a source, as `data.train`')
+  data: settings.Spec = part(settings.Spec)
   target: str = field(
       'all', 'grounding: judged phrases of a caption', choices=grounding.TARGETS
   )
@@ -90,7 +90,7 @@ def run_evals(
     evals: Mapping[str, Evaluation],
     detector: Detector,
     *,
-    data: Mapping[str, Any],
+    data: settings.Config,
     sources: Mapping[str, protocol.Source] | None = None,
     workdir: str | epath.PathLike | None = None,
     progress: Progress | None = None,
@@ -123,9 +123,14 @@ def run_evals(
     UserError: a source cannot be opened or is of another kind, before anything
       is evaluated.
   """
-  sources, bad_records = sources or {}, data.get('bad_records', 'skip')
+  data, sources = settings.read_data(data), sources or {}
   evaluators = {
-      name: build(name, spec, source=sources.get(name), bad_records=bad_records)
+      name: build(
+          name,
+          spec,
+          source=sources.get(name),
+          bad_records=data.bad_records,
+      )
       for name, spec in evals.items()
   }
   results = {}

@@ -2,8 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -23,7 +22,7 @@ def prediction_sheet(
     source: protocol.Source,
     detect: Callable[[types.Batch], types.Detections],
     *,
-    data: Mapping[str, Any],
+    data: settings.Config,
     batch_size: int,
     num_images: int = 8,
     min_score: float = MIN_SCORE,

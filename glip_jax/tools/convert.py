@@ -20,6 +20,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from glip_jax import configuring, errors
+from glip_jax.data import settings
 from glip_jax.detectors import recipe as recipes
 from glip_jax.training import checkpoint_files, state
 from glip_jax.weights import formats, params_file
@@ -68,7 +69,7 @@ def convert(
 
 def _shapes(recipe: recipes.Recipe) -> Any:
   """Shapes of the parameters of a model; nothing is computed."""
-  data = dict(image_size=(64, 64), num_tokens=8, num_phrases=1, num_boxes=1)
+  data = settings.Data(image_size=(64, 64), num_tokens=8, num_phrases=1)
   blank = state.blank_batch(data)
   return state.abstract_params(state.make_init_params(recipe, blank, seed=0))
 

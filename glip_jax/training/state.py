@@ -1,6 +1,6 @@
 """The train state: everything that a step changes and a checkpoint holds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -49,16 +49,16 @@ class TrainState:
     return self.params if self.ema is None else self.ema
 
 
-def blank_batch(data: Mapping[str, Any]) -> types.Batch:
+def blank_batch(data: Any) -> types.Batch:
   """A batch of one blank image in the shapes of `config.data`, no targets."""
-  tokens, phrases = data['num_tokens'], data['num_phrases']
+  tokens, phrases = data.num_tokens, data.num_phrases
   prompt = types.Prompt(
       ids=np.zeros((1, tokens), np.int32),
       mask=np.zeros((1, tokens), bool),
       spans=np.zeros((1, phrases, tokens), bool),
   )
   return types.Batch(
-      image=np.zeros((1, *data['image_size'], 3), np.uint8),
+      image=np.zeros((1, *data.image_size, 3), np.uint8),
       size=np.zeros((1, 2), np.int32),
       extent=np.zeros((1, 2), np.int32),
       scale=np.ones((1, 2), np.float32),

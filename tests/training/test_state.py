@@ -6,10 +6,11 @@ import jax
 import numpy as np
 import toy_training
 
+from glip_jax.data import settings
 from glip_jax.training import optimizer, sharding, state
 
 BLANK = state.blank_batch(
-    dict(num_tokens=2, num_phrases=1, image_size=(64, 64))
+    settings.Data(num_tokens=2, num_phrases=1, image_size=(64, 64))
 )
 
 

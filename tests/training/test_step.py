@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import toy_training
 
+from glip_jax.data import settings
 from glip_jax.training import sharding, state
 
 
@@ -105,7 +106,7 @@ def test_frozen_parameters_stay_and_are_not_in_the_reported_norm(run, batch):
 
 def test_initial_parameters_depend_on_the_seed_alone():
   recipe = toy_training.ToyRecipe()
-  data = dict(num_tokens=2, num_phrases=1, image_size=(8, 8))
+  data = settings.Data(num_tokens=2, num_phrases=1, image_size=(8, 8))
   blank = state.blank_batch(data)
   draws = [state.make_init_params(recipe, blank, s)() for s in (0, 0, 1)]
   kernels = [draw['body']['kernel'] for draw in draws]

@@ -55,8 +55,10 @@ def open_source(
   given = {
       key: os.path.expanduser(value) if key in _PLACES else value
       for key in fields.names(Spec)
-      if (value := getattr(spec, key)) not in ('', (), {})
+      if (value := getattr(spec, key)) not in ('', ())
   }
+  weights = fields.to_dict(spec.prompts)
+  given['prompts'] = weights if any(weights.values()) else None
   for key in _PLACES:
     if key in given and key not in parameters:
       raise UserError(

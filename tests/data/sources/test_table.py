@@ -10,6 +10,7 @@ from glip_jax.data import settings
 from glip_jax.data.sources import table
 from glip_jax.data.sources.coco import CocoSource
 from glip_jax.errors import UserError
+from glip_jax.shapes.source import PROMPTS
 
 
 def test_annotations_and_images_are_enough(folder, opened):
@@ -45,7 +46,7 @@ def test_annotations_and_images_are_enough(folder, opened):
         ({'split': 'train', 'num_images': '3'}, "num_images='3' must be a who"),
         (
             {'split': 'train', 'prompts': {'poem': 1}},
-            "spec: prompts has the unknown kind 'poem'",
+            "spec.prompts has no field 'poem'; it has 'all', 'list'",
         ),
         (
             {'annotations': 'gone.json', 'images': '.'},
@@ -71,3 +72,4 @@ def test_every_argument_of_every_source_is_a_field_of_a_spec():
   for opener in table.SOURCES.values():
     arguments = set(inspect.signature(opener).parameters) - {'bad_records'}
     assert arguments <= set(fields.names(settings.Spec))
+  assert fields.names(settings.Prompts) == PROMPTS
