@@ -41,9 +41,7 @@ def page() -> str:
       for name, family in recipe.FAMILIES.items()
   ]
   return _OPENING + ''.join(
-      '\n'.join(
-          ['', f'## {title}', '', '```', *_lines(config, left), '```', '']
-      )
+      '\n'.join(['', f'## {title}', '```', *_lines(config, left), '```', ''])
       for title, config, left in sections
   )
 
