@@ -28,7 +28,8 @@ class Sizes:
     num_images: in a batch.
     levels: (h, w) of the pyramid's maps.
     width: of their channels.
-    tokens: of a prompt.
+    fusion_widths: of image and text features and of all heads in the fusion.
+    tokens: of a prompt in the fusion; in the text encoder there are 256.
     boxes: that are suppressed.
     stages: (h, w, channels, heads) of stages of a backbone.
     chunks: positions of the fusion that are visited at a time.
@@ -38,6 +39,7 @@ class Sizes:
   num_images: int = 2
   levels: tuple[tuple[int, int], ...] = inputs.PYRAMID
   width: int = 256
+  fusion_widths: tuple[int, int, int] = inputs.WIDTHS
   tokens: int = 256
   boxes: int = 5000
   stages: tuple[tuple[int, int, int, int], ...] = (
@@ -51,11 +53,12 @@ class Sizes:
 SMALL = Sizes(
     levels=((12, 10), (6, 5)),
     width=16,
-    tokens=128,
+    fusion_widths=(16, 24, 64),
+    tokens=64,
     boxes=600,
     stages=((14, 14, 16, 2),),
-    chunks=(40,),
-    variant='nanoB',
+    chunks=(),
+    variant=model_rows.SMALLEST,
 )
 
 
@@ -89,7 +92,8 @@ def rows(
   for case in _cases(sizes, dtype):
     for backward in (False, True) if case.argnums else (False,):
       run = functools.partial(_measure, case, backward, seconds)
-      title = f'{case.name}, {"gradient" if backward else "forward"}'
+      what = 'gradient' if backward else 'forward'
+      title = f'{case.name}, {dtype}, {what}'
       yield f'{title}: auto', functools.partial(run, {})
       for form in case.forms:
         if backward or form not in _BACKWARD:
@@ -97,10 +101,10 @@ def rows(
           yield f'{title}: {form}={change[form]}', functools.partial(
               run, change
           )
-  yield 'gather rows, as one corner of one tap', functools.partial(
+  yield f'gather rows, {dtype}, as one corner of one tap', functools.partial(
       _rows_of_table, _gather, sizes, dtype, seconds
   )
-  yield 'scatter-add rows (float32), likewise', functools.partial(
+  yield 'scatter-add rows, float32, likewise', functools.partial(
       _rows_of_table, _scatter, sizes, 'float32', seconds
   )
 
@@ -173,12 +177,14 @@ def _fusion(sizes: Sizes, dtype: str, chunk: int):
   run = functools.partial(
       bi_attention.bi_attention, num_heads=inputs.HEADS, chunk=chunk
   )
-  return run, inputs.fusion(sizes.num_images, positions, sizes.tokens, dtype)
+  return run, inputs.fusion(
+      sizes.num_images, positions, sizes.tokens, dtype, sizes.fusion_widths
+  )
 
 
 def _text(sizes: Sizes, dtype: str):
   recipe = model_rows.make_recipe(sizes.variant, dtype)
-  prompt = inputs.batch((32, 32), sizes.num_images, sizes.tokens).prompt
+  prompt = inputs.batch((32, 32), sizes.num_images, 256).prompt
   return recipe.encode_text, (
       model_rows.make_params(sizes.variant),
       jax.device_put(prompt),
@@ -195,7 +201,7 @@ def _blocks(sizes: Sizes, dtype: str, stage: tuple[int, int, int, int]):
       swin.SwinBlock(heads, window, shift, dtype=jnp.dtype(dtype))
       for shift in (0, window // 2)
   ]
-  params = inputs.params(pair[0].init, x, cells)
+  params = inputs.params(pair[0].init, x, cells)['params']
 
   def run(params, x):
     for block in pair:

@@ -13,7 +13,8 @@ from glip_jax.ops import bi_attention, deform_conv
 # The levels of an image of 800 x 1333.
 PYRAMID = ((100, 168), (50, 84), (25, 42), (13, 21), (7, 11))
 HEADS = 8
-_IMAGE, _TEXT, _WIDTH = 256, 768, 2048
+# Of image and text features, and of all heads of the fusion.
+WIDTHS = (256, 768, 2048)
 
 # (level, stride, kernel) of a deformable convolution.
 Plan = Sequence[tuple[int, int, int]]
@@ -68,29 +69,34 @@ def params(init: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def fusion(
-    num_images: int, positions: int, tokens: int, dtype: str
+    num_images: int,
+    positions: int,
+    tokens: int,
+    dtype: str,
+    widths: tuple[int, int, int] = WIDTHS,
 ) -> tuple[Any, ...]:
   """(image, text, inside, mask, projections) of `bi_attention`."""
   keys = iter(jax.random.split(jax.random.key(0), 16))
   draw = lambda *shape: jax.random.normal(next(keys), shape)
+  image_width, text_width, heads_width = widths
 
   def affine(width: int, out: int) -> bi_attention.Affine:
     kernel = draw(width, out) * (2 / (width + out)) ** 0.5
     return bi_attention.Affine(kernel, 0.1 * draw(out))
 
   projections = bi_attention.Projections(
-      image_query=affine(_IMAGE, _WIDTH),
-      text_key=affine(_TEXT, _WIDTH),
-      image_value=affine(_IMAGE, _WIDTH),
-      text_value=affine(_TEXT, _WIDTH),
-      image_out=affine(_WIDTH, _IMAGE),
-      text_out=affine(_WIDTH, _TEXT),
+      image_query=affine(image_width, heads_width),
+      text_key=affine(text_width, heads_width),
+      image_value=affine(image_width, heads_width),
+      text_value=affine(text_width, heads_width),
+      image_out=affine(heads_width, image_width),
+      text_out=affine(heads_width, text_width),
   )
   b, n, t = num_images, positions, tokens
   repeat = lambda x: jnp.broadcast_to(x, (b, *x.shape))
   return (
-      draw(b, n, _IMAGE).astype(dtype),
-      draw(b, t, _TEXT).astype(dtype),
+      draw(b, n, image_width).astype(dtype),
+      draw(b, t, text_width).astype(dtype),
       repeat(jnp.arange(n) < n - n // 50),
       repeat(jnp.arange(t) < t * 195 // 256),
       projections,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import jax
@@ -12,12 +13,23 @@ import optax
 from benchmarks import flops, inputs, ledger
 from glip_jax.detectors import recipe as recipes
 
+SMALLEST = 'smallest'
+
 
 @functools.cache
 def make_recipe(variant: str, dtype: str) -> recipes.Recipe:
-  """A model of the table, with matrix products in a type."""
-  config = dataclasses.replace(recipes.variant(variant), dtype=dtype)
-  return recipes.build(config)
+  """A model of the table, with matrix products in a type.
+
+  'smallest' is nanoB with one block in each place, which compiles soonest.
+  """
+  config = recipes.variant('nanoB' if variant == SMALLEST else variant)
+  if variant == SMALLEST:
+    config = dataclasses.replace(
+        config,
+        backbone=dataclasses.replace(config.backbone, depths=(1, 1, 1, 1)),
+        head=dataclasses.replace(config.head, depth=1),
+    )
+  return recipes.build(dataclasses.replace(config, dtype=dtype))
 
 
 @functools.cache
@@ -120,8 +132,8 @@ class Model:
 def agreement(variant: str, tokens: int, precision: str) -> ledger.Figures:
   """How far the device's float32 answers are from this process's CPU's.
 
-  Two images of different extents in one canvas; weights as initialised, plus
-  noise, so that offsets of deformable convolutions are not zero.
+  Two images of different extents in one canvas; weights of noise, with norms
+  near one, so that features stay alive and no offset is zero.
 
   Args:
     variant: name of the model.
@@ -138,14 +150,17 @@ def agreement(variant: str, tokens: int, precision: str) -> ledger.Figures:
       size=np.array([[160, 192], [100, 150]], np.int32),
       extent=np.array([[160, 192], [128, 160]], np.int32),
   )
-  cpu = jax.devices('cpu')[0]
-  with jax.default_device(cpu):
-    params = jax.jit(recipe.init)(jax.random.key(0), batch)
+  shapes = jax.eval_shape(recipe.init, jax.random.key(0), batch)
   rng = np.random.default_rng(0)
-  noisy = lambda x: np.asarray(x) + 0.05 * rng.standard_normal(x.shape, 'f4')
-  params = jax.tree.map(noisy, params)
+
+  def draw(path, leaf):
+    spread = math.prod(leaf.shape[:-1]) ** -0.5 if leaf.ndim > 1 else 0.05
+    noise = spread * rng.standard_normal(leaf.shape, np.float32)
+    return noise + (path[-1].key == 'scale')
+
+  params = jax.tree_util.tree_map_with_path(draw, shapes)
   found = []
-  for device in (cpu, jax.devices()[0]):
+  for device in (jax.devices('cpu')[0], jax.devices()[0]):
     placed = jax.device_put((params, batch), device)
     with jax.default_matmul_precision(precision):
       found.append(jax.device_get(jax.jit(recipe.forward)(*placed)))
