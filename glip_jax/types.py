@@ -62,7 +62,8 @@ class Batch:
     scale: float32[b 2] (y, x) factor from original to input pixels, after all
       transforms. An image whose parts have scales of their own (a mosaic)
       says (1, 1): its original pixels are those of the input.
-    id: int32[b] index of the record in its source, -1 for batch padding.
+    id: int32[b] index of the record in its source; -1 for batch padding, below
+      for a broken record (`data.guard.broken_indices`).
     prompt: the prompt of each image.
     targets: ground truth, or None where there is none.
   """

@@ -130,8 +130,8 @@ MISTAKES = {
     'an evaluation of classes on captions': (
         'train.py',
         [TINY, '--workdir=@/w', '--config.evals.val.data.split=train'],
-        "evals.val: split 'train' has prompts that differ by picture",
-        "open it with prompts={'all': 1}",
+        "evals.val: type='detection' needs a source with one list of classes",
+        "use type='grounding', or data with classes",
     ),
     'a workdir that is an address': (
         'train.py',

@@ -1,72 +1,17 @@
-"""Batches: deterministic, resumable, mixed, guarded, and complete."""
+"""Training batches: deterministic, resumable, mixed and guarded."""
 
 import itertools
 import json
-import multiprocessing
 
-import jax
 import ml_collections
 import numpy as np
 import pytest
-from PIL import Image
+from small_world import NUM_IMAGES, check_equal, config_of, spec_of
 
-from glip_jax.data import guard, pipeline, settings
+from glip_jax.data import pipeline
 from glip_jax.data.sources import annotation_file, table
 from glip_jax.data.training_sources import open_training
 from glip_jax.errors import UserError
-
-NUM_IMAGES = 7
-
-
-@pytest.fixture(scope='module')
-def world(tmp_path_factory):
-  """Seven images of different sizes with a caption and two boxes each."""
-  folder = tmp_path_factory.mktemp('world')
-  rng = np.random.default_rng(0)
-  images, annotations = [], []
-  for n in range(NUM_IMAGES):
-    shape = (20 + 3 * n, 40 - 2 * n, 3)
-    image = Image.fromarray(rng.integers(0, 256, shape, np.uint8))
-    image.save(folder / f'{n}.png')
-    caption = 'a red circle on a blue square'
-    images.append({'id': 100 + n, 'file_name': f'{n}.png', 'caption': caption})
-    for category, span in ((1, [2, 12]), (2, [18, 29])):
-      annotations.append({
-          'image_id': 100 + n,
-          'category_id': category,
-          'bbox': [2 * category, 3, 10, 12],
-          'tokens_positive': [span],
-      })
-  names = [{'id': 1, 'name': 'red circle'}, {'id': 2, 'name': 'blue square'}]
-  content = {'images': images, 'annotations': annotations, 'categories': names}
-  (folder / 'good.json').write_text(json.dumps(content))
-  images[2] |= {'file_name': 'cut.png'}
-  (folder / 'cut.png').write_bytes((folder / '2.png').read_bytes()[:300])
-  images[4] |= {'caption': 'a red circle on a blue square' + ' and a star' * 9}
-  (folder / 'bad.json').write_text(json.dumps(content))
-  return folder
-
-
-def _spec(world, file='good', source='coco', **fields):
-  return {
-      'source': source,
-      'annotations': str(world / f'{file}.json'),
-      'images': str(world),
-  } | fields
-
-
-def _config(train, **fields):
-  return {
-      'tokenizer': 'shapes',
-      'num_tokens': 24,
-      'num_phrases': 4,
-      'num_boxes': 3,
-      'image_size': (32, 32),
-      'num_workers': 0,
-      'train': train,
-      'shuffle_names': True,
-      'augment': {'flip': 0.5, 'scale': (0.8, 1.2), 'contrast': 0.2},
-  } | fields
 
 
 def _take(iterator, count):
@@ -79,13 +24,8 @@ def _train(config, **arguments):
   return iter(pipeline.train_dataset(sources, config, **arguments))
 
 
-def _check_equal(first, second):
-  assert len(first) == len(second)
-  jax.tree.map(np.testing.assert_array_equal, first, second)
-
-
-def test_batches_have_the_shapes_of_the_config(world):
-  config = ml_collections.ConfigDict(_config(_spec(world)))
+def test_batches_have_the_shapes_of_theconfig_of(world):
+  config = ml_collections.ConfigDict(config_of(spec_of(world)))
   (batch,) = _take(_train(config), 1)
   assert batch.image.shape == (2, 32, 32, 3) and batch.image.dtype == np.uint8
   assert batch.prompt.spans.shape == (2, 4, 24)
@@ -95,9 +35,9 @@ def test_batches_have_the_shapes_of_the_config(world):
 
 
 def test_the_stream_follows_from_the_seed(world):
-  config = _config(_spec(world))
+  config = config_of(spec_of(world))
   batches = _take(_train(config), 5)
-  _check_equal(batches, _take(_train(config), 5))
+  check_equal(batches, _take(_train(config), 5))
   others = _take(_train(config, seed=1), 5)
   assert any(
       (a.image != b.image).any() for a, b in zip(batches, others, strict=True)
@@ -105,7 +45,7 @@ def test_the_stream_follows_from_the_seed(world):
 
 
 def test_every_pass_has_every_record_in_a_new_order_and_look(world):
-  config = _config(_spec(world))
+  config = config_of(spec_of(world))
   first, second = _take(_train(config, batch_size=NUM_IMAGES), 2)
   assert sorted(first.id) == sorted(second.id) == list(range(NUM_IMAGES))
   assert first.id.tolist() != second.id.tolist()
@@ -116,28 +56,28 @@ def test_every_pass_has_every_record_in_a_new_order_and_look(world):
 @pytest.mark.parametrize('source', ['coco', 'mdetr'])
 def test_a_restored_iterator_goes_on_bit_for_bit(world, source):
   # Broken records are in the way, before and after the state is taken.
-  config = _config(_spec(world, 'bad', source))
+  config = config_of(spec_of(world, 'bad', source))
   iterator = _train(config)
   _take(iterator, 3)
   state = json.loads(json.dumps(iterator.get_state()))
   expected = _take(iterator, 6)
   restored = _train(config)
   restored.set_state(state)
-  _check_equal(_take(restored, 6), expected)
+  check_equal(_take(restored, 6), expected)
 
 
 def test_workers_give_the_same_records_and_resume_bit_for_bit(world):
-  config = _config(_spec(world, 'bad', 'mdetr'), num_workers=2)
+  config = config_of(spec_of(world, 'bad', 'mdetr'), num_workers=2)
   iterator = _train(config)
   try:
     started = _take(iterator, 3)
     state = iterator.get_state()
     expected = _take(iterator, 4)
     iterator.set_state(state)
-    _check_equal(_take(iterator, 4), expected)
+    check_equal(_take(iterator, 4), expected)
   finally:
     iterator.close()
-  alone = _take(_train(_config(_spec(world, 'bad', 'mdetr'))), 12)
+  alone = _take(_train(config_of(spec_of(world, 'bad', 'mdetr'))), 12)
   known = {element.tobytes() for batch in alone for element in batch.image}
   assert {
       image.tobytes() for batch in started for image in batch.image
@@ -145,7 +85,7 @@ def test_workers_give_the_same_records_and_resume_bit_for_bit(world):
 
 
 def test_processes_share_one_stream(world):
-  config = _config(_spec(world))
+  config = config_of(spec_of(world))
   whole = _take(_train(config, batch_size=4), 3)
   parts = [
       _take(_train(config, process_index=n, process_count=2), 3)
@@ -158,11 +98,11 @@ def test_processes_share_one_stream(world):
 
 def test_mixtures_keep_their_weights(world):
   train = {
-      'lists': _spec(world, weight=3.0),
-      'captions': _spec(world, source='mdetr', weight=1.0),
-      'off': _spec(world, 'gone', weight=0.0),
+      'lists': spec_of(world, weight=3.0),
+      'captions': spec_of(world, source='mdetr', weight=1.0),
+      'off': spec_of(world, 'gone', weight=0.0),
   }
-  batches = _take(_train(_config(train), batch_size=8), 4)
+  batches = _take(_train(config_of(train), batch_size=8), 4)
   tokens = np.concatenate([batch.prompt.mask.sum(axis=1) for batch in batches])
   # The caption has nine tokens with [CLS] and [SEP], the list of names seven.
   assert sorted(set(tokens.tolist())) == [7, 9]
@@ -173,7 +113,7 @@ def test_a_curriculum_comes_first_and_is_resumed_like_the_rest():
   def spec(**prompts):
     return dict(source='shapes', split='train', image_size=32, prompts=prompts)
 
-  config = _config(spec(list=1.0)) | {
+  config = config_of(spec(list=1.0)) | {
       'num_tokens': 64,
       'num_phrases': 20,
       'num_boxes': 8,
@@ -192,7 +132,7 @@ def test_a_curriculum_comes_first_and_is_resumed_like_the_rest():
   assert max(phrases[8:]) == 20
   again = _train(config, batch_size=1)
   again.set_state(state)
-  _check_equal(_take(again, 20), rest)
+  check_equal(_take(again, 20), rest)
 
 
 def _num_phrases(batch):
@@ -200,17 +140,17 @@ def _num_phrases(batch):
 
 
 def test_a_stage_of_nothing_is_refused(world):
-  config = _config(_spec(world)) | {'curriculum': {'a': _spec(world)}}
+  config = config_of(spec_of(world)) | {'curriculum': {'a': spec_of(world)}}
   with pytest.raises(UserError, match='curriculum.a.until=0 must be over 0'):
     _train(config)
 
 
 def test_negative_weights_are_refused(world):
-  train = {'a': _spec(world, weight=-1.0), 'b': _spec(world)}
+  train = {'a': spec_of(world, weight=-1.0), 'b': spec_of(world)}
   with pytest.raises(UserError, match='train.a.weight=-1.0 must be 0 or more'):
-    _train(_config(train))
+    _train(config_of(train))
   with pytest.raises(UserError, match='train has no weight above 0'):
-    _train(_config({'a': _spec(world, weight=0.0)}))
+    _train(config_of({'a': spec_of(world, weight=0.0)}))
 
 
 def test_each_file_is_parsed_once_for_all_streams_and_stages(
@@ -224,9 +164,9 @@ def test_each_file_is_parsed_once_for_all_streams_and_stages(
 
   read_json = annotation_file.read_json
   monkeypatch.setattr(annotation_file, 'read_json', counted)
-  config = _config(
-      {'a': _spec(world), 'b': _spec(world, shuffle_names='no')},
-      curriculum={'c': _spec(world, until=4)},
+  config = config_of(
+      {'a': spec_of(world), 'b': spec_of(world, shuffle_names='no')},
+      curriculum={'c': spec_of(world, until=4)},
   )
   sources = open_training(config)
   for _ in range(2):
@@ -239,20 +179,15 @@ def test_each_file_is_parsed_once_for_all_streams_and_stages(
 def test_transforms_may_differ_by_source(world):
   plain = {'on': False}
   train = {
-      'own': _spec(world, augment={'brightness': 1.0}, shuffle_names='no'),
-      'common': _spec(world, 'good', 'mdetr'),
+      'own': spec_of(world, augment={'brightness': 1.0}, shuffle_names='no'),
+      'common': spec_of(world, 'good', 'mdetr'),
   }
-  config = _config(train, augment=plain)
-  batches = _take(_train(config, batch_size=2 * NUM_IMAGES), 1)
-  alone = {
-      int(n): image
-      for batch in _take(
-          _train(_config(_spec(world), augment=plain), batch_size=NUM_IMAGES), 1
-      )
-      for n, image in zip(batch.id, batch.image, strict=True)
-  }
+  config = config_of(train, augment=plain)
+  (batch,) = _take(_train(config, batch_size=2 * NUM_IMAGES), 1)
+  unchanged = config_of(spec_of(world), augment=plain)
+  (whole,) = _take(_train(unchanged, batch_size=NUM_IMAGES), 1)
+  alone = dict(zip(whole.id.tolist(), whole.image, strict=True))
   changed = {7: [], 9: []}
-  (batch,) = batches
   for row, number in enumerate(batch.id.tolist()):
     same = np.array_equal(batch.image[row], alone[number])
     changed[int(batch.prompt.mask[row].sum())].append(not same)
@@ -263,7 +198,9 @@ def test_transforms_may_differ_by_source(world):
 
 def test_names_are_shuffled_for_the_sources_that_say_so(world):
   def orders(shuffled, own):
-    config = _config(_spec(world, shuffle_names=own), shuffle_names=shuffled)
+    config = config_of(
+        spec_of(world, shuffle_names=own), shuffle_names=shuffled
+    )
     batches = _take(_train(config, batch_size=NUM_IMAGES), 2)
     return {tuple(ids.tolist()) for b in batches for ids in b.prompt.ids}
 
@@ -272,7 +209,7 @@ def test_names_are_shuffled_for_the_sources_that_say_so(world):
 
 
 def test_broken_records_are_skipped_named_and_counted(world, caplog):
-  config = _config(_spec(world, 'bad', 'mdetr'))
+  config = config_of(spec_of(world, 'bad', 'mdetr'))
   batches = _take(_train(config), 10)
   ids = {int(number) for batch in batches for number in batch.id}
   assert ids == {0, 1, 3, 5, 6}
@@ -290,13 +227,13 @@ def test_broken_records_are_skipped_named_and_counted(world, caplog):
     'source, message', [('coco', 'cut.png'), ('mdetr', 'cut.png|num_tokens')]
 )
 def test_broken_records_are_refused_by_name(world, source, message):
-  config = _config(_spec(world, 'bad', source), bad_records='raise')
+  config = config_of(spec_of(world, 'bad', source), bad_records='raise')
   with pytest.raises(UserError, match=f'record 10[24].*({message})'):
     _take(_train(config), 10)
 
 
 def test_workers_refuse_by_name_too(world):
-  config = _config(_spec(world, 'bad'), bad_records='raise', num_workers=1)
+  config = config_of(spec_of(world, 'bad'), bad_records='raise', num_workers=1)
   iterator = _train(config)
   try:
     with pytest.raises(UserError, match='record 102.*cut.png'):
@@ -306,13 +243,13 @@ def test_workers_refuse_by_name_too(world):
 
 
 def test_a_set_without_a_usable_record_is_refused_instead_of_searched(world):
-  config = _config(_spec(world, source='mdetr'), num_tokens=6)
+  config = config_of(spec_of(world, source='mdetr'), num_tokens=6)
   with pytest.raises(UserError, match='none of the 7 records is usable'):
     _take(_train(config), 1)
 
 
 def test_a_vocabulary_that_does_not_fit_is_refused_at_once(world):
-  config = _config(_spec(world), num_tokens=6)
+  config = config_of(spec_of(world), num_tokens=6)
   with pytest.raises(UserError, match='all 2 classes.*names= or exclude='):
     _train(config)
 
@@ -329,101 +266,12 @@ def test_a_vocabulary_that_does_not_fit_is_refused_at_once(world):
 )  # pyformat: disable
 def test_a_wrong_setting_is_refused_at_once(world, fields, message):
   with pytest.raises(UserError, match=message):
-    _train(_config(_spec(world), **fields))
-
-
-def test_evaluation_sees_every_record_once_and_fills_up_the_last_batch(world):
-  config = _config(_spec(world))
-  source = table.open_source(config['train'])
-  batches = list(pipeline.eval_batches(source, config, batch_size=3))
-  ids = np.concatenate([batch.id for batch in batches])
-  assert ids.tolist() == [*range(NUM_IMAGES), -1, -1]
-  padding = batches[-1]
-  assert not padding.targets.valid[1:].any()
-  assert padding.prompt.mask[1:].any(axis=1).all()
-  assert source.image_id(batches[0].id[2]) == 102
-
-
-def test_evaluation_is_not_augmented(world):
-  config = _config(_spec(world))
-  source = table.open_source(config['train'])
-  batch = next(pipeline.eval_batches(source, config, batch_size=2))
-  resized = settings.resizing(config).map(source[1])
-  height, width = resized.image.shape[:2]
-  np.testing.assert_array_equal(batch.image[1, :height, :width], resized.image)
-  np.testing.assert_allclose(batch.scale[1], resized.scale, rtol=1e-6)
-
-
-def test_evaluation_puts_padding_where_a_record_is_broken(world):
-  config = _config(_spec(world, 'bad', 'mdetr'))
-  source = table.open_source(config['train'])
-  batches = list(pipeline.eval_batches(source, config, batch_size=4))
-  ids = np.concatenate([batch.id for batch in batches])
-  assert np.maximum(ids, -1).tolist() == [0, 1, -1, 3, -1, 5, 6, -1]
-  # What was left is not what was broken, which is told.
-  assert guard.broken_indices(ids) == [2, 4]
-  assert [source.image_id(n) for n in (2, 4)] == [102, 104]
-
-
-@pytest.mark.parametrize('batch_size, num_workers', [(2, 2), (9, 2)])
-def test_evaluating_workers_change_nothing_and_end_with_the_pass(
-    world, batch_size, num_workers
-):
-  source = table.open_source(_spec(world, 'bad', 'mdetr'))
-
-  def batches(num_workers):
-    config = _config(_spec(world), num_workers=num_workers)
-    return pipeline.eval_batches(source, config, batch_size=batch_size)
-
-  _check_equal(list(batches(num_workers)), list(batches(0)))
-  assert not multiprocessing.active_children()
-
-
-def test_evaluating_workers_end_when_the_pass_is_left(world):
-  config = _config(_spec(world), num_workers=1)
-  source = table.open_source(config['train'])
-  iterator = pipeline.eval_batches(source, config, batch_size=1)
-  assert next(iterator).id.tolist() == [0]
-  assert multiprocessing.active_children()
-  iterator.close()
-  assert not multiprocessing.active_children()
-
-
-def test_evaluating_workers_refuse_by_name_too(world):
-  spec = _spec(world, 'bad')
-  config = _config(spec, bad_records='raise', num_workers=1)
-  source = table.open_source(spec)
-  with pytest.raises(UserError, match='record 102.*cut.png'):
-    list(pipeline.eval_batches(source, config, batch_size=2))
-
-
-@pytest.mark.parametrize('num_workers', [0, 2])
-def test_a_pass_without_a_usable_record_is_refused(world, num_workers):
-  spec = _spec(world, source='mdetr')
-  config = _config(spec, num_tokens=6, num_workers=num_workers)
-  source = table.open_source(spec)
-  with pytest.raises(UserError, match='none of the 7 records is usable'):
-    list(pipeline.eval_batches(source, config, batch_size=2))
-
-
-def test_evaluating_processes_get_equally_many_batches(world):
-  config = _config(_spec(world))
-  source = table.open_source(config['train'])
-  ids = [
-      [
-          batch.id.tolist()
-          for batch in pipeline.eval_batches(
-              source, config, batch_size=2, process_index=n, process_count=2
-          )
-      ]
-      for n in range(2)
-  ]
-  assert ids == [[[0, 2], [4, 6]], [[1, 3], [5, -1]]]
+    _train(config_of(spec_of(world), **fields))
 
 
 def test_the_embedded_world_is_a_source_like_any_other():
   spec = {'split': 'train', 'num_images': 3, 'image_size': 64}
-  config = _config(spec, num_tokens=128, num_phrases=64, num_boxes=10)
+  config = config_of(spec, num_tokens=128, num_phrases=64, num_boxes=10)
   (batch,) = _take(_train(config), 1)
   assert batch.targets.valid.any(axis=1).all()
 
@@ -434,7 +282,7 @@ def test_a_real_set_trains_and_evaluates(shared):
       'annotations': str(folder / 'val.json'),
       'images': str(folder / 'images'),
   }
-  config = _config(spec, bad_records='raise', resize=(48, 64))
+  config = config_of(spec, bad_records='raise', resize=(48, 64))
   config['image_size'] = (64, 64)
   source = table.open_source(spec)
   batches = list(pipeline.eval_batches(source, config, batch_size=16))
@@ -462,4 +310,4 @@ def test_a_real_set_trains_and_evaluates(shared):
 )
 def test_fields_that_cannot_be_meant_are_refused(world, fields, message):
   with pytest.raises(UserError, match=message):
-    _train(_config(_spec(world)) | fields)
+    _train(config_of(spec_of(world)) | fields)
