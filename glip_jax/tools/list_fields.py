@@ -6,6 +6,7 @@ The text is made of the dataclasses that check configs; a test holds the page
 and the code together.
 """
 
+import re
 import textwrap
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -15,7 +16,7 @@ from glip_jax.data import settings
 from glip_jax.detectors import recipe
 from glip_jax.evaluators import runner
 
-_WIDTH, _NAME = 100, 28
+_WIDTH, _NAME = 100, 32
 _OPENING = """\
 # Every field of a config
 
@@ -26,6 +27,14 @@ Whatever it says, each field can be set on the command line:
 range is refused in one line before work starts. The page is written by
 `python -m glip_jax.tools.list_fields`.
 """
+
+_SIGNS = (
+    (r'(\S+) or more', r'>= \1'),
+    (r'(\S+) at most', r'<= \1'),
+    ('more than', '>'),
+    ('less than', '<'),
+    ('one of ', ''),
+)
 
 
 def page() -> str:
@@ -51,13 +60,20 @@ def _lines(config: Any, left: Collection[str]) -> Iterator[str]:
   for row in fields.rows(config):
     if row.name.split('.')[0] in left:
       continue
-    limits = f'; {row.range}' if row.range else ''
+    limits = f'; {_short(row.range)}' if row.range else ''
     yield from textwrap.wrap(
         f'{row.name:<{_NAME - 1}} {row.default}: {row.doc}{limits}',
         _WIDTH,
         subsequent_indent=' ' * _NAME,
         break_on_hyphens=False,
     )
+
+
+def _short(words: str) -> str:
+  """A range in signs."""
+  for pattern, sign in _SIGNS:
+    words = re.sub(pattern, sign, words)
+  return words
 
 
 if __name__ == '__main__':
