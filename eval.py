@@ -21,7 +21,7 @@ result format) and `<name>/predictions.png` (truth beside predictions).
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -32,6 +32,7 @@ from ml_collections import config_flags
 from glip_jax import configuring, errors, run, serving
 from glip_jax.detectors import recipe as recipes
 from glip_jax.evaluators import evaluation
+from glip_jax.ops import forms
 from glip_jax.text import tokenizer
 from glip_jax.training import (
     checkpoint_files,
@@ -54,6 +55,9 @@ EMA = flags.DEFINE_bool(
 STEP = flags.DEFINE_string('step', 'latest', 'latest, best, or a number.')
 OUT = flags.DEFINE_string('out', '', 'Where to write; <workdir>/eval if empty.')
 PER_CLASS = flags.DEFINE_bool('per_class', False, 'Print a line per class.')
+
+# What of a stored config is the machine's that it ran on.
+_ELSEWHERE = {'distributed': 'auto', 'compilation_cache': '', 'forms': {}}
 
 
 def _mesh(config: run.Run) -> jax.sharding.Mesh:
@@ -121,17 +125,30 @@ def _config() -> run.Run:
     return run.read(CONFIG.value)
   told = configuring.load(epath.Path(WORKDIR.value).expanduser())
   # Where a run was trained says nothing of where it is evaluated.
-  return run.read(told | {'distributed': 'auto'})
+  return run.read(told | _ELSEWHERE)
 
 
 def main(_: Sequence[str]):
-  out, source = _out(), _source()
+  out = _out()
   configuring.check_folder('out', out)
+  _source()  # Or says that there is none, before anything else.
   config = _config()
   runtime.start(
       distributed=config.distributed,
       compilation_cache=config.compilation_cache,
   )
+  source = processes.on_first(_source)
+  with forms.use(**dataclasses.asdict(config.forms)):
+    results = _evaluate(config, source, out)
+  if jax.process_index() == 0:
+    print(f'checkpoint {source}\n')
+    print(evaluation.tables(results, per_class=PER_CLASS.value))
+    print(f'\nmetrics and predictions are in {out}')
+
+
+def _evaluate(
+    config: run.Run, source: epath.Path, out: epath.Path
+) -> Mapping[str, Any]:
   recipe = recipes.build(config.model)
   mesh = _mesh(config)
   sharding.check_eval_batches(config.evals, mesh)
@@ -147,7 +164,7 @@ def main(_: Sequence[str]):
       data=config.data,
       table=config.sharding,
   )
-  results = evaluation.evaluate(
+  return evaluation.evaluate(
       config.evals,
       detector,
       data=config.data,
@@ -157,10 +174,6 @@ def main(_: Sequence[str]):
       on_first=processes.on_first,
       **runtime.share(),
   )
-  if jax.process_index() == 0:
-    print(f'checkpoint {source}\n')
-    print(evaluation.tables(results, per_class=PER_CLASS.value))
-    print(f'\nmetrics and predictions are in {out}')
 
 
 if __name__ == '__main__':

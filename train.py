@@ -26,6 +26,7 @@ from glip_jax import configuring, draw, errors, fields, run, serving, types
 from glip_jax.data import pipeline, training_sources
 from glip_jax.detectors import recipe as recipes
 from glip_jax.evaluators import evaluation
+from glip_jax.ops import forms
 from glip_jax.text import tokenizer
 from glip_jax.training import (
     checkpoint_files,
@@ -66,6 +67,7 @@ def train(config: Any, workdir: str) -> None:
 def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
   # Config: refuse what cannot work; a finished run has nothing to do.
   config = run.read(config)
+  closing.enter_context(forms.use(**dataclasses.asdict(config.forms)))
   metrics.check_workdir(workdir)
   configuring.check_folder('workdir', workdir)
   recipe = recipes.build(config.model)

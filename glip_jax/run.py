@@ -16,6 +16,7 @@ from glip_jax.data import settings
 from glip_jax.detectors import recipe
 from glip_jax.evaluators import runner
 from glip_jax.fields import field, part
+from glip_jax.ops import forms as forms_lib
 from glip_jax.training import optimizer as optimizer_lib
 from glip_jax.training import sharding as sharding_lib
 
@@ -41,6 +42,7 @@ class Run:
   optimizer: optimizer_lib.Settings = part(optimizer_lib.Settings)
   average: Average = part(Average)
   mesh: sharding_lib.Axes = part(sharding_lib.Axes)
+  forms: forms_lib.Forms = part(forms_lib.Forms)
   sharding: tuple[tuple[str, Any], ...] = field(
       (), '(regex, spec) over parameter paths; the first that matches decides'
   )

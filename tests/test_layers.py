@@ -22,7 +22,7 @@ ALLOWED = {
     'draw_labels': (),
     'draw_curves': (),
     'draw': ('draw_labels', 'types'),
-    'ops': ('types',),
+    'ops': ('types', 'fields'),
     'models': ('types', 'ops'),
     'detectors': ('types', 'detectors', 'fields'),
     'detectors.glip': ('types', 'ops', 'models', 'weights', 'fields'),
@@ -37,7 +37,7 @@ ALLOWED = {
     'training.optimizer': ('training', 'configuring', 'fields'),
     'weights': (),
     'serving': ('types', 'detectors', 'training'),
-    'run': ('fields', 'data', 'detectors', 'evaluators', 'training'),
+    'run': ('fields', 'data', 'detectors', 'evaluators', 'ops', 'training'),
     'predict': (
         'configuring',
         'run',

@@ -22,59 +22,61 @@ Recomputing blocks and unrolling their loop are fields of a config (`remat`,
 import contextlib
 import contextvars
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 
+from glip_jax import fields
+
 VALUES = ('auto', 'on', 'off')
 
 
-def _cpu_alone() -> Any:
-  """A form that is chosen by the platform that is compiled for."""
-  return dataclasses.field(default='auto', metadata={'cpu_alone': True})
+def _form(doc: str, *, cpu_alone: bool) -> Any:
+  """A form, which the platform may decide on or which is on everywhere."""
+  metadata = {
+      'doc': doc,
+      'range': fields.Range(choices=VALUES),
+      'cpu_alone': cpu_alone,
+  }
+  return dataclasses.field(default='auto', metadata=metadata)
 
 
-def _everywhere() -> Any:
-  """A form that is on unless it is switched off."""
-  return dataclasses.field(default='auto', metadata={'cpu_alone': False})
+_cpu_alone = functools.partial(_form, cpu_alone=True)
+_everywhere = functools.partial(_form, cpu_alone=False)
 
 
 @dataclasses.dataclass(frozen=True)
 class Forms:
-  """Every form, each 'auto', 'on' or 'off'.
+  """Every form, each 'auto', 'on' or 'off': `config.forms`.
 
   The first three are for CPU alone: they save a CPU's cache, a loop that its
   compiler makes slow, and arithmetic at the price of branches that the data
   decide, which a GPU waits for. The others are for everybody.
-
-  Attributes:
-    deform_blocks: deformable convolution visits its outputs in blocks that stay
-      in the cache; off, all outputs of a kernel at once.
-    sums_by_product: its gradient sums over channels by a product; off, by a
-      sum.
-    token_lengths: fusion and text layers leave out tokens that are padding in
-      all prompts, by a branch for each of four lengths; off, compute them.
-    deform_tables: a large map is read from a table of its own, small ones share
-      theirs; off, one table holds the pyramid.
-    flat_dense: dense layers make leading axes one; off, contract as they come.
-    fusion_chunks: fusion visits positions in chunks, for memory; off, at once.
-    fusion_remat: the backward pass computes a chunk again, for memory; off,
-      keeps it.
-    heads_first: window attention puts heads before tokens; off, after them.
-    nms_blocks: suppression visits boxes in blocks and may end early; off, all
-      in one block.
   """
 
-  deform_blocks: str = _cpu_alone()
-  sums_by_product: str = _cpu_alone()
-  token_lengths: str = _cpu_alone()
-  deform_tables: str = _everywhere()
-  flat_dense: str = _everywhere()
-  fusion_chunks: str = _everywhere()
-  fusion_remat: str = _everywhere()
-  heads_first: str = _everywhere()
-  nms_blocks: str = _everywhere()
+  deform_blocks: str = _cpu_alone(
+      'CPU: deformable convolution goes in blocks that stay in the cache'
+  )
+  sums_by_product: str = _cpu_alone(
+      'CPU: its gradient sums over channels by a product'
+  )
+  token_lengths: str = _cpu_alone(
+      'CPU: tokens that are padding in all prompts are left out, by a branch'
+  )
+  deform_tables: str = _everywhere(
+      'each large map is read from a table of its own; off: one for all'
+  )
+  flat_dense: str = _everywhere('dense layers make leading axes one')
+  fusion_chunks: str = _everywhere(
+      'fusion goes in chunks of positions: less memory, slower on a GPU'
+  )
+  fusion_remat: str = _everywhere(
+      'the backward pass computes a chunk again, for memory'
+  )
+  heads_first: str = _everywhere('window attention puts heads before tokens')
+  nms_blocks: str = _everywhere('suppression goes in blocks, and may end early')
 
   def __post_init__(self):
     for name, value in dataclasses.asdict(self).items():

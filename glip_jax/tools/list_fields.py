@@ -1,12 +1,15 @@
-"""Writes docs/config.md: every field of a config, its default and its meaning.
+"""Writes the pages of docs/ that list every field of a config.
 
-  python -m glip_jax.tools.list_fields > docs/config.md
+  python -m glip_jax.tools.list_fields docs
 
-The text is made of the dataclasses that check configs; a test holds the page
-and the code together.
+`config.md` has the fields of a run, `config_X.md` those of `config.model` in
+family X. They are made of the dataclasses that check configs; a test holds
+pages and code together.
 """
 
+import pathlib
 import re
+import sys
 import textwrap
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -24,10 +27,10 @@ A config file in `configs/` starts from these defaults and changes some.
 Whatever it says, each field can be set on the command line:
 `--config.optimizer.lr=3e-4`, `--config.mesh.fsdp=8`,
 `--config.data.image_size='(800, 1344)'`. A mistyped field or a value out of its
-range is refused in one line before work starts. The page is written by
-`python -m glip_jax.tools.list_fields`.
+range is refused in one line before work starts. Fields of `config.model` have
+a page for each family, such as [config_glip.md](config_glip.md). These pages
+are written by `python -m glip_jax.tools.list_fields docs`.
 """
-
 _SIGNS = (
     (r'(\S+) or more', r'>= \1'),
     (r'(\S+) at most', r'<= \1'),
@@ -37,36 +40,48 @@ _SIGNS = (
 )
 
 
-def page() -> str:
-  """The page as Markdown."""
-  sections = [
-      ('`config`: a run', run.Run(), ('model', 'data', 'evals')),
-      ('`config.data`', settings.Data(), ('train', 'curriculum')),
-      ('A source: `config.data.train` and others', settings.Spec(), ()),
-      ('An evaluation: `config.evals.NAME`', runner.Evaluation(), ('data',)),
-  ]
-  sections += [
-      (f"`config.model` where `family` is '{name}'", family.config(), ())
-      for name, family in recipe.FAMILIES.items()
-  ]
-  return _OPENING + ''.join(
-      '\n'.join(['', f'## {title}', '```', *_lines(config, left), '```', ''])
-      for title, config, left in sections
-  )
-
-
-def _lines(config: Any, left: Collection[str]) -> Iterator[str]:
-  """Every field but those of the parts that have a section of their own."""
-  for row in fields.rows(config):
-    if row.name.split('.')[0] in left:
-      continue
-    limits = f'; {_short(row.range)}' if row.range else ''
-    yield from textwrap.wrap(
-        f'{row.name:<{_NAME - 1}} {row.default}: {row.doc}{limits}',
-        _WIDTH,
-        subsequent_indent=' ' * _NAME,
-        break_on_hyphens=False,
+def pages() -> dict[str, str]:
+  """The text of each page, as Markdown, by file name."""
+  made = {
+      'config.md': (
+          _OPENING
+          + _section('`config`: a run', run.Run(), ('model', 'data', 'evals'))
+          + _section('`config.data`', settings.Data(), ('train', 'curriculum'))
+          + _section('A source: `config.data.train`, ...', settings.Spec(), ())
+          + _section(
+              'An evaluation: `config.evals.NAME`',
+              runner.Evaluation(),
+              ('data',),
+          )
+      )
+  }
+  for name, family in recipe.FAMILIES.items():
+    title = f"`config.model` where `family` is '{name}'"
+    made[f'config_{name}.md'] = (
+        f'# Fields of a model of family {name}\n\nHow they are set is in'
+        ' [config.md](config.md).\n'
+        + _section(title, family.config(), ())
     )
+  return made
+
+
+def _section(title: str, config: Any, left: Collection[str]) -> str:
+  """Every field but those of the parts that have a section of their own."""
+  lines = ['', f'## {title}', '', '```']
+  for row in fields.rows(config):
+    if row.name.split('.')[0] not in left:
+      lines += _lines(row)
+  return '\n'.join([*lines, '```', ''])
+
+
+def _lines(row: fields.Row) -> Iterator[str]:
+  limits = f'; {_short(row.range)}' if row.range else ''
+  yield from textwrap.wrap(
+      f'{row.name:<{_NAME - 1}} {row.default}: {row.doc}{limits}',
+      _WIDTH,
+      subsequent_indent=' ' * _NAME,
+      break_on_hyphens=False,
+  )
 
 
 def _short(words: str) -> str:
@@ -76,5 +91,10 @@ def _short(words: str) -> str:
   return words
 
 
+def main(folder: str) -> None:
+  for name, text in pages().items():
+    (pathlib.Path(folder) / name).write_text(text)
+
+
 if __name__ == '__main__':
-  print(page(), end='')
+  main(*sys.argv[1:])

@@ -1,13 +1,16 @@
-"""docs/config.md says what the code checks."""
+"""The pages of fields say what the code checks."""
 
 import pathlib
 
+import pytest
+
 from glip_jax.tools import list_fields
 
-PAGE = pathlib.Path(__file__).parents[2] / 'docs' / 'config.md'
+DOCS = pathlib.Path(__file__).parents[2] / 'docs'
 
 
-def test_the_page_of_fields_is_that_of_the_code():
-  assert (
-      PAGE.read_text() == list_fields.page()
-  ), 'python -m glip_jax.tools.list_fields > docs/config.md'
+@pytest.mark.parametrize('name', list_fields.pages())
+def test_a_page_of_fields_is_that_of_the_code(name):
+  assert (DOCS / name).read_text() == list_fields.pages()[
+      name
+  ], 'python -m glip_jax.tools.list_fields docs'
