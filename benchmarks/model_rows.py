@@ -141,8 +141,8 @@ def agreement(variant: str, tokens: int, precision: str) -> ledger.Figures:
     precision: of matrix products: 'highest', or 'default' for the device's.
 
   Returns:
-    Largest differences of logits and of boxes (pixels), of valid regions, and
-    the largest logit.
+    Largest differences of logits (of tokens in use) and of boxes (pixels), of
+    valid regions, and the largest logit.
   """
   recipe = make_recipe(variant, 'float32')
   batch = inputs.batch((160, 192), 2, tokens)
@@ -166,10 +166,12 @@ def agreement(variant: str, tokens: int, precision: str) -> ledger.Figures:
       found.append(jax.device_get(jax.jit(recipe.forward)(*placed)))
   mine, want = found[1], found[0]
   apart = lambda x, y: float(np.abs(x - y)[want.valid].max())
+  # What padding tokens score means nothing and may differ by form.
+  used = batch.prompt.mask[:, None]
   return {
-      'logits': apart(mine.logits, want.logits),
+      'logits': apart(mine.logits * used, want.logits * used),
       'boxes': apart(mine.boxes, want.boxes),
-      'largest_logit': float(np.abs(want.logits[want.valid]).max()),
+      'largest_logit': float(np.abs((want.logits * used)[want.valid]).max()),
   }
 
 
