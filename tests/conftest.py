@@ -3,8 +3,8 @@
 import os
 import pathlib
 
+import compiling
 import jax
-import programs
 import pytest
 from tiny_runs import compiled, eight, runs, sequels  # noqa: F401
 
@@ -12,7 +12,7 @@ from tiny_runs import compiled, eight, runs, sequels  # noqa: F401
 def pytest_configure():
   """Compiles quickly in this process, but not in programs that it starts."""
   before = os.environ.get('XLA_FLAGS')
-  os.environ['XLA_FLAGS'] = f'{before or ""}{programs.QUICK_TO_COMPILE}'
+  os.environ['XLA_FLAGS'] = f'{before or ""} {compiling.FLAGS}'
   jax.devices()  # XLA reads its flags now, once.
   del os.environ['XLA_FLAGS']
   if before is not None:

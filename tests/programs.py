@@ -8,13 +8,10 @@ import pathlib
 import subprocess
 import sys
 
+import compiling
+
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = '--config=tests/tiny_config.py'
-# Half of the time to compile; what is compiled is slow.
-QUICK_TO_COMPILE = (
-    ' --xla_backend_optimization_level=0'
-    ' --xla_llvm_disable_expensive_passes=true'
-)
 
 
 def start(
@@ -33,7 +30,7 @@ def start(
   """
   flags = f'--xla_force_host_platform_device_count={devices}'
   if not optimized:
-    flags += QUICK_TO_COMPILE
+    flags += f' {compiling.FLAGS}'
   settings = {
       'JAX_PLATFORMS': 'cpu',
       'XLA_FLAGS': flags,

@@ -6,6 +6,7 @@ batch of all of them, in any order and canvas; `padding.py` prints how near.
 
 import functools
 
+import compiling
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,7 +57,7 @@ class Alone:
   def forward(self):
     """(params, batch) -> (outputs, box deltas, detections), compiled."""
 
-    @jax.jit
+    @compiling.full_jit
     def forward(params, batch):
       outputs, found = stages.run(
           self.recipe.model,
