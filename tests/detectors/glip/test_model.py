@@ -1,6 +1,8 @@
 """The whole detector: sizes, shapes, refusals, and what must not matter."""
 
 import math
+import pathlib
+import re
 
 import abstract_models
 import compiling
@@ -13,6 +15,7 @@ import tiny_config
 from glip_jax import types
 from glip_jax.detectors import recipe as recipes
 from glip_jax.errors import UserError
+from glip_jax.training import tables
 
 # The official models' own counts, less what is no parameter here: cls_logits,
 # 80 classes x 256 channels and their biases, which they multiply by zero.
@@ -25,6 +28,7 @@ COUNTS = {
     'L': 430_422_384 - CLS_LOGITS,
 }
 NUM_TOKENS, PAD = 12, 77
+PATHS = pathlib.Path(__file__).parent / 'parameter_paths.txt'
 LENGTH = 8  # Of the prompt; the rest is padding.
 
 
@@ -231,3 +235,17 @@ def test_boxes_depend_on_the_prompt_with_fusion_and_only_then(fused):
   np.testing.assert_array_equal(mine.boxes, others.boxes)
   np.testing.assert_array_equal(mine.quality, others.quality)
   assert np.abs(mine.logits - others.logits).max() > 1e-3
+
+
+@pytest.mark.parametrize('name', ['A', 'B'])
+def test_parameter_paths_are_those_of_every_checkpoint_so_far(name):
+  """Written by the first version: a change of the list breaks workdirs."""
+  lines = PATHS.read_text().splitlines()
+  if name == 'A':
+    lines = [
+        x for x in lines if not re.match(r'tower/blocks/(fusion|text)/', x)
+    ]
+  found = tables.named_leaves(abstract_models.params(name))
+  assert lines == [
+      f'{path} {"x".join(map(str, leaf.shape))}' for path, leaf in found.items()
+  ]
