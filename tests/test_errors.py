@@ -22,8 +22,8 @@ MISTAKES = {
     'a mistyped key': (
         'train.py',
         [TINY, '--workdir=@/w', '--config.optimizer.lrr=1'],
-        "--config.optimizer.lrr=1: config.optimizer has no key 'lrr'",
-        "did you mean 'lr'?",
+        'what --config was given cannot be: ',
+        r'Did you mean "lr" instead of "lrr"\? \(docs/config.md\)',
     ),
     'an unknown variant': (
         'train.py',
@@ -94,26 +94,26 @@ MISTAKES = {
     'an unknown way to score phrases': (
         'train.py',
         [TINY, '--workdir=@/w', '--config.model.decode.aggregate=median'],
-        "model.decode.aggregate='median' is unknown",
-        'use one of',
+        "config.model.decode.aggregate='median' must be one of",
+        "'mean', 'max'",
     ),
     'no candidates': (
         'train.py',
         [TINY, '--workdir=@/w', '--config.model.decode.pre_nms_top_k=-1'],
-        'model.decode.pre_nms_top_k=-1 must be 1 or more',
+        'config.model.decode.pre_nms_top_k=-1 must be 1 or more',
         '',
     ),
     'a threshold that no score reaches': (
         'train.py',
         [TINY, '--workdir=@/w', '--config.model.decode.score_threshold=2'],
-        'model.decode.score_threshold=2.0 must be from 0 to 1',
-        '',
+        'config.model.decode.score_threshold=2.0 must be 0 or more',
+        '1 at most',
     ),
     'dropout of everything': (
         'train.py',
         [TINY, '--workdir=@/w', '--config.model.head.fusion.dropout_rate=1'],
-        'model.head.fusion.dropout_rate=1.0 must be 0 or more',
-        'and less than 1',
+        'config.model.head.fusion.dropout_rate=1.0 must be 0 or more',
+        'less than 1',
     ),
     'a negative warm-up': (
         'train.py',
@@ -133,11 +133,11 @@ MISTAKES = {
         "evals.val: type='detection' needs a source with one list of classes",
         "use type='grounding', or data with classes",
     ),
-    'a workdir that is an address': (
+    'a workdir that is no address of a bucket': (
         'train.py',
-        [TINY, '--workdir=gs://bucket/run'],
-        "workdir='gs://bucket/run' cannot be appended to",
-        'give a local folder or mount the bucket',
+        [TINY, '--workdir=oci://bucket/run'],
+        "workdir='oci://bucket/run' is no address of a bucket",
+        'give gs://bucket/run, or a local folder',
     ),
     'no steps': (
         'train.py',
@@ -148,13 +148,13 @@ MISTAKES = {
     'a negative seed': (
         'train.py',
         [TINY, '--workdir=@/w', '--config.seed=-1'],
-        'config.seed=-1 must be from 0',
-        '',
+        'config.seed=-1 must be 0 or more',
+        'less than 4294967296',
     ),
     'a rate that is no number': (
         'train.py',
         [TINY, '--workdir=@/w', '--config.optimizer.lr=nan'],
-        'config.optimizer.lr=nan must be 0 or more, and finite',
+        'config.optimizer.lr=nan must be 0 or more',
         '',
     ),
     'nothing to train': (
@@ -184,20 +184,20 @@ MISTAKES = {
     'a field of a number': (
         'train.py',
         [TINY, '--workdir=@/w', '--config.steps.more=3'],
-        'config.steps is a value, without fields',
-        'leave .more out',
+        'what --config was given cannot be: ',
+        r'steps\.more \(docs/config.md\)',
     ),
     'a config that is none': (
         'train.py',
-        ['--config=README.md', '--workdir=@/w'],
-        "--config='README.md' has no function get_config",
-        'such as those in configs/',
+        ['--config=tests/naive_boxes.py', '--workdir=@/w'],
+        'what --config was given cannot be: ',
+        r"no attribute 'get_config \(docs/config.md\)",
     ),
     'overrides without a config': (
         'eval.py',
         ['--workdir=@/other', '--config.evals.val.batch_size=1'],
-        '--config.evals.val.batch_size=1 needs a --config that it changes',
-        'for example --config=configs/shapes.py',
+        "Unknown command line flag 'config.evals.val.batch_size'",
+        '',
     ),
     'a workdir whose config is cut short': (
         'eval.py',
