@@ -33,7 +33,7 @@ NEARNESS = dict(
 RELATIONS = dict(
     list=0.8, attributes=0.1, caption=0.1, relation=8.5, statements=0.5
 )
-UNTIL = dict(names=32_000, nearness=104_000)  # pictures seen
+UNTIL = dict(names=32_000, nearness=104_000)  # images seen
 
 
 def get_config(options: str = '') -> ml_collections.ConfigDict:

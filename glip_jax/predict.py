@@ -232,7 +232,7 @@ def write_image(
 
 
 def _file_format(path: epath.Path) -> str:
-  """What to write a picture as; a UserError where it cannot be one."""
+  """What to write an image as; a UserError where it cannot be one."""
   if path.is_dir():
     raise errors.UserError(
         f'out={os.fspath(path)!r} is a folder: give the file to write'

@@ -159,7 +159,7 @@ class DetectionEvaluator:
     return truth | dict(images=images, annotations=annotations)
 
   def _rows(self, image: unpack.ImageDetections) -> list[dict[str, Any]]:
-    """Result rows of one picture."""
+    """Result rows of one image."""
     image_id = self._source.image_id(image.index)
     return [
         {
