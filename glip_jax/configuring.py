@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import pathlib
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,9 @@ from etils import epath
 from glip_jax import errors
 
 CONFIG_FILE = 'config.json'
+_NEEDS_CONFIG = (
+    ': it needs a --config that it changes, such as --config=configs/shapes.py'
+)
 
 
 def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
@@ -116,14 +120,23 @@ def _parse(argv: Sequence[str]) -> list[str]:
     for name in flags.FLAGS:
       # A config file that could not be read says so when it is used.
       getattr(flags.FLAGS[name].value, 'to_dict', None)
+  except flags.UnrecognizedFlagError as error:
+    stray = error.flagname.startswith('config.')
+    _fail(f'{error}{_NEEDS_CONFIG if stray else ""}')
+  except SyntaxError as error:
+    _fail(f'--config is none: {error}; give a file such as those in configs/')
   except (errors.UserError, flags.Error, OSError) as error:
     _fail(_innermost(error))
   except (AttributeError, KeyError) as error:
     # ml_collections raises these for a field that the config does not have.
     if 'ml_collections' not in traceback.extract_tb(error.__traceback__)[-1][0]:
       raise
-    said = ' '.join(str(error).replace('\\n', ' ').split()).strip('"\'')
-    _fail(f'what --config was given cannot be: {said} (docs/config.md)')
+    # Told with as many escapes as the field is deep.
+    said = re.sub(r'\\*n(?=Did you)|\n', '; ', str(error.args[0]))
+    said = re.sub(r'[\\"\']', '', said)
+    if 'get_config' in said:
+      _fail(f'--config is none: {said}; give a file such as those in configs/')
+    _fail(f'--config has no such field: {said} (docs/config.md lists all)')
   if len(rest) > 1:
     # `--name False` sets a flag of yes or no, and leaves the word over.
     _fail(

@@ -308,7 +308,8 @@ def _read_plain(hint: type, value: Any, what: str, limits: Range) -> Any:
   if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
     raise errors.UserError(f'{what}={value!r} must be {_say(hint)}')
   if not limits.allows(value):
-    words = str(limits) or 'finite'
+    finite = '' if hint is not float or math.isfinite(value) else 'finite'
+    words = ', '.join(filter(None, (str(limits), finite)))
     raise errors.UserError(f'{what}={value!r} must be {words}')
   return value
 

@@ -65,11 +65,11 @@ def test_a_config_file_takes_an_argument_and_overrides(tmp_path):
     [
         (
             ['--config=config.py:B', '--config.model.hed.depth=5'],
-            'Did you mean "head" instead of "hed"?',
+            'no such field: hed; Did you mean head instead of hed?',
         ),
         (
             ['--config', 'config.py', '--config.xyz', '5'],
-            'what --config was given cannot be: xyz',
+            '--config has no such field: xyz',
         ),
         (['--config=config.py', '--config.steps=ten'], "'ten'"),
         (['--config=config.py', '--stps=1'], "'stps'"),

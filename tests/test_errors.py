@@ -22,8 +22,8 @@ MISTAKES = {
     'a mistyped key': (
         'train.py',
         [TINY, '--workdir=@/w', '--config.optimizer.lrr=1'],
-        'what --config was given cannot be: ',
-        r'Did you mean "lr" instead of "lrr"\? \(docs/config.md\)',
+        '--config has no such field: lrr; ',
+        r'Did you mean lr instead of lrr\? \(docs/config.md lists all\)',
     ),
     'an unknown variant': (
         'train.py',
@@ -154,7 +154,7 @@ MISTAKES = {
     'a rate that is no number': (
         'train.py',
         [TINY, '--workdir=@/w', '--config.optimizer.lr=nan'],
-        'config.optimizer.lr=nan must be 0 or more',
+        'config.optimizer.lr=nan must be 0 or more, finite',
         '',
     ),
     'nothing to train': (
@@ -184,20 +184,26 @@ MISTAKES = {
     'a field of a number': (
         'train.py',
         [TINY, '--workdir=@/w', '--config.steps.more=3'],
-        'what --config was given cannot be: ',
-        r'steps\.more \(docs/config.md\)',
+        '--config has no such field: ',
+        r'steps\.more \(docs/config.md lists all\)',
     ),
     'a config that is none': (
         'train.py',
         ['--config=tests/naive_boxes.py', '--workdir=@/w'],
-        'what --config was given cannot be: ',
-        r"no attribute 'get_config \(docs/config.md\)",
+        '--config is none: module',
+        r'no attribute get_config; give a file such as those in configs/',
+    ),
+    'a config that is no Python': (
+        'train.py',
+        ['--config=README.md', '--workdir=@/w'],
+        '--config is none: ',
+        r'README.md.*; give a file such as those in configs/',
     ),
     'overrides without a config': (
         'eval.py',
         ['--workdir=@/other', '--config.evals.val.batch_size=1'],
         "Unknown command line flag 'config.evals.val.batch_size'",
-        '',
+        r'needs a --config that it changes, such as --config=configs/',
     ),
     'a workdir whose config is cut short': (
         'eval.py',
