@@ -9,15 +9,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from glip_jax.data.images import BadImage
-from glip_jax.data.records import Record, Truth
+from glip_jax.data.records import Truth
 from glip_jax.data.sources import annotation_file, boxes, image_list
 from glip_jax.data.sources.annotation_file import Id, Report
 from glip_jax.data.sources.ground_truth import Classes, leave_out
+from glip_jax.data.sources.image_records import ImageRecords
 from glip_jax.errors import UserError
 from glip_jax.text import prompts
 
 
-class CocoSource(Classes):
+class CocoSource(Classes, ImageRecords):
   """Random access to a COCO file: all class names are the prompt.
 
   Labels are positions in `names`, which by default are the classes of the file
@@ -75,36 +76,10 @@ class CocoSource(Classes):
     self._boxes = self._read_boxes(content, classes, positions)
     self.report.log()
 
-  def __len__(self) -> int:
-    return len(self._images)
-
-  def __getitem__(self, index: int) -> Record:
-    """Reads an image and its boxes.
-
-    Raises:
-      IndexError: if there is no such record.
-      BadImage: if the image cannot be read.
-    """
-    image = self._images.read(index)
-    return self._truth(index, image.shape[:2]).of(image, index)
-
-  def image_id(self, index: int) -> Id:
-    """Original id of an image."""
-    return self._images.id(index)
-
   def text(self, index: int) -> prompts.TextPrompt:
     """The names of all classes."""
     del index
     return self._text
-
-  def truth(self, index: int) -> Truth:
-    """Boxes and text of a record; of the image the header is read.
-
-    Raises:
-      IndexError: if there is no such record.
-      BadImage: if the header cannot be read.
-    """
-    return self._truth(index, self._images.size(index))
 
   def _truth(self, index: int, size: tuple[int, int]) -> Truth:
     return self._boxes.truth(index, size, self._text, is_list=True)

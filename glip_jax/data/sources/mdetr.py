@@ -13,15 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from glip_jax.data.records import Record, Truth
+from glip_jax.data.records import Truth
 from glip_jax.data.sources import annotation_file, boxes, image_list
-from glip_jax.data.sources.annotation_file import Id, Report
+from glip_jax.data.sources.annotation_file import Report
+from glip_jax.data.sources.image_records import ImageRecords
 from glip_jax.text import prompts
 
 Spans = tuple[tuple[int, int], ...]
 
 
-class MdetrSource:
+class MdetrSource(ImageRecords):
   """Random access to a file of captions with linked boxes.
 
   Each image entry is a record of its own, so that one image may come with
@@ -78,23 +79,6 @@ class MdetrSource:
     self._phrases = _Phrases([tuple(known) for known in phrases])
     self.report.log()
 
-  def __len__(self) -> int:
-    return len(self._images)
-
-  def __getitem__(self, index: int) -> Record:
-    """Reads an image, its caption and its boxes.
-
-    Raises:
-      IndexError: if there is no such record.
-      BadImage: if the image cannot be read.
-    """
-    image = self._images.read(index)
-    return self._truth(index, image.shape[:2]).of(image, index)
-
-  def image_id(self, index: int) -> Id:
-    """Original id of a record."""
-    return self._images.id(index)
-
   def text(self, index: int) -> prompts.TextPrompt:
     """The caption of a record, with the phrases that have boxes.
 
@@ -102,15 +86,6 @@ class MdetrSource:
       IndexError: if there is no such record.
     """
     return prompts.from_caption(self._captions[index], self._phrases[index])
-
-  def truth(self, index: int) -> Truth:
-    """Boxes and text of a record; of the image the header is read.
-
-    Raises:
-      IndexError: if there is no such record.
-      BadImage: if the header cannot be read.
-    """
-    return self._truth(index, self._images.size(index))
 
   def _truth(self, index: int, size: tuple[int, int]) -> Truth:
     return self._boxes.truth(index, size, self.text(index), is_list=False)

@@ -1,0 +1,45 @@
+"""What the sources of an annotation file and a folder of images share."""
+
+from __future__ import annotations
+
+import abc
+
+from glip_jax.data.records import Record, Truth
+from glip_jax.data.sources import image_list
+from glip_jax.data.sources.annotation_file import Id
+
+
+class ImageRecords(abc.ABC):
+  """Records, one for each image of a list, that are read when asked for."""
+
+  _images: image_list.Images
+
+  def __len__(self) -> int:
+    return len(self._images)
+
+  def __getitem__(self, index: int) -> Record:
+    """Reads an image, its text and its boxes.
+
+    Raises:
+      IndexError: if there is no such record.
+      BadImage: if the image cannot be read.
+    """
+    image = self._images.read(index)
+    return self._truth(index, image.shape[:2]).of(image, index)
+
+  def image_id(self, index: int) -> Id:
+    """Original id of an image."""
+    return self._images.id(index)
+
+  def truth(self, index: int) -> Truth:
+    """Boxes and text of a record; of the image the header is read.
+
+    Raises:
+      IndexError: if there is no such record.
+      BadImage: if the header cannot be read.
+    """
+    return self._truth(index, self._images.size(index))
+
+  @abc.abstractmethod
+  def _truth(self, index: int, size: tuple[int, int]) -> Truth:
+    """Boxes, clipped to an image of (h, w), and text of a record."""
