@@ -14,7 +14,7 @@ for each stage and block, in the order in which the model computes them:
   head/deltas, head/projected_text
   outputs/logits, boxes, quality, anchors, valid
 
-    outputs, stages = models.stages.run(recipe.model, params, *inputs)
+    outputs, stages = stages.run(recipe.model, params, *inputs)
     for name, value in stages.items():
       print(name, value.shape, abs(value).max())
 
