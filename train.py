@@ -59,6 +59,7 @@ def train(config: Any, workdir: str) -> None:
     UserError: for anything in the config that cannot work, before it is tried;
       and if the run is not finite any more.
   """
+  workdir = os.path.expanduser(workdir)
   # What is being written is finished, and workers end, however training does.
   with contextlib.ExitStack() as closing:
     _train(config, workdir, closing)
@@ -266,7 +267,7 @@ def main(_: Sequence[str]):
       distributed=config.distributed,
       compilation_cache=config.compilation_cache,
   )
-  train(config, os.path.expanduser(WORKDIR.value))
+  train(config, WORKDIR.value)
 
 
 if __name__ == '__main__':

@@ -97,7 +97,8 @@ def use(**choices: str) -> Iterator[Forms]:
   """Changes forms for what is traced inside.
 
   Args:
-    **choices: fields of `Forms`; the others stay as they are outside.
+    **choices: fields of `Forms`; the others, and those that are 'auto', stay
+      as they are outside.
 
   Yields:
     All forms as they are inside.
@@ -107,7 +108,8 @@ def use(**choices: str) -> Iterator[Forms]:
   """
   if unknown := set(choices) - set(NAMES):
     raise ValueError(f'no forms {sorted(unknown)}: choose among {NAMES}')
-  token = _current.set(dataclasses.replace(_current.get(), **choices))
+  given = {name: value for name, value in choices.items() if value != 'auto'}
+  token = _current.set(dataclasses.replace(_current.get(), **given))
   try:
     yield _current.get()
   finally:

@@ -34,7 +34,7 @@ class TrainState:
     params: tree of parameters.
     opt_state: state of the optimizer.
     ema: exponential moving average of the parameters, or None.
-    skips: of the steps that were not finite, None where none may be skipped.
+    skips: of the steps that were not finite; counted where some may be.
   """
 
   step: jax.Array
@@ -107,7 +107,8 @@ def make_state(
       params=params,
       opt_state=optimizer.transform.init(params),
       ema=jax.tree.map(jnp.copy, params) if ema else None,
-      skips=Skips(zero, zero) if optimizer.skip_nonfinite else None,
+      # Always there: who stopped at a broken step may allow it and go on.
+      skips=Skips(zero, zero),
   )
 
 

@@ -75,7 +75,7 @@ def make_train_step(
         'param_norm': optax.global_norm(new.params),
         'lr': optimizer.schedule(state.step),
     }
-    if state.skips is not None:
+    if optimizer.skip_nonfinite:
       new = _skip_nonfinite(state, new, metrics)
       metrics['skipped'] = new.skips.total
       metrics['skipped_in_a_row'] = new.skips.in_a_row

@@ -87,6 +87,14 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, step, good):
   assert max(_saved(tmp_path)) == good
 
 
+def test_who_allows_skipping_goes_on_where_the_run_stopped(tmp_path):
+  with pytest.raises(UserError, match='^step 4: .*skip_nonfinite'):
+    _train(tmp_path, 4)
+  _, final, start, losses = _train(tmp_path, 4, skip_nonfinite=1)
+  assert (start, final.step) == (2, toy_training.STEPS)
+  assert np.isnan(losses[1]) and final.skips.total == 1
+
+
 def test_a_run_that_breaks_before_its_first_checkpoint_says_so(tmp_path):
   with pytest.raises(UserError, match='step 1: .*no checkpoint was saved'):
     _train(tmp_path, 1)
