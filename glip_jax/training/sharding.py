@@ -244,6 +244,14 @@ def _check_spec(
     name: str, shape: tuple[int, ...], spec: Sequence[Any], mesh: Mesh
 ):
   """Raises a UserError if `spec` cannot split `shape`."""
+  kinds = (str, tuple, list, type(None))
+  if not isinstance(spec, (tuple, list)) or not all(
+      isinstance(axes, kinds) for axes in spec
+  ):
+    raise errors.UserError(
+        f'config.sharding: spec {spec!r} for {name} must be a tuple with an'
+        " entry for each dimension, such as (None, 'fsdp'); () replicates"
+    )
   parts = [(axes,) if isinstance(axes, str) else axes or () for axes in spec]
   known = all(axis in AXES for axes in parts for axis in axes)
   sizes = [math.prod(mesh.shape[a] for a in axes) for axes in parts if known]

@@ -61,6 +61,9 @@ def test_optimizer_state_and_average_follow_their_parameter():
         ((('odd', ('fsdp',)),), r'does not fit odd of shape \(63, 33\)'),
         ((('wide', ('model',)),), "None or of .'data', 'fsdp'."),
         ((('small', (None, 'fsdp')),), 'does not fit small'),
+        ((('small', None),), r'spec None for small must be a tuple.*\(\) repl'),
+        ((('small', (5,)),), r'spec \(5,\) for small must be a tuple'),
+        ((('small', PartitionSpec('fsdp')),), 'for small must be a tuple'),
     ],
 )
 def test_a_row_that_cannot_be_followed_is_refused(table, message):
