@@ -130,10 +130,19 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
         shardings,
         params,
     )
-    _write_first_look(workdir, config.data.tokenizer, example, now.params)
+    processes.on_first(
+        functools.partial(
+            _write_first_look,
+            workdir,
+            config.data.tokenizer,
+            example,
+            now.params,
+        )
+    )
   del params
-  if jax.process_index() == 0:
-    configuring.save(meta['config'], workdir)
+  processes.on_first(
+      functools.partial(configuring.save, meta['config'], workdir)
+  )
 
   # Compile: the step and, when first used, the detection.
   train_step = step.compile_step(
@@ -239,13 +248,12 @@ def _write_first_look(
   table = parameters.parameter_table(params)
   words = tokenizer.load_tokenizer(tokenizer_name)
   sheet = draw.input_sheet(example, words)
-  if jax.process_index() == 0:
-    folder = epath.Path(workdir)
-    (folder / 'parameters.txt').write_text(table + '\n')
-    with (folder / 'inputs.png').open('wb') as file:
-      sheet.save(file, format='PNG')
-    _say(table.split('\n\n')[-1])
-    _say(f'inputs.png and parameters.txt are in {workdir}')
+  folder = epath.Path(workdir)
+  (folder / 'parameters.txt').write_text(table + '\n')
+  with (folder / 'inputs.png').open('wb') as file:
+    sheet.save(file, format='PNG')
+  _say(table.split('\n\n')[-1])
+  _say(f'inputs.png and parameters.txt are in {workdir}')
 
 
 def _finished(workdir: str, step: int) -> str:

@@ -123,7 +123,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
   except flags.UnrecognizedFlagError as error:
     stray = error.flagname.startswith('config.')
     _fail(f'{error}{_NEEDS_CONFIG if stray else ""}')
-  except SyntaxError as error:
+  except (SyntaxError, ImportError) as error:
     _fail(f'--config is none: {error}; give a file such as those in configs/')
   except (errors.UserError, flags.Error, OSError) as error:
     _fail(_innermost(error))

@@ -139,8 +139,9 @@ class Detections:
   """A fixed number of detections for each image, best first.
 
   Attributes:
-    boxes: float32[b k 4] xyxy, pixels of the input image, clipped to it; 0
-      where not valid.
+    boxes: float32[b k 4] xyxy, pixels of the input image, clipped to it (by
+      GLIP to its last pixel, before an original pixel is given back); 0 where
+      not valid.
     scores: float32[b k] in [0, 1]; 0 where not valid.
     labels: int[b k] 0-based phrase index.
     valid: bool[b k] False at padding.

@@ -1,9 +1,11 @@
 """All evaluations of a config, and their results as numbers and as text."""
 
+import functools
 import sys
 from collections.abc import Mapping
 
 from etils import epath
+from PIL import Image
 
 from glip_jax import errors
 from glip_jax.data import settings
@@ -89,10 +91,15 @@ def evaluate(
           data=data,
           batch_size=spec.batch_size,
       )
-      if process_index == 0:
-        with (epath.Path(out) / name / 'predictions.png').open('wb') as file:
-          sheet.save(file, format='PNG')
+      path = epath.Path(out) / name / 'predictions.png'
+      on_first(functools.partial(_write_sheet, sheet, path, process_index == 0))
   return results
+
+
+def _write_sheet(sheet: Image.Image, path: epath.Path, writes: bool):
+  if writes:
+    with path.open('wb') as file:
+      sheet.save(file, format='PNG')
 
 
 def scalars(results: Mapping[str, runner.Result]) -> dict[str, float]:

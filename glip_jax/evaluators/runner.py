@@ -113,8 +113,8 @@ def run_evals(
     process_index: which of the processes this is.
     process_count: number of processes that share the images.
     gather: joins the processes, e.g. `processes.gather`.
-    on_first: has process 0 score and tell the others, who return the same,
-      e.g. `processes.on_first`.
+    on_first: has process 0 score and write, and tell the others, who return
+      the same or fail alike, e.g. `processes.on_first`.
 
   Returns:
     The result of each evaluation, by name.
@@ -133,7 +133,7 @@ def run_evals(
       )
       for name, spec in evals.items()
   }
-  results = {}
+  results, writes = {}, workdir is not None and process_index == 0
   for name, (source, evaluator) in evaluators.items():
     batches = pipeline.eval_batches(
         source,
@@ -145,20 +145,34 @@ def run_evals(
     told = _tell(progress, name, len(source), process_count)
     feed(evaluator, batches, detect_in(source, detector), progress=told)
     states = gather(evaluator.state())
-    results[name] = on_first(functools.partial(_score, evaluator, states))
-    if workdir is not None and process_index == 0:
-      path = epath.Path(workdir) / name / 'predictions.json'
-      write_predictions(path, evaluator.predictions())
-  if workdir is not None and process_index == 0:
-    write_metrics(epath.Path(workdir) / 'metrics.json', results)
+    out = epath.Path(workdir) if writes else None
+    results[name] = on_first(
+        functools.partial(_score, name, evaluator, states, out)
+    )
+  if workdir is not None:
+    on_first(functools.partial(_write_metrics, workdir, results, writes))
   return results
 
 
-def _score(evaluator: Evaluator, states: Iterable[Any]) -> Result:
+def _score(
+    name: str,
+    evaluator: Evaluator,
+    states: Iterable[Any],
+    out: epath.Path | None,
+) -> Result:
   """The result of what the evaluators of all processes were given."""
   for state in states:
     evaluator.merge(state)
-  return evaluator.result()
+  result = evaluator.result()
+  if out is not None:
+    path = out / name / 'predictions.json'
+    write_predictions(path, evaluator.predictions())
+  return result
+
+
+def _write_metrics(workdir, results: Mapping[str, Result], writes: bool):
+  if writes:
+    write_metrics(epath.Path(workdir) / 'metrics.json', results)
 
 
 def detect_in(source: protocol.Source, detector: Detector) -> Detect:
