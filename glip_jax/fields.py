@@ -264,11 +264,11 @@ def _choose(hint: Any, value: Any) -> Any:
     raise TypeError(f'{hint}: only `X | Mapping[str, X]` can be told apart')
   if isinstance(value, one) or not isinstance(value, Mapping):
     return one
-  nested = all(
-      isinstance(item, (Mapping, one)) and key not in names(one)
-      for key, item in value.items()
-  )
-  return many if value and nested else one
+  # A name may be that of a field, unless the field holds fields itself.
+  hints = typing.get_type_hints(one).items()
+  parts = {name for name, kind in hints if dataclasses.is_dataclass(kind)}
+  nested = all(isinstance(item, (Mapping, one)) for item in value.values())
+  return many if nested and set(value) - parts else one
 
 
 def _read_tuple(hint: Any, value: Any, what: str, limits: Range) -> Any:
@@ -306,7 +306,8 @@ def _read_plain(hint: type, value: Any, what: str, limits: Range) -> Any:
   if hint is float and number:
     value = _to_float(value, what)
   if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-    raise errors.UserError(f'{what}={value!r} must be {_say(hint)}')
+    words = ', '.join(filter(None, (_say(hint), str(limits))))
+    raise errors.UserError(f'{what}={value!r} must be {words}')
   if not limits.allows(value):
     finite = '' if hint is not float or math.isfinite(value) else 'finite'
     words = ', '.join(filter(None, (str(limits), finite)))

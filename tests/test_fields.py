@@ -65,6 +65,7 @@ def test_one_part_and_several_by_name_are_told_apart():
   assert _whole(train={}).train == Part()
   several = _whole(train={'a': {'rate': 0.5}, 'b': {}}).train
   assert several == {'a': Part(rate=0.5), 'b': Part()}
+  assert _whole(train={'rate': {'on': False}}).train == {'rate': Part(False)}
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,7 @@ def test_one_part_and_several_by_name_are_told_apart():
         (dict(steps='3'), "config.steps='3' must be a whole number"),
         (dict(steps=None), 'config.steps=None must be a whole number'),
         (dict(name='c'), "config.name='c' must be one of 'a', 'b'"),
+        (dict(name=True), "config.name=True must be text, one of 'a', 'b'"),
         (
             dict(first=dict(rate=1)),
             'config.first.rate=1.0 must be 0 or more, l',
