@@ -14,7 +14,7 @@ import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -85,17 +85,7 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
   sources = evaluation.open_sources(config.evals, config.data)
 
   # Data: an endless stream of batches whose position can be saved.
-  make_data = functools.partial(
-      pipeline.train_dataset,
-      training_sources.open_training(config.data),
-      batch_size=config.batch_size // jax.process_count(),
-      seed=config.seed,
-      **runtime.share(),
-  )
-  example = next(
-      iter(make_data(dataclasses.replace(config.data, num_workers=0)))
-  )
-  iterator = iter(make_data(config.data))
+  example, iterator = _open_data(config)
   closing.callback(iterator.close)
 
   # Abstract state: shapes of everything, nothing computed.
@@ -125,20 +115,13 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
     if config.init:
       params, loaded = _start_from(config.init, recipe, params)
       _say(str(loaded))
-    now = state.materialise(
-        lambda p: state.make_state(p, tx, ema=average.on),
-        shardings,
-        params,
+    make_state = functools.partial(
+        state.make_state, optimizer=tx, ema=average.on
     )
-    processes.on_first(
-        functools.partial(
-            _write_first_look,
-            workdir,
-            config.data.tokenizer,
-            example,
-            now.params,
-        )
-    )
+    now = state.materialise(make_state, shardings, params)
+    tokens = config.data.tokenizer
+    look = functools.partial(_write_first_look, workdir, tokens, example)
+    processes.on_first(functools.partial(look, now.params))
   del params
   processes.on_first(
       functools.partial(configuring.save, meta['config'], workdir)
@@ -178,16 +161,9 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
     if _is_due(done, config.eval_every, config.steps):
       watch.read()
       with progress.pause():
-        results = evaluation.evaluate(
-            config.evals,
-            detector.with_params(now.best_params),
-            data=config.data,
-            sources=sources,
-            out=epath.Path(workdir) / 'eval' if done == config.steps else None,
-            gather=processes.gather,
-            on_first=processes.on_first,
-            **runtime.share(),
-        )
+        out = epath.Path(workdir) / 'eval' if done == config.steps else None
+        with_params = detector.with_params(now.best_params)
+        results = _evaluate(config, with_params, sources, out)
       measured = evaluation.headline(results)
       writer.write(done, evaluation.scalars(results))
       progress.update(done, ap=measured.get('AP'))
@@ -207,6 +183,38 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
     _say(
         f'predictions, drawn and as numbers, and metrics are in {workdir}/eval'
     )
+
+
+def _open_data(config: run.Run) -> tuple[types.Batch, Any]:
+  """A batch to look at, and the iterator of all, from sources opened once."""
+  make_data = functools.partial(
+      pipeline.train_dataset,
+      training_sources.open_training(config.data),
+      batch_size=config.batch_size // jax.process_count(),
+      seed=config.seed,
+      **runtime.share(),
+  )
+  here = dataclasses.replace(config.data, num_workers=0)
+  return next(iter(make_data(here))), iter(make_data(config.data))
+
+
+def _evaluate(
+    config: run.Run,
+    detector: serving.Detector,
+    sources: Mapping[str, Any],
+    out: epath.Path | None,
+) -> Mapping[str, Any]:
+  """The result of each evaluation; written where there is an `out`."""
+  return evaluation.evaluate(
+      config.evals,
+      detector,
+      data=config.data,
+      sources=sources,
+      out=out,
+      gather=processes.gather,
+      on_first=processes.on_first,
+      **runtime.share(),
+  )
 
 
 def _say(text: str):
