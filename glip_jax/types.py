@@ -58,7 +58,7 @@ class Batch:
     size: int[b 2] (h, w) of the image before padding; detections are
       clipped to it, and pixels beyond it are zero after normalisation.
     extent: int[b 2] (h, w) that the network treats as the image: `size`
-      rounded up to a multiple of 32 unless a caller says otherwise.
+      rounded up to a multiple of `config.data.extent_multiple`.
     scale: float32[b 2] (y, x) factor from original to input pixels, after all
       transforms. An image whose parts have scales of their own (a mosaic)
       says (1, 1): its original pixels are those of the input.
@@ -100,10 +100,14 @@ class Text:
   Attributes:
     tokens: float[b t d] last hidden layer of the text encoder.
     mask: bool[b t] False at padding tokens.
+    blocks: int[b t] tokens of one number see each other; None where all do.
+    pooled: float[b d] the whole prompt in one vector, or None.
   """
 
   tokens: Array
   mask: Array
+  blocks: Array | None = None
+  pooled: Array | None = None
 
 
 @struct.dataclass

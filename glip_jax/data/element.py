@@ -15,7 +15,6 @@ from glip_jax.errors import UserError
 from glip_jax.text import prompts
 from glip_jax.text.tokenizer import load_tokenizer
 
-_EXTENT_MULTIPLE = 32
 # Threads that import transformers at the same time find it half imported.
 _LOADING = threading.Lock()
 
@@ -32,6 +31,8 @@ class ToElement(grain.transforms.Map):
     num_boxes: m; of an image with more boxes the largest are kept, and
       crowds only where there is room left.
     canvas: (h, w) that images are padded to, at the bottom and right.
+    extent_multiple: extents are sizes rounded up to this.
+    prompt_end: what prompts end in.
   """
 
   tokenizer: str
@@ -39,6 +40,8 @@ class ToElement(grain.transforms.Map):
   num_phrases: int
   num_boxes: int
   canvas: tuple[int, int]
+  extent_multiple: int = 32
+  prompt_end: str = ''
 
   def encode(self, text: prompts.TextPrompt) -> types.Prompt:
     """Encodes a prompt.
@@ -49,7 +52,7 @@ class ToElement(grain.transforms.Map):
     with _LOADING:
       tokenizer = load_tokenizer(self.tokenizer)
     return prompts.encode(
-        text,
+        prompts.ended(text, self.prompt_end),
         tokenizer,
         num_tokens=self.num_tokens,
         num_phrases=self.num_phrases,
@@ -71,7 +74,7 @@ class ToElement(grain.transforms.Map):
       )
     image = np.zeros((*self.canvas, 3), np.uint8)
     image[: size[0], : size[1]] = record.image
-    multiple = -(-size // _EXTENT_MULTIPLE) * _EXTENT_MULTIPLE
+    multiple = -(-size // self.extent_multiple) * self.extent_multiple
     prompt = self.encode(record.text)
     scale = np.array(getattr(record, 'scale', (1.0, 1.0)), np.float32)
     return types.Batch(

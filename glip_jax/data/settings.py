@@ -116,6 +116,17 @@ class Data:
       ' empty: the largest that fits',
       least=1,
   )
+  extent_multiple: int = field(
+      32,
+      'what the network treats as the image is its size rounded up to this; 32'
+      ' is what GLIP was trained with, 1 what Grounding DINO was',
+      least=1,
+  )
+  prompt_end: str = field(
+      '',
+      "what a prompt is ended by where it is not already; '.' is what Grounding"
+      ' DINO was trained with',
+  )
   augment: Augment = fields.part(Augment)
   shuffle_names: bool = field(
       False, 'put class names in random order for every training image'
@@ -170,6 +181,8 @@ def to_element(data: Config) -> ToElement:
       num_phrases=data.num_phrases,
       num_boxes=data.num_boxes,
       canvas=data.image_size,
+      extent_multiple=data.extent_multiple,
+      prompt_end=data.prompt_end,
   )
 
 

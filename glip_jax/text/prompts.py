@@ -149,6 +149,19 @@ def from_caption(
 
 
 @functools.lru_cache(maxsize=512)
+def ended(text: TextPrompt, end: str) -> TextPrompt:
+  """The prompt with `end` behind its caption, where it does not stand already.
+
+  Args:
+    text: the caption and its phrases.
+    end: for example '.'; empty changes nothing.
+  """
+  if not end or text.caption.rstrip().endswith(end):
+    return text
+  return dataclasses.replace(text, caption=text.caption + end)
+
+
+@functools.lru_cache(maxsize=512)
 def encode(
     text: TextPrompt,
     tokenizer: 'transformers.PreTrainedTokenizerFast',

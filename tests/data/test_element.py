@@ -53,6 +53,18 @@ def test_the_extent_ends_at_the_canvas():
   assert made.extent.tolist() == [50, 60]
 
 
+def test_a_config_says_how_extents_round_and_prompts_end():
+  made = _element(extent_multiple=1, prompt_end='.').map(_record())
+  assert made.extent.tolist() == [40, 60]
+  plain = _element().map(_record()).prompt
+  ends = plain.mask.sum() - 1
+  assert made.prompt.mask.sum() == plain.mask.sum() + 1
+  np.testing.assert_array_equal(made.prompt.ids[:ends], plain.ids[:ends])
+  np.testing.assert_array_equal(made.prompt.spans, plain.spans)
+  text = prompts.from_caption('red circle. ')
+  assert prompts.ended(text, '.') is text
+
+
 def test_targets_point_at_the_tokens_that_name_them():
   record = _record(phrase=np.array([2, 0], np.int32))
   made = _element().map(record)

@@ -62,7 +62,7 @@ class Alone:
       outputs, found = stages.run(
           self.recipe.model,
           params,
-          self.recipe.normalize(batch.image, batch.size),
+          self.recipe.config.image.normalize(batch.image, batch.size),
           batch.extent,
           batch.prompt.ids,
           batch.prompt.mask,

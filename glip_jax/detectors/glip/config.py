@@ -9,26 +9,8 @@ that run in seconds; the reference arrays in the tests were computed with them.
 import dataclasses
 
 from glip_jax import errors
+from glip_jax.detectors import parts
 from glip_jax.fields import field, part
-
-
-@dataclasses.dataclass(frozen=True)
-class Backbone:
-  """Swin; see models.swin.Swin."""
-
-  name: str = field('swin', 'architecture', choices=('swin',))
-  embed_dim: int = field(96, 'channels of the first stage', least=1, most=2**12)
-  depths: tuple[int, int, int, int] = field(
-      (2, 2, 6, 2), 'blocks of each stage', least=1, most=2**8
-  )
-  num_heads: tuple[int, int, int, int] = field(
-      (3, 6, 12, 24), 'attention heads of each stage', least=1
-  )
-  window: int = field(7, 'side of a window, in tokens', least=1, most=64)
-  drop_path_rate: float = field(
-      0.2, 'chance to skip the last block in training', least=0, below=1
-  )
-  remat: bool = field(False, 'recompute blocks in the backward pass')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,25 +24,6 @@ class Neck:
 
 
 @dataclasses.dataclass(frozen=True)
-class Language:
-  """BERT; see models.bert.Bert."""
-
-  vocab_size: int = field(
-      30522, 'tokens that have an embedding', least=1, most=2**24
-  )
-  width: int = field(768, 'channels', least=1, most=2**14)
-  depth: int = field(12, 'layers', least=1, most=2**8)
-  num_heads: int = field(12, 'attention heads', least=1)
-  mlp_width: int = field(
-      3072, 'hidden channels of the MLPs', least=1, most=2**16
-  )
-  max_positions: int = field(
-      512, 'longest prompt, in tokens', least=3, most=2**16
-  )
-  dropout_rate: float = field(0.1, 'dropout in training', least=0, below=1)
-
-
-@dataclasses.dataclass(frozen=True)
 class Fusion:
   """Bidirectional attention; see models.fusion.BiAttention."""
 
@@ -70,6 +33,11 @@ class Fusion:
   )
   num_heads: int = field(8, 'attention heads', least=1)
   dropout_rate: float = field(0.1, 'dropout in training', least=0, below=1)
+
+  def check(self, what: str) -> None:
+    """Refuses a width that does not divide into heads."""
+    if self.on:
+      parts.check_divisible(what, self, 'width', 'num_heads')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,19 +52,6 @@ class Head:
   )
   remat: bool = field(True, 'recompute blocks in the backward pass')
   unroll: int = field(1, 'blocks in one iteration of the scan', least=1)
-
-
-@dataclasses.dataclass(frozen=True)
-class Image:
-  """Normalisation of pixels in 0..255 (the reference's: blue first)."""
-
-  mean: tuple[float, float, float] = field(
-      (103.53, 116.28, 123.675), 'subtracted from each channel'
-  )
-  std: tuple[float, float, float] = field(
-      (57.375, 57.12, 58.395), 'divides each channel', above=0
-  )
-  bgr: bool = field(True, 'the network sees blue first')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,11 +87,11 @@ class Config:
   """All of a model that its weights depend on, its loss and its decoding."""
 
   family: str = field('glip', 'family of the detector', choices=('glip',))
-  backbone: Backbone = part(Backbone)
+  backbone: parts.Swin = part(parts.Swin)
   neck: Neck = part(Neck)
-  language: Language = part(Language)
+  language: parts.Bert = part(parts.Bert)
   head: Head = part(Head)
-  image: Image = part(Image)
+  image: parts.Image = part(parts.Image)
   loss: Loss = part(Loss)
   decode: Decode = part(Decode)
   dtype: str = field(
@@ -146,36 +101,17 @@ class Config:
   )
 
   def check(self, what: str) -> None:
-    """Refuses widths that do not divide into heads or groups."""
-    head, language = self.head, self.language
-    widths = [
-        ('language.width', language.width, 'language.num_heads',
-         language.num_heads),
-        ('neck.width', self.neck.width, 'head.num_groups', head.num_groups),
-    ]  # fmt: skip
-    if head.fusion.on:
-      widths.append((
-          'head.fusion.width',
-          head.fusion.width,
-          'head.fusion.num_heads',
-          head.fusion.num_heads,
-      ))
-    for name, width, divisor, parts in widths:
-      if width % parts:
-        raise errors.UserError(
-            f'{what}.{name}={width} is not divisible by'
-            f' {what}.{divisor}={parts}: change one of the two'
-        )
-    for i, heads in enumerate(self.backbone.num_heads):
-      if (width := self.backbone.embed_dim * 2**i) % heads:
-        raise errors.UserError(
-            f'stage {i + 1} of the backbone is {width} wide, not divisible by'
-            f' its {heads} heads: change {what}.backbone.num_heads'
-        )
+    """Refuses a width that does not divide into groups."""
+    width, groups = self.neck.width, self.head.num_groups
+    if width % groups:
+      raise errors.UserError(
+          f'{what}.neck.width={width} is not divisible by'
+          f' {what}.head.num_groups={groups}: change one of the two'
+      )
 
 
 _LATE = Fusion(on=False)
-_SWIN_LARGE = Backbone(
+_SWIN_LARGE = parts.Swin(
     embed_dim=192,
     depths=(2, 2, 18, 2),
     num_heads=(6, 12, 24, 48),
@@ -183,8 +119,8 @@ _SWIN_LARGE = Backbone(
     drop_path_rate=0.4,
     remat=True,
 )
-_NANO_TEXT = Language(width=64, depth=2, num_heads=4, mlp_width=128)
-_NANO_LARGE = Backbone(
+_NANO_TEXT = parts.Bert(width=64, depth=2, num_heads=4, mlp_width=128)
+_NANO_LARGE = parts.Swin(
     embed_dim=24,
     depths=(2, 2, 4, 2),
     num_heads=(2, 4, 8, 16),
@@ -194,7 +130,7 @@ _NANO_LARGE = Backbone(
 )
 _TINY = Config()
 _NANO = Config(
-    backbone=Backbone(
+    backbone=parts.Swin(
         embed_dim=16, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8), window=7
     ),
     neck=Neck(width=64),
@@ -218,7 +154,7 @@ VARIANTS: dict[str, Config] = {
         head=Head(depth=3),
     ),
     'shapes': Config(
-        backbone=Backbone(
+        backbone=parts.Swin(
             embed_dim=32,
             depths=(1, 1, 2, 1),
             num_heads=(1, 2, 4, 8),
@@ -226,7 +162,7 @@ VARIANTS: dict[str, Config] = {
             drop_path_rate=0.0,
         ),
         neck=Neck(width=64, drop_block_rate=0.0),
-        language=Language(
+        language=parts.Bert(
             vocab_size=4096,
             width=96,
             depth=2,

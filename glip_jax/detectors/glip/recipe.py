@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from glip_jax import errors, fields, types
+from glip_jax import fields, types
 from glip_jax.detectors.glip import (
     config as config_lib,
 )
@@ -22,10 +22,7 @@ from glip_jax.detectors.glip import (
     objective,
     official_weights,
 )
-from glip_jax.models import bert, fpn, fusion, swin
-from glip_jax.ops import images
-
-BACKBONES = {'swin': swin.Swin}
+from glip_jax.models import fpn, fusion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,13 +36,6 @@ class Glip:
 
   config: config_lib.Config
   model: nn.Module
-
-  def normalize(self, image: Any, size: Any) -> jax.Array:
-    """float32[b h w 3] of uint8 pixels, zero beyond each image's size."""
-    own = self.config.image
-    return images.normalize(
-        image, size, mean=own.mean, std=own.std, bgr=own.bgr
-    )
 
   def init(self, rng: jax.Array, batch: types.Batch) -> Any:
     """Parameters for batches like this one; only its shapes matter."""
@@ -70,7 +60,7 @@ class Glip:
     """The pyramid; without fusion, the tower's."""
     levels = self.model.apply(
         {'params': params},
-        self.normalize(image, size),
+        self.config.image.normalize(image, size),
         jnp.asarray(extent),
         method='encode_image',
     )
@@ -136,19 +126,9 @@ class Glip:
     Raises:
       UserError: the encoder has fewer positions or tokens.
     """
-    language = self.config.language
-    if num_tokens > language.max_positions:
-      raise errors.UserError(
-          f'data.num_tokens={num_tokens} is over'
-          f' model.language.max_positions={language.max_positions}: lower the'
-          ' one or raise the other'
-      )
-    if vocab_size > language.vocab_size:
-      raise errors.UserError(
-          f'data.tokenizer has {vocab_size} tokens, more than'
-          f' model.language.vocab_size={language.vocab_size}: take the'
-          ' tokenizer that the model was made for, or raise vocab_size'
-      )
+    self.config.language.check_prompts(
+        num_tokens=num_tokens, vocab_size=vocab_size
+    )
 
   def read_weights(
       self, state: Mapping[str, np.ndarray], params: Any
@@ -181,7 +161,7 @@ class Glip:
   def _inputs(self, batch: types.Batch) -> tuple[Any, ...]:
     """What the model takes of a batch."""
     return (
-        self.normalize(batch.image, batch.size),
+        self.config.image.normalize(batch.image, batch.size),
         batch.extent,
         batch.prompt.ids,
         batch.prompt.mask,
@@ -199,15 +179,12 @@ def build(config: config_lib.Config | Mapping[str, Any]) -> Glip:
   """
   config = fields.from_dict(config_lib.Config, config, 'config.model')
   dtype = jnp.dtype(config.dtype)
-  backbone = dataclasses.asdict(config.backbone)
   return Glip(
       config,
       model.GroundedDetector(
-          backbone=BACKBONES[backbone.pop('name')](**backbone, dtype=dtype),
+          backbone=config.backbone.build(dtype),
           neck=fpn.FPN(**dataclasses.asdict(config.neck), dtype=dtype),
-          language=bert.Bert(
-              **dataclasses.asdict(config.language), dtype=dtype
-          ),
+          language=config.language.build(dtype),
           tower=_tower(config, dtype),
           head=dense_head.DenseHead(
               anchor_scale=config.head.anchor_scale,

@@ -20,7 +20,7 @@ def _shapes(name):
   recipe = abstract_models.recipe(name)
 
   def run(params, batch):
-    image = recipe.normalize(batch.image, batch.size)
+    image = recipe.config.image.normalize(batch.image, batch.size)
     prompt = batch.prompt
     return stages.run(
         recipe.model, params, image, batch.extent, prompt.ids, prompt.mask
