@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from glip_jax.models import linear
-from glip_jax.ops import activations, precision, token_lengths
+from glip_jax.ops import activations, precision, text_blocks, token_lengths
 
 _init = nn.initializers.normal(0.02)
 # At BERT's own width this is its 0.02; narrower models start as lively.
@@ -49,6 +49,7 @@ class Bert(nn.Module):
       self,
       ids: Int[Array, 'b t'],
       mask: Bool[Array, 'b t'],
+      blocks: Int[Array, 'b t'] | None = None,
       *,
       train: bool = False,
   ) -> Float[Array, 'b t d']:
@@ -57,6 +58,8 @@ class Bert(nn.Module):
     Args:
       ids: token ids below `vocab_size`.
       mask: False at padding, which no token attends to.
+      blocks: from `text_blocks`: tokens attend within their block and count
+        positions from its start; None for one block of all.
       train: True switches dropout on (rng 'dropout').
 
     Returns:
@@ -72,7 +75,10 @@ class Bert(nn.Module):
         'positions', _sinusoids, (self.max_positions, self.width)
     )
     kinds = self.param('token_types', _init, (2, self.width))
-    x = x + kinds[0] + positions[:t]
+    if blocks is None:
+      x = x + kinds[0] + positions[:t]
+    else:
+      x = x + kinds[0] + positions[text_blocks.positions(blocks)]
     x = _layer_norm(self.dtype, 'norm')(x)
     self.sow('intermediates', 'embeddings', x)
     x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
@@ -80,7 +86,7 @@ class Bert(nn.Module):
         _Step,
         variable_axes={'params': 0, 'intermediates': 0},
         split_rngs={'params': True, 'dropout': True},
-        in_axes=(nn.broadcast, nn.broadcast),
+        in_axes=(nn.broadcast, nn.broadcast, nn.broadcast),
         length=self.depth,
     )
     x, _ = layers(
@@ -89,7 +95,7 @@ class Bert(nn.Module):
         dropout_rate=self.dropout_rate,
         dtype=self.dtype,
         name='layers',
-    )(x, mask, train)
+    )(x, mask, blocks, train)
     self.sow('intermediates', 'hidden', x)
     return x
 
@@ -122,33 +128,39 @@ class BertLayer(nn.Module):
       self,
       x: Float[Array, 'b t d'],
       mask: Bool[Array, 'b t'],
+      blocks: Int[Array, 'b t'] | None = None,
       *,
       train: bool = False,
   ) -> Float[Array, 'b t d']:
     # In training gradients would keep what every branch saves for them, who
     # looks at stages compares all tokens, and branches can make no parameters.
     if not self.leave_out or train or self._writes():
-      return self._transform(x, mask, train)
+      return self._transform(x, mask, blocks, train)
     layer = self.clone(parent=None, name=None, leave_out=False)
     weights = self.variables
-    run = lambda x, mask: ((), layer.apply(weights, x, mask))
+
+    def run(x, mask):
+      own = None if blocks is None else blocks[:, : x.shape[1]]
+      return (), layer.apply(weights, x, mask, own)
+
     return token_lengths.without_padding(run, x, mask)[1]
 
   def _writes(self) -> bool:
     """Whether parameters or stages are made."""
     return any(map(self.is_mutable_collection, ('params', 'intermediates')))
 
-  def _transform(self, x, mask, train: bool) -> Float[Array, 'b t d']:
+  def _transform(self, x, mask, blocks, train) -> Float[Array, 'b t d']:
     """The layer on all tokens that are given."""
     drop = nn.Dropout(self.dropout_rate, deterministic=not train)
-    y = self._attend(x, mask, drop)
+    sees = mask[:, None, :] if blocks is None else text_blocks.attend(blocks)
+    y = self._attend(x, sees, drop)
     x = _layer_norm(self.dtype, 'attention_norm')(x + drop(y))
     y = self._clip(self._dense(self.mlp_width, 'mlp_in')(x))
     y = self._clip(activations.gelu(y))
     y = self._clip(self._dense(x.shape[-1], 'mlp_out')(y))
     return self._clip(_layer_norm(self.dtype, 'mlp_norm')(x + drop(y)))
 
-  def _attend(self, x, mask, drop) -> Float[Array, 'b t d']:
+  def _attend(self, x, sees, drop) -> Float[Array, 'b t d']:
     b, t, d = x.shape
     split = (b, t, self.num_heads, d // self.num_heads)
     query, key, value = (
@@ -163,7 +175,7 @@ class BertLayer(nn.Module):
     )
     scores = self._clip(scores * split[-1] ** -0.5)
     lowest = jnp.finfo(jnp.float32).min
-    scores = scores + jnp.where(mask[:, None, None, :], 0.0, lowest)
+    scores = scores + jnp.where(sees[:, None], 0.0, lowest)
     weights = drop(jax.nn.softmax(scores, axis=-1)).astype(self.dtype)
     y = jnp.einsum('bhqk,bkhd->bqhd', weights, value).reshape(b, t, d)
     return self._dense(d, 'attention_out')(y)
@@ -203,7 +215,7 @@ class _Step(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, x, mask, train):
+  def __call__(self, x, mask, blocks, train):
     layer = BertLayer(
         self.num_heads,
         self.mlp_width,
@@ -211,6 +223,6 @@ class _Step(nn.Module):
         dtype=self.dtype,
         name='layer',
     )
-    x = layer(x, mask, train=train)
+    x = layer(x, mask, blocks, train=train)
     self.sow('intermediates', 'output', x)
     return x, None

@@ -25,6 +25,7 @@ class BiAttention(nn.Module):
     num_heads: attention heads.
     layer_scale: initial value of both learned message scales.
     dropout_rate: on both attention matrices, in training.
+    drop_path_rate: chance that an image's messages are not heard, in training.
     dtype: of the matrix products.
   """
 
@@ -32,6 +33,7 @@ class BiAttention(nn.Module):
   num_heads: int = 8
   layer_scale: float = 1.0
   dropout_rate: float = 0.1
+  drop_path_rate: float = 0.0
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -71,7 +73,11 @@ class BiAttention(nn.Module):
     )
     image_scale = self._scale('image_scale', image.shape[-1])
     text_scale = self._scale('text_scale', text.shape[-1])
-    return image + image_scale * to_image, text + text_scale * to_text
+    drop = nn.Dropout(
+        self.drop_path_rate, broadcast_dims=(1, 2), deterministic=not train
+    )
+    image += drop(image_scale * to_image)
+    return image, text + drop(text_scale * to_text)
 
   def _projections(self, image: int, text: int) -> bi_attention.Projections:
     """The weights, of the widths of image and text."""

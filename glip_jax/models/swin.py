@@ -2,9 +2,9 @@
 
 Built to the reference's version 1: pre-norm blocks, relative position bias,
 windows shifted by half, maps padded right and bottom with zeros *after* the
-first norm, so that padded tokens are real keys. The stages' outputs carry
-their own LayerNorm, except the first, which no detector here reads. Windows
-are those of each image's own extent, whatever the canvas around it.
+first norm, so that padded tokens are real keys. The outputs of stages that a
+detector reads carry their own LayerNorm. Windows are those of each image's own
+extent, whatever the canvas around it; the extent need not be even anywhere.
 """
 
 import functools
@@ -38,6 +38,7 @@ class Swin(nn.Module):
     depths: blocks per stage.
     num_heads: attention heads per stage.
     window: side of the attention window in tokens.
+    normed: stages, from 0, whose outputs have a norm.
     drop_path_rate: chance to skip the last block; earlier ones in proportion.
     remat: True recomputes blocks in the backward pass: less memory, but on CPU,
       where the compiler undoes it.
@@ -48,6 +49,7 @@ class Swin(nn.Module):
   depths: Sequence[int] = (2, 2, 6, 2)
   num_heads: Sequence[int] = (3, 6, 12, 24)
   window: int = 7
+  normed: Sequence[int] = (1, 2, 3)
   drop_path_rate: float = 0.2
   remat: bool = False
   dtype: Any = jnp.float32
@@ -64,12 +66,14 @@ class Swin(nn.Module):
 
     Args:
       image: height and width must be multiples of 32.
-      extent: (h, w) in pixels that each image spans, multiples of 32.
+      extent: (h, w) in pixels that each image spans; beyond it the image is
+        zero.
       train: True switches stochastic depth on (rng 'dropout').
 
     Returns:
-      The maps after stages 1 to 4, the last three layer-normed; meaningless
-      outside the extent.
+      The maps after stages 1 to 4, those of `normed` layer-normed; at stride s
+      an image owns the first ceil(extent / s) rows and columns, and what is
+      outside is meaningless.
 
     Raises:
       ValueError: the image's size is not a multiple of 32.
@@ -86,7 +90,10 @@ class Swin(nn.Module):
     x = PatchEmbed(self.embed_dim, dtype=self.dtype, name='patch_embed')(image)
     maps, first = [], 0
     for i, depth in enumerate(self.depths):
+      cells = extents.own_cells(extent, 4 * 2**i)
       if i:
+        own = extents.own_cells(extent, 4 * 2 ** (i - 1))
+        x = extents.zero_outside(x, own)
         x = PatchMerging(dtype=self.dtype, name=f'merge{i}')(x)
       for j in range(depth):
         x = block(
@@ -96,10 +103,10 @@ class Swin(nn.Module):
             drop_path_rate=float(rates[first + j]),
             dtype=self.dtype,
             name=f'stage{i}_block{j}',
-        )(x, extents.own_cells(extent, 4 * 2**i), train)
+        )(x, cells, train)
       first += depth
-      name = f'norm{i}'
-      maps.append(layer_norm(dtype=self.dtype, name=name)(x) if i else x)
+      norm = layer_norm(dtype=self.dtype, name=f'norm{i}')
+      maps.append(norm(x) if i in self.normed else x)
     for i, feature in enumerate(maps):
       self.sow('intermediates', f'stage{i + 2}', feature)
     return tuple(maps)
