@@ -102,6 +102,25 @@ def generalized_iou(
   return intersection / union - (hull_area - union) / hull_area
 
 
+def pairwise_generalized_iou(
+    boxes: Float[Array, '*b n 4'],
+    others: Float[Array, '*b m 4'],
+) -> Float[Array, '*b n m']:
+  """Generalised IoU of every box with every other; see `generalized_iou`."""
+  return generalized_iou(boxes[..., :, None, :], others[..., None, :, :])
+
+
+def to_centre(boxes: Float[Array, '*n 4']) -> Float[Array, '*n 4']:
+  """Turns edges x1, y1, x2, y2 into centre and sides, in the same unit."""
+  return jnp.concatenate([box_centres(boxes), box_sizes(boxes)], axis=-1)
+
+
+def from_centre(boxes: Float[Array, '*n 4']) -> Float[Array, '*n 4']:
+  """Turns centre and sides x, y, w, h into edges: undoes `to_centre`."""
+  centres, halves = boxes[..., :2], boxes[..., 2:] / 2
+  return jnp.concatenate([centres - halves, centres + halves], axis=-1)
+
+
 def clip_boxes(
     boxes: Float[Array, 'b k 4'], size: Int[Array, 'b 2']
 ) -> Float[Array, 'b k 4']:

@@ -116,3 +116,20 @@ def test_generalized_iou_has_finite_gradients_for_degenerate_boxes():
   others = jnp.array([[5.0, 5, 5, 5], [3, 3, 8, 8], [1, 1, 4, 4], [9, 9, 9, 9]])
   gradient = jax.jit(jax.grad(lambda x: _giou(x, others).sum()))(boxes)
   assert jnp.isfinite(gradient).all()
+
+
+def test_pairwise_generalized_iou_of_centred_boxes_equals_the_reference(golden):
+  stored = np.load(golden / 'query' / 'parts' / 'parts.npz')
+  pixels = [
+      1000 * box_ops.from_centre(jnp.asarray(stored[name]))
+      for name in ('giou_a', 'giou_b')
+  ]
+  actual = jax.jit(box_ops.pairwise_generalized_iou)(*pixels)
+  np.testing.assert_allclose(actual, stored['giou'], atol=1e-6)
+
+
+def test_edges_and_centres_undo_each_other():
+  boxes = jnp.array([[1.0, 2, 5, 10], [3, 3, 3, 3]])
+  centred = box_ops.to_centre(boxes)
+  np.testing.assert_array_equal(centred, [[3, 6, 4, 8], [3, 3, 0, 0]])
+  np.testing.assert_array_equal(box_ops.from_centre(centred), boxes)
