@@ -14,6 +14,8 @@ import numpy as np
 from glip_jax import errors, fields, types
 from glip_jax.detectors.glip import config as glip_config
 from glip_jax.detectors.glip import recipe as glip_recipe
+from glip_jax.detectors.grounding_dino import config as grounding_dino_config
+from glip_jax.detectors.grounding_dino import recipe as grounding_dino_recipe
 
 
 @runtime_checkable
@@ -129,6 +131,11 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     'glip': Family(glip_config.Config, glip_config.VARIANTS, glip_recipe.build),
+    'grounding_dino': Family(
+        grounding_dino_config.Config,
+        grounding_dino_config.VARIANTS,
+        grounding_dino_recipe.build,
+    ),
 }
 
 

@@ -24,12 +24,14 @@ class Dense(nn.Module):
     use_bias: True adds a bias.
     dtype: of the matrix product and the output.
     kernel_init: initialiser of the kernel.
+    bias_init: initialiser of the bias.
   """
 
   features: int
   use_bias: bool = True
   dtype: Any = jnp.float32
   kernel_init: Callable[..., Any] = nn.initializers.lecun_normal()
+  bias_init: Callable[..., Any] = nn.initializers.zeros
 
   @nn.compact
   def __call__(self, inputs: Float[Array, '*b d']) -> Float[Array, '*b e']:
@@ -39,7 +41,7 @@ class Dense(nn.Module):
     x = inputs.reshape(-1, width) if forms.is_on('flat_dense') else inputs
     y = x.astype(self.dtype) @ kernel.astype(self.dtype)
     if self.use_bias:
-      bias = self.param('bias', nn.initializers.zeros, (self.features,))
+      bias = self.param('bias', self.bias_init, (self.features,))
       y += bias.astype(self.dtype)
     return y.reshape(*inputs.shape[:-1], self.features)
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from glip_jax import errors
-from glip_jax.weights import encoder_names, rules
+from glip_jax.weights import encoder_names, rules, swin_names
 
 # Heads and masks that a detector has no use for.
 _UNUSED = {
@@ -28,18 +28,6 @@ _UNUSED = {
         r'|embeddings\.mask_token'
     ),
     'language': r'(cls|pooler|classifier|qa_outputs)\..*',
-}
-# Hugging Face's Swin -> its authors'; all that are found are put in place.
-_HUGGING_FACE = {
-    r'^embeddings\.patch_embeddings\.projection\.': 'patch_embed.proj.',
-    r'^embeddings\.norm\.': 'patch_embed.norm.',
-    r'^encoder\.layers\.': 'layers.',
-    r'\.attention\.output\.dense\.': '.attn.proj.',
-    r'\.attention\.self\.': '.attn.',
-    r'\.layernorm_before\.': '.norm1.',
-    r'\.layernorm_after\.': '.norm2.',
-    r'\.intermediate\.dense\.': '.mlp.fc1.',
-    r'\.output\.dense\.': '.mlp.fc2.',
 }
 _WORDS = 'embeddings.word_embeddings.weight'
 _BIAS = 'relative_position_bias_table'
@@ -108,9 +96,7 @@ def _swin_names(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   """The names of Swin's authors, from theirs, timm's or Hugging Face's."""
   named = {key.removeprefix('swin.'): value for key, value in state.items()}
   if any(key.startswith('encoder.layers.') for key in named):
-    for pattern, name in _HUGGING_FACE.items():
-      named = {re.sub(pattern, name, key): x for key, x in named.items()}
-    named = _join_queries(named)
+    named = swin_names.from_hugging_face(named)
   if any(key.startswith('layers.3.downsample.') for key in named):
     named = {_earlier(key): value for key, value in named.items()}
   return named
@@ -123,24 +109,6 @@ def _earlier(key: str) -> str:
       lambda match: f'layers.{int(match[1]) - 1}.downsample.',
       key,
   )
-
-
-def _join_queries(named: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """Queries, keys and values as one layer, as Swin's authors have them."""
-  joined, parts = {}, {}
-  for key, value in named.items():
-    match = re.fullmatch(r'(.*\.attn)\.(query|key|value)\.(weight|bias)', key)
-    if match:
-      name = f'{match[1]}.qkv.{match[3]}'
-      parts.setdefault(name, {})[match[2]] = np.asarray(value)
-    else:
-      joined[key] = value
-  for name, three in parts.items():
-    missing = [part for part in ('query', 'key', 'value') if part not in three]
-    if missing:
-      raise rules.WeightsError([f'{name}: its {x} is missing' for x in missing])
-    joined[name] = np.concatenate([three[x] for x in ('query', 'key', 'value')])
-  return joined
 
 
 def _check_windows(named: Mapping[str, np.ndarray], target: Any):

@@ -1,0 +1,1 @@
+"""Grounding DINO and its relatives: object queries chosen by the prompt."""
