@@ -27,7 +27,8 @@ _UNUSED_SWIN = (
     r'(head|norm|classifier|layernorm)\..*|.*attn_mask|embeddings\.mask_token'
 )
 _UNUSED_RESNET = r'fc\..*'
-_UNUSED_BERT = r'(cls|pooler|classifier|qa_outputs)\..*'
+_UNUSED_BERT = r'(cls|classifier|qa_outputs)\..*'
+_POOLER = r'|pooler\..*'
 # Hugging Face's Swin -> its authors'; all that are found are put in place.
 _HUGGING_FACE = {
     r'^embeddings\.patch_embeddings\.projection\.': 'patch_embed.proj.',
@@ -88,8 +89,10 @@ def read_encoder(state: Mapping[str, np.ndarray], params: Any) -> Encoder:
 
 def _read_bert(named: Mapping[str, np.ndarray], params: Any) -> Encoder:
   depth = params['layers']['layer']['query']['bias'].shape[0]
-  table = encoder_names.bert('', depth)
-  return _fill(named, table, {'language': params}, _UNUSED_BERT)
+  pooler = 'pooler' in params
+  table = encoder_names.bert('', depth, pooler=pooler)
+  unused = _UNUSED_BERT if pooler else _UNUSED_BERT + _POOLER
+  return _fill(named, table, {'language': params}, unused)
 
 
 def _read_resnet(named: Mapping[str, np.ndarray], params: Any) -> Encoder:

@@ -74,12 +74,13 @@ def resnet(prefix: str) -> list[Rule]:
   return table
 
 
-def bert(prefix: str, depth: int) -> list[Rule]:
-  """The table of a BERT without its pooler.
+def bert(prefix: str, depth: int, *, pooler: bool = False) -> list[Rule]:
+  """The table of a BERT.
 
   Args:
     prefix: of its keys, with the full stop.
     depth: number of layers.
+    pooler: True for a model that has one.
 
   Returns:
     Rules to paths under `language/`.
@@ -98,4 +99,6 @@ def bert(prefix: str, depth: int) -> list[Rule]:
   for i in range(depth):
     layer = prefix + f'encoder.layer.{i}'
     table += layouts.bert_layer(layer, f'language/layers/layer[{i}]')
+  if pooler:
+    table += layouts.linear(prefix + 'pooler.dense', 'language/pooler')
   return table

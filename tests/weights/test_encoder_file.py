@@ -12,7 +12,7 @@ import pytest
 
 from glip_jax import errors
 from glip_jax.detectors.glip import official_weights as glip
-from glip_jax.models import resnet
+from glip_jax.models import bert, resnet
 from glip_jax.training import initial_params
 from glip_jax.weights import (
     encoder_file,
@@ -194,6 +194,20 @@ def test_a_backbone_of_another_architecture_is_refused_in_words(
     encoder_file.read_encoder(bottlenecks, abstract_models.params('nanoB'))
   with pytest.raises(errors.UserError, match='a Swin, but the backbone'):
     encoder_file.read_encoder(_authors(official), _resnet())
+
+
+def test_a_bert_without_a_pooler_does_not_fill_one(golden):
+  state = named_weights.official_state(golden / 'bert' / 'pooler.json')
+  model = bert.Bert(50, 16, 2, 2, 32, 12, pooler=True)
+  shapes = jax.eval_shape(
+      model.init,
+      jax.random.key(0),
+      jnp.zeros((1, 4), int),
+      jnp.ones((1, 4), bool),
+  )['params']
+  del state['pooler.dense.weight']
+  with pytest.raises(rules.WeightsError, match='pooler/kernel: nothing fills'):
+    encoder_file.read_encoder(state, {'language': shapes})
 
 
 @pytest.mark.parametrize('prefix', ['', 'bert.'])
