@@ -54,6 +54,7 @@ class GroundingDino(nn.Module):
   dtype: Any = jnp.float32
 
   def setup(self):
+    """Makes the parts, by the names that parameters have."""
     own, dtype = self.config, self.dtype
     self.backbone = own.backbone.build(dtype, normed=own.stages)
     self.pyramid = pyramid_lib.Pyramid(own.width, own.num_groups, dtype)
