@@ -119,9 +119,9 @@ def _with_gradients(sizes):
 
 @pytest.mark.parametrize('form', ['deform_blocks', 'sums_by_product'])
 def test_forms_give_the_same_values_and_gradients(monkeypatch, form):
-  # Two queries a block, and the last block is not full.
-  monkeypatch.setattr(deform_taps, '_SMALLEST', 12)
-  monkeypatch.setattr(deform_taps, '_LARGEST', 12)
+  # Two of nine queries of two images, three heads and four channels.
+  monkeypatch.setattr(deform_taps, '_SMALLEST', 48)
+  monkeypatch.setattr(deform_taps, '_LARGEST', 48)
   inputs, found = _inputs(_SIZES['many']), {}
   for value in ('on', 'off'):
     with forms.use(**{form: value}):
