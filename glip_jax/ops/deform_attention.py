@@ -5,6 +5,7 @@ bilinearly, and adds them up by weights. Heads are images of their own to
 `deform_taps`, which reads the maps; a point of a map is a tap.
 """
 
+import functools
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -41,18 +42,12 @@ def deform_attention(
       every map has its points.
   """
   _check(values, points, level_sizes)
-  index, weight = _corners(points, weights, level_sizes)
-  num_taps, _, num_queries = index.shape
-  pitches = [ringed.pitch(size) for size in level_sizes]
-  pitch = np.repeat(np.int32(pitches), num_taps // len(pitches))
-  out = deform_taps.scan_taps(
-      _table(values, level_sizes),
-      index,
-      jnp.asarray(np.broadcast_to(pitch[:, None], (num_taps, num_queries))),
-      weight,
-      None,
-      (num_queries,),
+  num_queries = points.shape[1]
+  plan = deform_taps.Plan(
+      (num_queries,), axis=1, corners=functools.partial(_corners, level_sizes)
   )
+  table = _table(values, level_sizes)
+  out = deform_taps.scan_taps(table, None, (points, weights), None, plan)
   b, heads = values.shape[0], values.shape[2]
   return jnp.moveaxis(out.reshape(b, heads, num_queries, -1), 1, 2)
 
@@ -86,17 +81,20 @@ def _table(
   ])
 
 
-def _corners(points, weights, sizes):
-  """Rows 't m q' and weights 't m q 4' of the corners of each tap."""
+def _corners(sizes, fixed, places):
+  """`Plan.corners` of some queries: all is in their points and weights."""
+  del fixed
+  points, weights = map(precision.widen, places)
   b, q, heads, _, _ = weights.shape
-  points = precision.widen(points)
   x, y, scale = (
       jnp.transpose(v, (3, 4, 0, 2, 1)).reshape(len(sizes), -1, b * heads, q)
-      for v in (points[..., 0], points[..., 1], precision.widen(weights))
+      for v in (points[..., 0], points[..., 1], weights)
   )
   of_level = lambda numbers: jnp.int32(numbers)[:, None, None, None]
   rows, columns = (of_level(side) for side in zip(*sizes, strict=True))
   width = of_level([ringed.pitch(size) for size in sizes])
   index, weight = ringed.corners(y, x, scale, (rows, columns), width)
   index = index + of_level(ringed.starts(sizes)[:-1])
-  return index.reshape(-1, b * heads, q), weight.reshape(-1, b * heads, q, 4)
+  width = jnp.broadcast_to(width, (*index.shape[:2], 1, 1))
+  flat = lambda v: v.reshape(-1, *v.shape[2:])
+  return flat(weight), (flat(index), flat(width))

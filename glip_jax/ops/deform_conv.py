@@ -208,13 +208,14 @@ def _convolve_table(
     weight.append(weights)
     pitch += [ringed.pitch(size)] * rows.shape[-1]
     counts[reading.kernel] += rows.shape[-1]
+  steps = jnp.asarray(pitch, jnp.int32)[None, None]
+  steps = jnp.broadcast_to(steps, (_TAPS, 1, len(pitch)))
   out = deform_taps.scan_taps(
       ringed.table(maps),
-      jnp.concatenate(index, axis=2),
-      jnp.broadcast_to(jnp.asarray(pitch, jnp.int32), (_TAPS, len(pitch))),
+      (jnp.concatenate(index, axis=2), steps),
       jnp.concatenate(weight, axis=2),
       jnp.moveaxis(kernels, 1, 0),
-      tuple(counts),
+      deform_taps.Plan(tuple(counts)),
   )
   results, start = [], 0
   for reading in readings:

@@ -1,4 +1,4 @@
-"""The core of deformable convolution: tap by tap, over rows of a table.
+"""The core of deformable sampling: tap by tap, over rows of a table.
 
 The taps are scanned one after the other, so that no im2col matrix is ever
 stored. The backward pass is written by hand: it saves the inputs only, reads
@@ -10,39 +10,60 @@ kernel at once (`forms`).
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from glip_jax.ops import blocks, forms, precision
 
-# Outputs of a block over all images: with 256 channels a tap's sample and sum
-# take 1 MB each, which stays in the cache, and its product is still large
-# enough to be quick.
-_SMALLEST, _LARGEST = 512, 2048
+# Numbers in a tap's sample of a block over all images, 2 MB at most: it and
+# the sum stay in the cache, and its product is still large enough to be quick.
+_SMALLEST, _LARGEST = 2**17, 2**19
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+def _as_given(fixed, weight):
+  return weight, fixed
+
+
+class Plan(NamedTuple):
+  """What is known of a scan before there are arrays.
+
+  Attributes:
+    counts: outputs of each segment; segments stand one after the other.
+    axis: of the outputs, in every array of `fixed` and `places`.
+    corners: (fixed, places of some outputs) -> weight, (index, pitch), where
+      index 't b n' is the row of the top-left corner of each tap of each
+      output, pitch 't #b #n' the rows from a corner to the one below it, and
+      weight 't b n 4' that of the corners: top-left, top-right, bottom-left,
+      bottom-right. It is asked block by block. By default fixed is (index,
+      pitch) and places are weight.
+  """
+
+  counts: tuple[int, ...]
+  axis: int = 2
+  corners: Callable[..., Any] = _as_given
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def scan_taps(
     table: Float[Array, 'b r d'],
-    index: Int[Array, 't b n'],
-    pitch: Int[Array, 't n'],
-    weight: Float[Array, 't b n 4'],
+    fixed: PyTree[Int[Array, '...']],
+    places: PyTree[Float[Array, '...']],
     kernels: Float[Array, 't k d e'] | None,
-    counts: tuple[int, ...],
+    plan: Plan,
 ) -> Float[Array, 'b n e']:
   """Sum over taps of (interpolated row) @ (kernel of the tap and segment).
 
   Args:
     table: rows that are read.
-    index: row of the top-left corner of each tap of each output.
-    pitch: rows from a corner to the one below it.
-    weight: of the four corners: top-left, top-right, bottom-left,
-      bottom-right.
+    fixed: what says where outputs read, and has no gradient.
+    places: what says where outputs read, and by which weights.
     kernels: of each tap, for each segment; None sums the rows themselves.
-    counts: outputs of each segment; segments stand one after the other.
+    plan: how `fixed` and `places` are understood.
 
   Returns:
     The outputs, accumulated in float32 at least. Corners must lie in the table:
@@ -50,47 +71,48 @@ def scan_taps(
   """
   return forms.select(
       'deform_blocks',
-      functools.partial(_in_blocks, counts=counts),
-      functools.partial(_at_once, counts=counts),
+      functools.partial(_in_blocks, plan=plan),
+      functools.partial(_at_once, plan=plan),
       table,
-      index,
-      pitch,
-      weight,
+      fixed,
+      places,
       kernels,
   )
 
 
-def _at_once(table, index, pitch, weight, kernels, *, counts):
+def _at_once(table, fixed, places, kernels, *, plan):
   """Segment by segment, all outputs of a segment together."""
   kernels = _by_segment(kernels)
-  parts = []
-  for segment, own in enumerate(_segments(counts)):
-    corners = index[:, :, own], pitch[:, own], weight[:, :, own]
-    parts.append(_taps(table, *corners, _kernel(kernels, segment)))
+  parts = [
+      _taps(table, *own, _kernel(kernels, segment), plan.corners)
+      for segment, own in enumerate(_segments((fixed, places), plan))
+  ]
   return jnp.concatenate(parts, axis=1)
 
 
-def _in_blocks(table, index, pitch, weight, kernels, *, counts):
+def _in_blocks(table, fixed, places, kernels, *, plan):
   """Block by block."""
-  layout = _blocks(counts, index.shape[1])
+  layout = _blocks(table, plan.counts)
   kernels = _by_segment(kernels)
 
   def block(inputs):
-    *corners, segment = inputs
-    return _taps(table, *corners, _kernel(kernels, segment))
+    own, segment = inputs
+    return _taps(table, *own, _kernel(kernels, segment), plan.corners)
 
-  corners = layout.cut(index, 2), layout.cut(pitch, 1), layout.cut(weight, 2)
-  return layout.join(jax.lax.map(block, (*corners, layout.segment)), 1)
+  cut = lambda x: layout.cut(x, plan.axis)
+  inputs = jax.tree.map(cut, (fixed, places)), layout.segment
+  return layout.join(jax.lax.map(block, inputs), 1)
 
 
 def _taps(
     table: Float[Array, 'b r d'],
-    index: Int[Array, 't b n'],
-    pitch: Int[Array, 't n'],
-    weight: Float[Array, 't b n 4'],
+    fixed: PyTree[Int[Array, '...']],
+    places: PyTree[Float[Array, '...']],
     kernel: Float[Array, 't d e'] | None,
+    corners: Callable[..., Any],
 ) -> Float[Array, 'b n e']:
   """Outputs of one kernel."""
+  weight, (index, pitch) = corners(fixed, places)
 
   def tap(total, inputs):
     rows, step, weights, matrix = inputs
@@ -101,92 +123,89 @@ def _taps(
 
   width = table.shape[-1] if kernel is None else kernel.shape[-1]
   start = jnp.zeros((*index.shape[1:], width), precision.widened(table.dtype))
-  kernel = _like(table, kernel)
-  return jax.lax.scan(tap, start, (index, pitch, weight, kernel))[0]
+  inputs = index, pitch, weight, _like(table, kernel)
+  return jax.lax.scan(tap, start, inputs)[0]
 
 
-def _scan_taps_forward(table, index, pitch, weight, kernels, counts):
-  out = scan_taps(table, index, pitch, weight, kernels, counts)
-  return out, (table, index, pitch, weight, kernels)
+def _scan_taps_forward(table, fixed, places, kernels, plan):
+  out = scan_taps(table, fixed, places, kernels, plan)
+  return out, (table, fixed, places, kernels)
 
 
-def _scan_taps_backward(counts, saved, gradient):
-  table, _, _, weight, kernels = saved
-  d_table, d_weight, d_kernels = forms.select(
+def _scan_taps_backward(plan, saved, gradient):
+  table, _, _, kernels = saved
+  d_table, d_places, d_kernels = forms.select(
       'deform_blocks',
-      functools.partial(_backward_in_blocks, counts=counts),
-      functools.partial(_backward_at_once, counts=counts),
+      functools.partial(_backward_in_blocks, plan=plan),
+      functools.partial(_backward_at_once, plan=plan),
       gradient.astype(table.dtype),
       *saved,
   )
-  return (
-      d_table.astype(table.dtype),
-      None,
-      None,
-      d_weight.astype(weight.dtype),
-      jax.tree.map(
-          lambda d, k: jnp.moveaxis(d, 0, 1).astype(k.dtype), d_kernels, kernels
-      ),
+  d_kernels = jax.tree.map(
+      lambda d, k: jnp.moveaxis(d, 0, 1).astype(k.dtype), d_kernels, kernels
   )
+  return d_table.astype(table.dtype), None, d_places, d_kernels
 
 
-def _backward_at_once(
-    gradient, table, index, pitch, weight, kernels, *, counts
-):
-  """Gradients of table, weight and kernels; the kernels' segments first."""
+def _backward_at_once(gradient, table, fixed, places, kernels, *, plan):
+  """Gradients of table, places and kernels; the kernels' segments first."""
   d_table = jnp.zeros(table.shape, precision.widened(table.dtype))
   kernels = _by_segment(kernels)
-  d_weight, d_kernels = [], []
-  for segment, own in enumerate(_segments(counts)):
-    corners = index[:, :, own], pitch[:, own], weight[:, :, own]
+  d_places, d_kernels = [], []
+  rows = _segments(gradient, plan._replace(axis=1))
+  for segment, own in enumerate(_segments((fixed, places), plan)):
+    kernel = _kernel(kernels, segment)
     d_table, d_own, d_kernel = _taps_backward(
-        d_table, gradient[:, own], table, *corners, _kernel(kernels, segment)
+        d_table, rows[segment], table, *own, kernel, plan.corners
     )
-    d_weight.append(d_own)
+    d_places.append(d_own)
     d_kernels.append(d_kernel)
-  d_kernels = jax.tree.map(lambda *d: jnp.stack(d), *d_kernels)
-  return d_table, jnp.concatenate(d_weight, axis=2), d_kernels
+  d_places = jax.tree.map(lambda *d: jnp.concatenate(d, plan.axis), *d_places)
+  return d_table, d_places, jax.tree.map(lambda *d: jnp.stack(d), *d_kernels)
 
 
-def _backward_in_blocks(
-    gradient, table, index, pitch, weight, kernels, *, counts
-):
+def _backward_in_blocks(gradient, table, fixed, places, kernels, *, plan):
   """The same, block by block."""
-  layout = _blocks(counts, index.shape[1])
+  layout = _blocks(table, plan.counts)
   kernels = _by_segment(kernels)
 
   def block(totals, inputs):
     d_table, d_kernels = totals
-    gradient, *corners, segment = inputs
-    d_table, d_weight, d_kernel = _taps_backward(
-        d_table, gradient, table, *corners, _kernel(kernels, segment)
+    gradient, own, segment = inputs
+    kernel = _kernel(kernels, segment)
+    d_table, d_places, d_kernel = _taps_backward(
+        d_table, gradient, table, *own, kernel, plan.corners
     )
     add = lambda total, d: total.at[segment].add(d)
-    return (d_table, jax.tree.map(add, d_kernels, d_kernel)), d_weight
+    return (d_table, jax.tree.map(add, d_kernels, d_kernel)), d_places
 
   wide = precision.widened(table.dtype)
   start = jax.tree.map(lambda x: jnp.zeros(x.shape, wide), (table, kernels))
-  corners = layout.cut(index, 2), layout.cut(pitch, 1), layout.cut(weight, 2)
-  (d_table, d_kernels), d_weight = jax.lax.scan(
-      block, start, (layout.cut(gradient, 1), *corners, layout.segment)
+  own = jax.tree.map(lambda x: layout.cut(x, plan.axis), (fixed, places))
+  (d_table, d_kernels), d_places = jax.lax.scan(
+      block, start, (layout.cut(gradient, 1), own, layout.segment)
   )
-  return d_table, layout.join(d_weight, 2), d_kernels
+  join = lambda d: layout.join(d, plan.axis)
+  return d_table, jax.tree.map(join, d_places), d_kernels
 
 
-def _taps_backward(d_table, gradient, table, index, pitch, weight, kernel):
-  """Adds to the table's gradient; those of one kernel's weights and itself."""
+def _taps_backward(d_table, gradient, table, fixed, places, kernel, corners):
+  """Adds to the table's gradient; those of places and of one kernel."""
+  weight, pull, (index, pitch) = jax.vjp(
+      functools.partial(corners, fixed), places, has_aux=True
+  )
 
   def tap(d_table, inputs):
     rows, pitch, weights, matrix = inputs
-    corners = _read_corners(table, rows, pitch)
+    read = _read_corners(table, rows, pitch)
     d_sample, d_matrix = gradient, None
     if matrix is not None:
-      sample = _interpolate(corners, weights).astype(table.dtype)
+      sample = _interpolate(read, weights).astype(table.dtype)
       # Contracting one axis, not two: XLA's CPU loops are twice as quick then.
       d_matrix = _product('nd,ne->de', _flat(sample), _flat(gradient))
       d_sample = _product('bne,de->bnd', gradient, matrix)
     d_weights = forms.select(
-        'sums_by_product', _dots_by_product, _dots, corners, d_sample
+        'sums_by_product', _dots_by_product, _dots, read, d_sample
     )
     for c, step in enumerate(_steps(pitch)):
       d_table = _add(d_table, rows + step, d_sample * weights[..., c, None])
@@ -195,26 +214,29 @@ def _taps_backward(d_table, gradient, table, index, pitch, weight, kernel):
   d_table, (d_weight, d_kernel) = jax.lax.scan(
       tap, d_table, (index, pitch, weight, _like(table, kernel))
   )
-  return d_table, d_weight, d_kernel
+  return d_table, *pull(d_weight.astype(weight.dtype)), d_kernel
 
 
 scan_taps.defvjp(_scan_taps_forward, _scan_taps_backward)
 
 
-def _blocks(counts: tuple[int, ...], num_images: int) -> blocks.Blocks:
+def _blocks(
+    table: Float[Array, 'b r d'], counts: tuple[int, ...]
+) -> blocks.Blocks:
   """Blocks of outputs of all images together that suit the cache."""
+  width = table.shape[0] * table.shape[2]
   return blocks.Blocks.between(
-      counts,
-      max(_SMALLEST // num_images, 1),
-      max(_LARGEST // num_images, 1),
+      counts, max(_SMALLEST // width, 1), max(_LARGEST // width, 1)
   )
 
 
-def _segments(counts: tuple[int, ...]) -> list[slice]:
+def _segments(arrays: PyTree, plan: Plan) -> list[PyTree]:
   """The outputs of each kernel."""
-  ends = np.cumsum(counts)
+  ends = np.cumsum(plan.counts)
+  cut = functools.partial(jax.lax.slice_in_dim, axis=plan.axis)
   return [
-      slice(end - count, end) for end, count in zip(ends, counts, strict=True)
+      jax.tree.map(lambda x, end=end, n=n: cut(x, end - n, end), arrays)
+      for end, n in zip(ends.tolist(), plan.counts, strict=True)
   ]
 
 
@@ -232,7 +254,7 @@ def _like(table: Array, kernel: Float[Array, 't d e'] | None):
   return jax.tree.map(lambda x: x.astype(table.dtype), kernel)
 
 
-def _steps(pitch: Int[Array, 'n']) -> tuple:
+def _steps(pitch: Int[Array, '#b #n']) -> tuple:
   """From the top-left corner's row to the rows of all four corners."""
   return 0, 1, pitch, pitch + 1
 

@@ -119,9 +119,9 @@ def _with_gradients(sizes):
 
 @pytest.mark.parametrize('form', ['deform_blocks', 'sums_by_product'])
 def test_forms_give_the_same_values_and_gradients(monkeypatch, form):
-  # Two queries a block, and the last block is not full.
-  monkeypatch.setattr(deform_taps, '_SMALLEST', 12)
-  monkeypatch.setattr(deform_taps, '_LARGEST', 12)
+  # Two of nine queries of two images, three heads and four channels.
+  monkeypatch.setattr(deform_taps, '_SMALLEST', 48)
+  monkeypatch.setattr(deform_taps, '_LARGEST', 48)
   inputs, found = _inputs(_SIZES['many']), {}
   for value in ('on', 'off'):
     with forms.use(**{form: value}):
@@ -160,7 +160,7 @@ def test_points_outside_have_no_gradient_and_borders_have_one():
 
 
 def test_maps_that_do_not_fit_are_refused():
-  values, points, weights = _inputs(_SIZES['many'])
+  values, points, weights = map(jnp.asarray, _inputs(_SIZES['many']))
   with pytest.raises(ValueError, match='50 values.*one row per cell, 35'):
     deform_attention.deform_attention(values, points, weights, ((5, 7),))
   with pytest.raises(ValueError, match='points of 4 levels.*1 maps'):

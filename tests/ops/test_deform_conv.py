@@ -75,27 +75,29 @@ def test_agrees_with_a_loop_over_taps(stride, spread):
 
 @pytest.mark.parametrize('sizes', [(3, 3), (7, 40), (512, 2048)])
 def test_blocks_on_cpu_and_segments_elsewhere_are_the_same(monkeypatch, sizes):
-  monkeypatch.setattr(deform_taps, '_SMALLEST', sizes[0])
-  monkeypatch.setattr(deform_taps, '_LARGEST', sizes[1])
+  # Of two images together and their three channels.
+  monkeypatch.setattr(deform_taps, '_SMALLEST', 3 * sizes[0])
+  monkeypatch.setattr(deform_taps, '_LARGEST', 3 * sizes[1])
   rng = np.random.default_rng(0)
   counts, rows, pitch = (11, 4, 7), 30, 6
   n = sum(counts)
+  index = rng.integers(0, rows - pitch - 1, (9, 2, n))
   inputs = (
       jnp.asarray(rng.normal(size=(2, rows, 3)), jnp.float32),
-      jnp.asarray(rng.integers(0, rows - pitch - 1, (9, 2, n)), jnp.int32),
-      jnp.full((9, n), pitch, jnp.int32),
+      (jnp.asarray(index, jnp.int32), jnp.full((9, 1, n), pitch, jnp.int32)),
       jnp.asarray(rng.uniform(size=(9, 2, n, 4)), jnp.float32),
       jnp.asarray(rng.normal(size=(9, 3, 3, 4)), jnp.float32),
   )
+  plan = deform_taps.Plan(counts)
   gradient = jnp.asarray(rng.normal(size=(2, n, 4)), jnp.float32)
   close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
   close(
-      deform_taps._in_blocks(*inputs, counts=counts),
-      deform_taps._at_once(*inputs, counts=counts),
+      deform_taps._in_blocks(*inputs, plan=plan),
+      deform_taps._at_once(*inputs, plan=plan),
   )
   for mine, want in zip(
-      deform_taps._backward_in_blocks(gradient, *inputs, counts=counts),
-      deform_taps._backward_at_once(gradient, *inputs, counts=counts),
+      deform_taps._backward_in_blocks(gradient, *inputs, plan=plan),
+      deform_taps._backward_at_once(gradient, *inputs, plan=plan),
       strict=True,
   ):
     close(mine, want)
