@@ -5,8 +5,8 @@ bilinearly, times a learned modulation. Taps are numbered k = 3 * i + j; offset
 channels are (dy, dx) pairs per tap. A point at y <= -1, y >= h (or the same in
 x) reads zero; missing corners read zero.
 
-The map is kept as a table of rows with a ring of zeros around it, so that
-missing corners need no test; `deform_taps` reads it.
+The map is kept as a table of rows with a ring of zeros around it (`ringed`), so
+that missing corners need no test; `deform_taps` reads it.
 """
 
 import functools

@@ -198,14 +198,15 @@ def _taps_backward(d_table, gradient, table, fixed, places, kernel, corners):
   def tap(d_table, inputs):
     rows, pitch, weights, matrix = inputs
     read = _read_corners(table, rows, pitch)
-    d_sample, d_matrix = gradient, None
+    d_sample, d_matrix, by_product = gradient, None, _dots_of_narrow
     if matrix is not None:
       sample = _interpolate(read, weights).astype(table.dtype)
       # Contracting one axis, not two: XLA's CPU loops are twice as quick then.
       d_matrix = _product('nd,ne->de', _flat(sample), _flat(gradient))
       d_sample = _product('bne,de->bnd', gradient, matrix)
+      by_product = _dots_by_product
     d_weights = forms.select(
-        'sums_by_product', _dots_by_product, _dots, read, d_sample
+        'sums_by_product', by_product, _dots, read, d_sample
     )
     for c, step in enumerate(_steps(pitch)):
       d_table = _add(d_table, rows + step, d_sample * weights[..., c, None])
@@ -287,6 +288,12 @@ def _dots_by_product(corners, d_sample) -> Float[Array, 'b n 4']:
       ],
       axis=-1,
   )
+
+
+def _dots_of_narrow(corners, d_sample) -> Float[Array, 'b n 4']:
+  """The same in one product: quicker for rows as narrow as those of heads."""
+  corners = precision.widen(jnp.stack(corners, axis=2))
+  return jnp.einsum('bncd,bnd->bnc', corners, precision.widen(d_sample))
 
 
 def _add(table: Float[Array, 'b r d'], rows: Int[Array, 'b n'], values):
