@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from glip_jax.ops import blocks, forms, precision
+from glip_jax.ops import blocks, forms, precision, ringed
 
 # Numbers in a tap's sample of a block over all images, 2 MB at most: it and
 # the sum stay in the cache, and its product is still large enough to be quick.
@@ -116,7 +116,7 @@ def _taps(
 
   def tap(total, inputs):
     rows, step, weights, matrix = inputs
-    sample = _interpolate(_read_corners(table, rows, step), weights)
+    sample = ringed.interpolate(ringed.read(table, rows, step), weights)
     if matrix is not None:
       sample = _product('bnd,de->bne', sample.astype(table.dtype), matrix)
     return total + sample, None
@@ -197,10 +197,10 @@ def _taps_backward(d_table, gradient, table, fixed, places, kernel, corners):
 
   def tap(d_table, inputs):
     rows, pitch, weights, matrix = inputs
-    read = _read_corners(table, rows, pitch)
+    read = ringed.read(table, rows, pitch)
     d_sample, d_matrix, by_product = gradient, None, _dots_of_narrow
     if matrix is not None:
-      sample = _interpolate(read, weights).astype(table.dtype)
+      sample = ringed.interpolate(read, weights).astype(table.dtype)
       # Contracting one axis, not two: XLA's CPU loops are twice as quick then.
       d_matrix = _product('nd,ne->de', _flat(sample), _flat(gradient))
       d_sample = _product('bne,de->bnd', gradient, matrix)
@@ -208,8 +208,10 @@ def _taps_backward(d_table, gradient, table, fixed, places, kernel, corners):
     d_weights = forms.select(
         'sums_by_product', by_product, _dots, read, d_sample
     )
-    for c, step in enumerate(_steps(pitch)):
-      d_table = _add(d_table, rows + step, d_sample * weights[..., c, None])
+    for c, step in enumerate(ringed.steps(pitch)):
+      d_table = ringed.add(
+          d_table, rows + step, d_sample * weights[..., c, None]
+      )
     return d_table, (d_weights, d_matrix)
 
   d_table, (d_weight, d_kernel) = jax.lax.scan(
@@ -255,22 +257,6 @@ def _like(table: Array, kernel: Float[Array, 't d e'] | None):
   return jax.tree.map(lambda x: x.astype(table.dtype), kernel)
 
 
-def _steps(pitch: Int[Array, '#b #n']) -> tuple:
-  """From the top-left corner's row to the rows of all four corners."""
-  return 0, 1, pitch, pitch + 1
-
-
-def _read_corners(table, rows, pitch) -> list[Float[Array, 'b n d']]:
-  """The four rows of the table around each point."""
-  take = jax.vmap(lambda t, i: t.at[i].get(mode='promise_in_bounds'))
-  return [take(table, rows + step) for step in _steps(pitch)]
-
-
-def _interpolate(corners, weights) -> Float[Array, 'b n d']:
-  """Weighted sum of the corners."""
-  return sum(v * weights[..., c, None] for c, v in enumerate(corners))
-
-
 def _dots(corners, d_sample) -> Float[Array, 'b n 4']:
   """The weights' gradients: each corner times the sample's, over channels."""
   return jnp.stack(
@@ -294,11 +280,6 @@ def _dots_of_narrow(corners, d_sample) -> Float[Array, 'b n 4']:
   """The same in one product: quicker for rows as narrow as those of heads."""
   corners = precision.widen(jnp.stack(corners, axis=2))
   return jnp.einsum('bncd,bnd->bnc', corners, precision.widen(d_sample))
-
-
-def _add(table: Float[Array, 'b r d'], rows: Int[Array, 'b n'], values):
-  add = lambda t, i, v: t.at[i].add(v, mode='promise_in_bounds')
-  return jax.vmap(add)(table, rows, values)
 
 
 def _product(equation: str, x: Array, y: Array) -> Array:

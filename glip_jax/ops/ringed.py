@@ -72,3 +72,41 @@ def corners(
   weight = weight * jnp.where(inside, scale, 0.0)[..., None]
   index = (top.astype(jnp.int32) + 1) * width + left.astype(jnp.int32) + 1
   return index, weight
+
+
+def steps(width: Int[Array, '#b #n']) -> tuple[int | Int[Array, '#b #n'], ...]:
+  """From the top-left corner's row to the rows of all four corners."""
+  return 0, 1, width, width + 1
+
+
+def read(
+    rows: Float[Array, 'b r d'],
+    index: Int[Array, 'b n'],
+    width: Int[Array, '#b #n'],
+) -> list[Float[Array, 'b n d']]:
+  """The four corners of each point, unchecked.
+
+  Args:
+    rows: a table.
+    index: row of the top-left corner.
+    width: rows from a corner to the one below it.
+  """
+  take = jax.vmap(lambda t, i: t.at[i].get(mode='promise_in_bounds'))
+  return [take(rows, index + step) for step in steps(width)]
+
+
+def interpolate(
+    corners: Sequence[Float[Array, 'b n d']], weight: Float[Array, 'b n 4']
+) -> Float[Array, 'b n d']:
+  """Weighted sum of the corners."""
+  return sum(v * weight[..., c, None] for c, v in enumerate(corners))
+
+
+def add(
+    rows: Float[Array, 'b r d'],
+    index: Int[Array, 'b n'],
+    values: Float[Array, 'b n d'],
+) -> Float[Array, 'b r d']:
+  """A table with values added to some of its rows, unchecked."""
+  add_rows = lambda t, i, v: t.at[i].add(v, mode='promise_in_bounds')
+  return jax.vmap(add_rows)(rows, index, values)
