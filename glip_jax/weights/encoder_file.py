@@ -29,6 +29,8 @@ _UNUSED_SWIN = (
 _UNUSED_RESNET = r'fc\..*'
 _UNUSED_BERT = r'(cls|classifier|qa_outputs)\..*'
 _POOLER = r'|pooler\..*'
+# How names of whole detectors begin.
+_WHOLE = ('rpn.', 'bbox_head.', 'model.text_backbone.')
 _WORDS = 'embeddings.word_embeddings.weight'
 _BIAS = 'relative_position_bias_table'
 _BOTTLENECK = 'layer1.0.conv1.weight'
@@ -49,7 +51,7 @@ class Encoder:
 
 def is_encoder(state: Mapping[str, np.ndarray]) -> bool:
   """Whether arrays are of one encoder alone, by their names."""
-  whole = any(key.startswith(('rpn.', 'bbox_head.')) for key in state)
+  whole = any(key.startswith(_WHOLE) for key in state)
   ends = any(key.endswith((_WORDS, _BIAS)) for key in state)
   return not whole and (ends or _BOTTLENECK in state)
 

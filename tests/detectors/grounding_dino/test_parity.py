@@ -6,12 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from glip_jax import types
+from glip_jax import errors, types
+from glip_jax.detectors import recipe as recipes
 from glip_jax.detectors.grounding_dino import (
     hugging_face_weights,
     objective,
 )
-from glip_jax.weights import rules
+from glip_jax.weights import formats, params_file, rules
 
 CANVAS = (160, 192)
 SIZES = ((130, 146), (106, 170))
@@ -125,6 +126,18 @@ def test_files_are_read_and_written_by_hugging_faces_names(model):
     np.testing.assert_array_equal(state[key], model.state[key])
   again = hugging_face_weights.from_hugging_face(state, model.shapes)
   jax.tree.map(np.testing.assert_array_equal, again, model.params)
+
+
+def test_training_starts_from_a_whole_file(gd, tmp_path):
+  path = tmp_path / 'dino.safetensors'
+  formats.write(path, hugging_face_weights.to_hugging_face(gd.params))
+  start, unused = params_file.read_start(path, gd.shapes, gd.recipe)
+  assert not unused
+  for name, value in rules.flatten(gd.params).items():
+    np.testing.assert_array_equal(start[name], value)
+  glip = recipes.build(recipes.variant('nanoA'))
+  with pytest.raises(errors.UserError, match='holds no model of this family'):
+    params_file.read_start(path, {}, glip)
 
 
 def test_a_copy_of_a_shared_head_that_differs_is_refused(gd):
