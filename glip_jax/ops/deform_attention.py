@@ -24,7 +24,7 @@ def deform_attention(
   """Sum over levels and points of weight times bilinear sample.
 
   This is equation 3 of the paper without its projections. As in the paper's
-  kernel, corners outside a map read zero, and a point that is a cell or more
+  kernel, corners outside a map read zero, and a point that is more than a cell
   outside has no gradient.
 
   Args:
@@ -93,7 +93,10 @@ def _corners(sizes, fixed, places):
   of_level = lambda numbers: jnp.int32(numbers)[:, None, None, None]
   rows, columns = (of_level(side) for side in zip(*sizes, strict=True))
   width = of_level([ringed.pitch(size) for size in sizes])
-  index, weight = ringed.corners(y, x, scale, (rows, columns), width)
+  # A point one whole cell above or left of a map reads zero, but it has a
+  # gradient, as in torch: whole offsets lead there from the border cells.
+  inside = (y >= -1) & (y < rows) & (x >= -1) & (x < columns)
+  index, weight = ringed.corners(y, x, scale, inside, width)
   index = index + of_level(ringed.starts(sizes)[:-1])
   width = jnp.broadcast_to(width, (*index.shape[:2], 1, 1))
   flat = lambda v: v.reshape(-1, *v.shape[2:])

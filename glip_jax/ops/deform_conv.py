@@ -249,10 +249,9 @@ def _corners(
   columns = np.arange(q)[None, :, None] * reading.stride - 1 + tap % 3
   y = offsets[..., 0] + rows.astype(np.float32)
   x = offsets[..., 1] + columns.astype(np.float32)
+  inside = (y > -1) & (y < own_h) & (x > -1) & (x < own_w)
   modulation = precision.widen(reading.modulation)
-  index, weight = ringed.corners(
-      y, x, modulation, (own_h, own_w), ringed.pitch(size)
-  )
+  index, weight = ringed.corners(y, x, modulation, inside, ringed.pitch(size))
   index = jnp.moveaxis(index.reshape(b, p * q, _TAPS), -1, 0)
   weight = jnp.moveaxis(weight.reshape(b, p * q, _TAPS, 4), 2, 0)
   return index, weight

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 
 def pitch(size: tuple[int, int]) -> int:
@@ -43,7 +43,7 @@ def corners(
     y: Float[Array, '*n'],
     x: Float[Array, '*n'],
     scale: Float[Array, '*n'],
-    own: tuple[Int[Array, '#*n'], Int[Array, '#*n']],
+    inside: Bool[Array, '*n'],
     width: int | Int[Array, '#*n'],
 ) -> tuple[Int[Array, '*n'], Float[Array, '*n 4']]:
   """Where points read a ringed map, and the weights of what they read.
@@ -52,15 +52,14 @@ def corners(
     y: points in cells.
     x: likewise.
     scale: weight of each point.
-    own: (rows, columns) of cells that are not zero. A point that is a cell or
-      more outside reads zero, and neither it nor its weight has a gradient.
+    inside: False where a point reads zero, and neither it nor its weight has a
+      gradient; so it must be unless -1 <= y < rows and -1 <= x < columns.
     width: rows of the table from a cell to the one below it.
 
   Returns:
     The row of the top-left corner, counted from the map's first one, and the
     weights of the four corners: top-left, top-right, bottom-left, bottom-right.
   """
-  inside = (y > -1) & (y < own[0]) & (x > -1) & (x < own[1])
   # A point outside reads the ring's first row with weight zero; `where` keeps
   # its gradient exactly zero too.
   y, x = jnp.where(inside, y, -1.0), jnp.where(inside, x, -1.0)

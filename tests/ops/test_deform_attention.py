@@ -147,15 +147,18 @@ def test_bfloat16_values_are_summed_in_float32():
 def test_points_outside_have_no_gradient_and_borders_have_one():
   sizes = ((3, 4),)
   values = jnp.ones((1, 12, 1, 2))
-  # Beyond each side by more than a cell, then by half a cell.
+  # Beyond each side by more than a cell, by half a cell, by one cell: what
+  # torch's grid_sample gives, which asks each corner alone.
   places = [(-1.2, 1), (4.2, 1), (1, -1.2), (1, 3.2)]
   places += [(-0.5, 1), (3.5, 1), (1, -0.5), (1, 2.5)]
-  points = jnp.array(places, jnp.float32).reshape(1, 8, 1, 1, 1, 2)
-  weights = jnp.ones((1, 8, 1, 1, 1))
+  places += [(-1, 1), (4, 1), (1, -1), (1, 3)]
+  points = jnp.array(places, jnp.float32).reshape(1, 12, 1, 1, 1, 2)
+  weights = jnp.ones((1, 12, 1, 1, 1))
   total = lambda *x: jnp.sum(deform_attention.deform_attention(*x, sizes))
-  gradient = jax.grad(total, 1)(values, points, weights).reshape(8, 2)
-  want = np.zeros((8, 2))
-  want[4:] = [(2, 0), (-2, 0), (0, 2), (0, -2)]
+  gradient = jax.grad(total, 1)(values, points, weights).reshape(12, 2)
+  want = np.zeros((12, 2))
+  want[4:8] = [(2, 0), (-2, 0), (0, 2), (0, -2)]
+  want[8:] = [(2, 0), (0, 0), (0, 2), (0, 0)]
   np.testing.assert_allclose(gradient, want, atol=1e-6)
 
 
