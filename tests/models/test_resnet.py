@@ -117,6 +117,23 @@ def test_a_canvas_changes_neither_maps_nor_gradients(small):
   )
 
 
+def test_training_from_nothing_begins_with_he_kernels_and_norms_of_no_effect():
+  model = resnet.ResNet(depths=(1, 1), width=16)
+  image, extent = jnp.zeros((1, 32, 32, 3)), jnp.array([[32, 32]])
+  init = compiling.quick_jit(model.init)
+  params = rules.flatten(init(jax.random.key(0), image, extent)['params'])
+  start = {'scale': 1, 'bias': 0, 'mean': 0, 'variance': 1}
+  for path, x in params.items():
+    name = path.split('/')[-1]
+    if name in start:
+      assert (x == start[name]).all(), path
+    else:
+      h, w, _, outputs = x.shape
+      want = np.sqrt(2 / (h * w * outputs))
+      # Four standard errors of the spread of the smallest, 256 numbers.
+      np.testing.assert_allclose(x.std(), want, rtol=0.18, err_msg=path)
+
+
 def test_frozen_norms_get_no_gradient_and_all_else_does(small):
   image = _noise(32, 32)
   extent = jnp.array([[32, 32]])
