@@ -121,6 +121,33 @@ def from_centre(boxes: Float[Array, '*n 4']) -> Float[Array, '*n 4']:
   return jnp.concatenate([centres - halves, centres + halves], axis=-1)
 
 
+def to_relative(
+    boxes: Float[Array, 'b n 4'], size: Int[Array, 'b 2']
+) -> Float[Array, 'b n 4']:
+  """Turns edges in pixels into (cx, cy, w, h) in [0, 1] of each image.
+
+  Args:
+    boxes: xyxy.
+    size: (h, w) of each image; 0 counts as 1.
+  """
+  return to_centre(boxes / _image_sides(boxes, size))
+
+
+def from_relative(
+    boxes: Float[Array, 'b n 4'], size: Int[Array, 'b 2']
+) -> Float[Array, 'b n 4']:
+  """Turns (cx, cy, w, h) in [0, 1] into edges: undoes `to_relative`."""
+  return from_centre(boxes) * _image_sides(boxes, size)
+
+
+def _image_sides(
+    boxes: Float[Array, 'b n 4'], size: Int[Array, 'b 2']
+) -> Float[Array, 'b 1 4']:
+  """(w, h, w, h) of each image."""
+  sides = jnp.tile(jnp.maximum(size, 1)[:, None, ::-1], 2)
+  return sides.astype(boxes.dtype)
+
+
 def clip_boxes(
     boxes: Float[Array, 'b k 4'], size: Int[Array, 'b 2']
 ) -> Float[Array, 'b k 4']:

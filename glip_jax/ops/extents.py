@@ -1,11 +1,11 @@
 """Which cells of a padded map belong to the image.
 
 Every image of a batch carries its *extent*, the (h, w) in pixels that the
-network treats as the image, a multiple of 32; what lies beyond it in the canvas
-is padding. At stride s the image owns the first ceil(extent / s) rows and
-columns of a map: the cells that it has when it is alone. The operations that
-look further than one cell go through this file, so that an answer depends
-neither on the canvas nor on the batch.
+network treats as the image; what lies beyond it in the canvas is padding. At
+stride s the image owns the first ceil(extent / s) rows and columns of a map:
+the cells that it has when it is alone. The operations that look further than
+one cell go through this file, so that an answer depends neither on the canvas
+nor on the batch.
 """
 
 from collections.abc import Sequence

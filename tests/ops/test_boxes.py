@@ -133,3 +133,12 @@ def test_edges_and_centres_undo_each_other():
   centred = box_ops.to_centre(boxes)
   np.testing.assert_array_equal(centred, [[3, 6, 4, 8], [3, 3, 0, 0]])
   np.testing.assert_array_equal(box_ops.from_centre(centred), boxes)
+
+
+def test_relative_boxes_are_shares_of_each_image():
+  boxes = jnp.array([[[10.0, 20, 30, 60]], [[0.0, 0, 0, 0]]])
+  size = jnp.array([[80, 40], [0, 0]])
+  found = box_ops.to_relative(boxes, size)
+  np.testing.assert_allclose(found[0, 0], [0.5, 0.5, 0.5, 0.5])
+  assert np.isfinite(found).all()
+  np.testing.assert_allclose(box_ops.from_relative(found, size), boxes)

@@ -55,7 +55,7 @@ def noised_truth(
   if batch.targets is None:
     raise ValueError('batch.targets=None: denoising needs ground truth')
   truth, copies = batch.targets, 2 * config.groups
-  boxes = normalized(jnp.asarray(truth.boxes), jnp.asarray(batch.size))
+  boxes = box_ops.to_relative(jnp.asarray(truth.boxes), jnp.asarray(batch.size))
   b, m, _ = boxes.shape
   shift, swap = jax.random.split(key)
   repeat = lambda x: jnp.tile(x, (1, copies) + (1,) * (x.ndim - 2))
@@ -105,14 +105,6 @@ def targets(
   near = jnp.tile(jnp.repeat(jnp.array([True, False]), m), groups)
   valid = jnp.asarray(truth.valid) & ~jnp.asarray(truth.crowd)
   return row, near & valid[:, row]
-
-
-def normalized(
-    boxes: Float[Array, 'b m 4'], size: Int[Array, 'b 2']
-) -> Float[Array, 'b m 4']:
-  """Edges in pixels as (cx, cy, w, h) in [0, 1] of each image."""
-  sides = jnp.tile(jnp.maximum(size, 1)[:, None, ::-1], 2)
-  return box_ops.to_centre(boxes / sides.astype(boxes.dtype))
 
 
 def _swapped(key, phrase, batch: types.Batch, config) -> Int[Array, 'b n']:

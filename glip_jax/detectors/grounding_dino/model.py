@@ -338,6 +338,5 @@ def _outputs(
     size: Int[Array, 'b 2'],
 ) -> types.Outputs:
   """Outputs whose boxes are edges in pixels of the input image."""
-  sides = jnp.tile(jnp.asarray(size)[:, None, ::-1], 2).astype(boxes.dtype)
-  edges = box_ops.from_centre(boxes) * sides
+  edges = box_ops.from_relative(boxes, jnp.asarray(size))
   return types.Outputs(logits, edges, None, None, valid)

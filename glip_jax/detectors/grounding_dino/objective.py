@@ -136,8 +136,8 @@ def match(
   """
   truth = batch.targets
   size = jnp.asarray(batch.size)
-  found = denoising.normalized(outputs.boxes, size)
-  boxes = denoising.normalized(jnp.asarray(truth.boxes), size)
+  found = box_ops.to_relative(outputs.boxes, size)
+  boxes = box_ops.to_relative(jnp.asarray(truth.boxes), size)
   apart = jnp.abs(found[:, :, None] - boxes[:, None]).sum(-1)
   overlap = box_ops.pairwise_generalized_iou(
       box_ops.from_centre(found), box_ops.from_centre(boxes)
@@ -182,8 +182,8 @@ def _sums(
   )
   size = jnp.asarray(batch.size)
   # Rows that are no pair compare a true box with itself: no gradient.
-  found = denoising.normalized(jnp.where(picked[..., None], found, boxes), size)
-  boxes = denoising.normalized(boxes, size)
+  found = box_ops.to_relative(jnp.where(picked[..., None], found, boxes), size)
+  boxes = box_ops.to_relative(boxes, size)
   apart = jnp.abs(found - boxes).sum(-1)
   giou = losses.giou_loss(
       box_ops.from_centre(found), box_ops.from_centre(boxes)
