@@ -170,7 +170,6 @@ class Config:
         'encoder.num_heads': self.encoder.num_heads,
         'encoder.text_num_heads': self.encoder.text_num_heads,
         'decoder.num_heads': self.decoder.num_heads,
-        'decoder.num_heads (each coordinate has half the width)': 4,
     }
     for name, count in shares.items():
       if self.width % count:
@@ -178,10 +177,12 @@ class Config:
             f'{what}.width={self.width} is not divisible by'
             f' {what}.{name}={count}: change one of the two'
         )
-    last = len(self.stages) and tuple(
-        range(self.stages[0], self.stages[0] + len(self.stages))
-    )
-    if not self.stages or self.stages != last or self.stages[-1] != 3:
+    if self.width % 4:
+      raise errors.UserError(
+          f'{what}.width={self.width} is not divisible by 4: each coordinate of'
+          ' a position is sines and cosines in half of it'
+      )
+    if self.stages not in [tuple(range(first, 4)) for first in range(4)]:
       raise errors.UserError(
           f'{what}.stages={self.stages} must follow each other up to the last,'
           ' for example (1, 2, 3)'

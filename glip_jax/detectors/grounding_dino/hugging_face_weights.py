@@ -18,7 +18,7 @@ _SWIN = 'model.backbone.conv_encoder.model.'
 _AUTHORS = 'backbone.'
 # Where the norm of a stage's output stands here among Swin's authors' names.
 _STAGE_NORM = r'hidden_states_norms\.stage([1-4])\.'
-_UNUSED = 'layernorm'
+_UNUSED = 'swin.layernorm'
 _HEADS = re.compile(r'(bbox_embed|class_embed)\.(\d+)\.(.*)')
 
 
@@ -35,8 +35,8 @@ def from_hugging_face(state: Mapping[str, np.ndarray], params: Any) -> Any:
   Raises:
     WeightsError: lists everything that does not fit.
   """
-  depth = params['decoder']['boxes']['layer0_bias'].shape[0]
-  state = _untied(state, shared=depth == 1)
+  heads = params['decoder']['boxes']['layer0_bias'].shape[0]
+  state = _untied(state, shared=heads == 1)
   swin = {k: x for k, x in state.items() if k.startswith(_SWIN)}
   state = {k: x for k, x in state.items() if k not in swin}
   state |= _from_swin(swin)
@@ -241,9 +241,8 @@ def _from_swin(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   named = {
       re.sub(_STAGE_NORM, lambda m: f'norm{int(m[1]) - 1}.', k): x
       for k, x in named.items()
-      if not k.startswith((_UNUSED + '.', f'swin.{_UNUSED}.'))
+      if not k.startswith(_UNUSED + '.')
   }
-  named = {k.removeprefix('swin.'): x for k, x in named.items()}
   return {
       _AUTHORS + k: x for k, x in swin_names.from_hugging_face(named).items()
   }

@@ -148,10 +148,19 @@ class Reference:
     return json.loads((FOLDER / f'{self.name}_nano.summary.json').read_text())
 
   @functools.cached_property
-  def keys(self) -> list[str]:
-    """Names in memory of all arrays."""
+  def manifest(self):
     path = FOLDER / f'{self.name}_nano.manifest.json'
-    return json.loads(path.read_text())['keys']
+    return json.loads(path.read_text())
+
+  @property
+  def keys(self) -> dict[str, list[int]]:
+    """Shapes of all arrays by their names in memory."""
+    return self.manifest['keys']
+
+  @property
+  def file_keys(self) -> set[str]:
+    """Names in a file, which holds no copies."""
+    return {file_name(k) for k in self.keys if k not in self.manifest['ties']}
 
   @functools.cached_property
   def state(self) -> dict[str, np.ndarray]:
