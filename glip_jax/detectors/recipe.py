@@ -27,6 +27,8 @@ class Recipe(Protocol):
     model: the Linen module; its `__call__` is `ground` of both encoders.
     thresholds: what `decode` takes at each call by name, traced, with the
       values of the config.
+    show_threshold: detections of a lower score are not worth a look, where
+      nobody says otherwise.
   """
 
   config: Any
@@ -34,6 +36,10 @@ class Recipe(Protocol):
 
   @property
   def thresholds(self) -> dict[str, float]:
+    """See the attributes."""
+
+  @property
+  def show_threshold(self) -> float:
     """See the attributes."""
 
   def init(self, rng: jax.Array, batch: types.Batch) -> Any:
