@@ -7,7 +7,7 @@ import jax
 
 from glip_jax import errors
 from glip_jax.fields import field
-from glip_jax.models import bert, swin
+from glip_jax.models import bert, resnet, swin
 from glip_jax.ops import images
 
 
@@ -48,6 +48,41 @@ class Swin:
     sizes = dataclasses.asdict(self)
     del sizes['name']  # One architecture so far.
     return swin.Swin(**sizes, **options, dtype=dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class ResNet:
+  """ResNet; see models.resnet.ResNet."""
+
+  name: str = field('resnet', 'architecture', choices=('resnet',))
+  depths: tuple[int, ...] = field(
+      (3, 4, 6, 3),
+      'blocks of each stage; fewer numbers are fewer stages',
+      least=1,
+      most=2**8,
+  )
+  width: int = field(
+      64, "inside of the first stage's bottlenecks", least=1, most=2**12
+  )
+
+  def check(self, what: str) -> None:
+    """Refuses no stages, and more than strides 4, 8, 16 and 32."""
+    if not 1 <= len(self.depths) <= 4:
+      raise errors.UserError(
+          f'{what}.depths={self.depths} are {len(self.depths)} stages, not 1'
+          ' to 4: say how many blocks each of them has'
+      )
+
+  def build(self, dtype: Any, **options: Any) -> resnet.ResNet:
+    """The module.
+
+    Args:
+      dtype: of the convolutions.
+      **options: attributes of the module that a family decides on.
+    """
+    sizes = dataclasses.asdict(self)
+    del sizes['name']  # One architecture so far.
+    return resnet.ResNet(**sizes, **options, dtype=dtype)
 
 
 @dataclasses.dataclass(frozen=True)

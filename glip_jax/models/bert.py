@@ -32,6 +32,7 @@ class Bert(nn.Module):
     mlp_width: hidden width of each layer's MLP.
     max_positions: rows of the position embedding.
     dropout_rate: on embeddings, attention and both residuals, in training.
+    pooler: True also gives the whole prompt in one vector.
     dtype: of the matrix products.
   """
 
@@ -42,6 +43,7 @@ class Bert(nn.Module):
   mlp_width: int = 3072
   max_positions: int = 512
   dropout_rate: float = 0.1
+  pooler: bool = False
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -52,7 +54,9 @@ class Bert(nn.Module):
       blocks: Int[Array, 'b t'] | None = None,
       *,
       train: bool = False,
-  ) -> Float[Array, 'b t d']:
+  ) -> (
+      Float[Array, 'b t d'] | tuple[Float[Array, 'b t d'], Float[Array, 'b d']]
+  ):
     """Encodes tokens.
 
     Args:
@@ -63,7 +67,8 @@ class Bert(nn.Module):
       train: True switches dropout on (rng 'dropout').
 
     Returns:
-      The last layer's hidden state; rows of padding are not meaningful.
+      The last layer's hidden state; rows of padding are not meaningful. With
+      `pooler` also tanh of a dense layer on the first token, [CLS].
     """
     t = ids.shape[1]
     if t > self.max_positions:
@@ -97,7 +102,12 @@ class Bert(nn.Module):
         name='layers',
     )(x, mask, blocks, train)
     self.sow('intermediates', 'hidden', x)
-    return x
+    if not self.pooler:
+      return x
+    pooled = linear.Dense(
+        self.width, dtype=self.dtype, kernel_init=_kernel_init, name='pooler'
+    )(x[:, 0])
+    return x, jnp.tanh(pooled)
 
 
 class BertLayer(nn.Module):

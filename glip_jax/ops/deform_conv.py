@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from glip_jax.ops import deform_taps, forms, precision
+from glip_jax.ops import deform_taps, forms, precision, ringed
 
 _TAPS = 9
 # Rows of the maps that share a table: more leave the cache (256 channels in
@@ -104,7 +104,7 @@ def pyramid_deform_conv(
   for reading in readings:
     _check(maps[reading.level].shape[1:3], reading)
   results = [None] * len(readings)
-  for levels in _tables([_num_rows(x) for x in maps]):
+  for levels in _tables([ringed.num_rows(x.shape[1:3]) for x in maps]):
     chosen = [i for i, r in enumerate(readings) if r.level in levels]
     # Rows of one kernel stand together, so that each needs one product.
     chosen.sort(key=lambda i: readings[i].kernel)
@@ -177,11 +177,6 @@ def _reread_flat(
   )
 
 
-def _num_rows(x: Float[Array, 'b h w d']) -> int:
-  """Rows of a map with its ring."""
-  return (x.shape[1] + 2) * (x.shape[2] + 2)
-
-
 def _tables(sizes: Sequence[int]) -> list[list[int]]:
   """Neighbouring maps that share a table, by their numbers of rows."""
   if not forms.is_on('deform_tables'):
@@ -205,18 +200,18 @@ def _convolve_table(
   """The readings, which stand in order of their kernels, of some maps."""
   counts = [0] * kernels.shape[0]
   index, weight, pitch = [], [], []
-  starts = np.cumsum([0] + [_num_rows(x) for x in maps[:-1]])
+  starts = ringed.starts([x.shape[1:3] for x in maps])
   for reading in readings:
     size = maps[reading.level].shape[1:3]
     rows, weights = _corners(size, cells[reading.level], reading)
     index.append(rows + starts[reading.level])
     weight.append(weights)
-    pitch += [size[1] + 2] * rows.shape[-1]
+    pitch += [ringed.pitch(size)] * rows.shape[-1]
     counts[reading.kernel] += rows.shape[-1]
   out = deform_taps.scan_taps(
-      jnp.concatenate([_ringed(x) for x in maps], axis=1),
+      ringed.table(maps),
       jnp.concatenate(index, axis=2),
-      jnp.asarray(pitch, jnp.int32),
+      jnp.broadcast_to(jnp.asarray(pitch, jnp.int32), (_TAPS, len(pitch))),
       jnp.concatenate(weight, axis=2),
       jnp.moveaxis(kernels, 1, 0),
       tuple(counts),
@@ -241,12 +236,6 @@ def _check(size: tuple[int, int], reading: Reading) -> None:
     )
 
 
-def _ringed(x: Float[Array, 'b h w d']) -> Float[Array, 'b r d']:
-  """Rows of a map with a ring of zeros around it."""
-  x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-  return x.reshape(x.shape[0], -1, x.shape[-1])
-
-
 def _corners(
     size: tuple[int, int], cells: Int[Array, 'b 2'], reading: Reading
 ) -> tuple[Int[Array, '9 b n'], Float[Array, '9 b n 4']]:
@@ -259,19 +248,9 @@ def _corners(
   columns = np.arange(q)[None, :, None] * reading.stride - 1 + tap % 3
   y = offsets[..., 0] + rows.astype(np.float32)
   x = offsets[..., 1] + columns.astype(np.float32)
-  inside = (y > -1) & (y < own_h) & (x > -1) & (x < own_w)
-  # A point outside reads the ring's first row with weight zero; `where` keeps
-  # its offset's gradient exactly zero too.
-  y, x = jnp.where(inside, y, -1.0), jnp.where(inside, x, -1.0)
-  top, left = jnp.floor(y), jnp.floor(x)
-  fy, fx = y - jax.lax.stop_gradient(top), x - jax.lax.stop_gradient(left)
-  weight = jnp.stack(
-      [(1 - fy) * (1 - fx), (1 - fy) * fx, fy * (1 - fx), fy * fx], axis=-1
-  )
-  scale = jnp.where(inside, precision.widen(reading.modulation), 0.0)
-  weight = weight * scale[..., None]
-  index = (
-      (top.astype(jnp.int32) + 1) * (size[1] + 2) + left.astype(jnp.int32) + 1
+  modulation = precision.widen(reading.modulation)
+  index, weight = ringed.corners(
+      y, x, modulation, (own_h, own_w), ringed.pitch(size)
   )
   index = jnp.moveaxis(index.reshape(b, p * q, _TAPS), -1, 0)
   weight = jnp.moveaxis(weight.reshape(b, p * q, _TAPS, 4), 2, 0)

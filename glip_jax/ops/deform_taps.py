@@ -27,10 +27,10 @@ _SMALLEST, _LARGEST = 512, 2048
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
 def scan_taps(
     table: Float[Array, 'b r d'],
-    index: Int[Array, '9 b n'],
-    pitch: Int[Array, 'n'],
-    weight: Float[Array, '9 b n 4'],
-    kernels: Float[Array, '9 k d e'],
+    index: Int[Array, 't b n'],
+    pitch: Int[Array, 't n'],
+    weight: Float[Array, 't b n 4'],
+    kernels: Float[Array, 't k d e'] | None,
     counts: tuple[int, ...],
 ) -> Float[Array, 'b n e']:
   """Sum over taps of (interpolated row) @ (kernel of the tap and segment).
@@ -41,7 +41,7 @@ def scan_taps(
     pitch: rows from a corner to the one below it.
     weight: of the four corners: top-left, top-right, bottom-left,
       bottom-right.
-    kernels: of each tap, for each segment.
+    kernels: of each tap, for each segment; None sums the rows themselves.
     counts: outputs of each segment; segments stand one after the other.
 
   Returns:
@@ -62,45 +62,47 @@ def scan_taps(
 
 def _at_once(table, index, pitch, weight, kernels, *, counts):
   """Segment by segment, all outputs of a segment together."""
-  kernels = jnp.moveaxis(kernels, 1, 0)
-  parts = [
-      _taps(table, index[:, :, own], pitch[own], weight[:, :, own], kernel)
-      for own, kernel in zip(_segments(counts), kernels, strict=True)
-  ]
+  kernels = _by_segment(kernels)
+  parts = []
+  for segment, own in enumerate(_segments(counts)):
+    corners = index[:, :, own], pitch[:, own], weight[:, :, own]
+    parts.append(_taps(table, *corners, _kernel(kernels, segment)))
   return jnp.concatenate(parts, axis=1)
 
 
 def _in_blocks(table, index, pitch, weight, kernels, *, counts):
   """Block by block."""
   layout = _blocks(counts, index.shape[1])
-  kernels = jnp.moveaxis(kernels, 1, 0)
+  kernels = _by_segment(kernels)
 
   def block(inputs):
     *corners, segment = inputs
-    return _taps(table, *corners, kernels[segment])
+    return _taps(table, *corners, _kernel(kernels, segment))
 
-  corners = layout.cut(index, 2), layout.cut(pitch, 0), layout.cut(weight, 2)
+  corners = layout.cut(index, 2), layout.cut(pitch, 1), layout.cut(weight, 2)
   return layout.join(jax.lax.map(block, (*corners, layout.segment)), 1)
 
 
 def _taps(
     table: Float[Array, 'b r d'],
-    index: Int[Array, '9 b n'],
-    pitch: Int[Array, 'n'],
-    weight: Float[Array, '9 b n 4'],
-    kernel: Float[Array, '9 d e'],
+    index: Int[Array, 't b n'],
+    pitch: Int[Array, 't n'],
+    weight: Float[Array, 't b n 4'],
+    kernel: Float[Array, 't d e'] | None,
 ) -> Float[Array, 'b n e']:
   """Outputs of one kernel."""
 
   def tap(total, inputs):
-    rows, weights, matrix = inputs
-    sample = _interpolate(_read_corners(table, rows, pitch), weights)
-    return total + _product('bnd,de->bne', sample, matrix), None
+    rows, step, weights, matrix = inputs
+    sample = _interpolate(_read_corners(table, rows, step), weights)
+    if matrix is not None:
+      sample = _product('bnd,de->bne', sample.astype(table.dtype), matrix)
+    return total + sample, None
 
-  shape = (*index.shape[1:], kernel.shape[-1])
-  start = jnp.zeros(shape, precision.widened(table.dtype))
-  kernel = kernel.astype(table.dtype)
-  return jax.lax.scan(tap, start, (index, weight, kernel))[0]
+  width = table.shape[-1] if kernel is None else kernel.shape[-1]
+  start = jnp.zeros((*index.shape[1:], width), precision.widened(table.dtype))
+  kernel = _like(table, kernel)
+  return jax.lax.scan(tap, start, (index, pitch, weight, kernel))[0]
 
 
 def _scan_taps_forward(table, index, pitch, weight, kernels, counts):
@@ -122,7 +124,9 @@ def _scan_taps_backward(counts, saved, gradient):
       None,
       None,
       d_weight.astype(weight.dtype),
-      jnp.moveaxis(d_kernels, 0, 1).astype(kernels.dtype),
+      jax.tree.map(
+          lambda d, k: jnp.moveaxis(d, 0, 1).astype(k.dtype), d_kernels, kernels
+      ),
   )
 
 
@@ -131,16 +135,17 @@ def _backward_at_once(
 ):
   """Gradients of table, weight and kernels; the kernels' segments first."""
   d_table = jnp.zeros(table.shape, precision.widened(table.dtype))
-  kernels = jnp.moveaxis(kernels, 1, 0)
-  found = []
-  for own, kernel in zip(_segments(counts), kernels, strict=True):
-    corners = index[:, :, own], pitch[own], weight[:, :, own]
-    d_table, *gradients = _taps_backward(
-        d_table, gradient[:, own], table, *corners, kernel
+  kernels = _by_segment(kernels)
+  d_weight, d_kernels = [], []
+  for segment, own in enumerate(_segments(counts)):
+    corners = index[:, :, own], pitch[:, own], weight[:, :, own]
+    d_table, d_own, d_kernel = _taps_backward(
+        d_table, gradient[:, own], table, *corners, _kernel(kernels, segment)
     )
-    found.append(gradients)
-  d_weight, d_kernels = zip(*found, strict=True)
-  return d_table, jnp.concatenate(d_weight, axis=2), jnp.stack(d_kernels)
+    d_weight.append(d_own)
+    d_kernels.append(d_kernel)
+  d_kernels = jax.tree.map(lambda *d: jnp.stack(d), *d_kernels)
+  return d_table, jnp.concatenate(d_weight, axis=2), d_kernels
 
 
 def _backward_in_blocks(
@@ -148,19 +153,20 @@ def _backward_in_blocks(
 ):
   """The same, block by block."""
   layout = _blocks(counts, index.shape[1])
-  kernels = jnp.moveaxis(kernels, 1, 0)
+  kernels = _by_segment(kernels)
 
   def block(totals, inputs):
     d_table, d_kernels = totals
     gradient, *corners, segment = inputs
     d_table, d_weight, d_kernel = _taps_backward(
-        d_table, gradient, table, *corners, kernels[segment]
+        d_table, gradient, table, *corners, _kernel(kernels, segment)
     )
-    return (d_table, d_kernels.at[segment].add(d_kernel)), d_weight
+    add = lambda total, d: total.at[segment].add(d)
+    return (d_table, jax.tree.map(add, d_kernels, d_kernel)), d_weight
 
   wide = precision.widened(table.dtype)
-  start = jnp.zeros(table.shape, wide), jnp.zeros(kernels.shape, wide)
-  corners = layout.cut(index, 2), layout.cut(pitch, 0), layout.cut(weight, 2)
+  start = jax.tree.map(lambda x: jnp.zeros(x.shape, wide), (table, kernels))
+  corners = layout.cut(index, 2), layout.cut(pitch, 1), layout.cut(weight, 2)
   (d_table, d_kernels), d_weight = jax.lax.scan(
       block, start, (layout.cut(gradient, 1), *corners, layout.segment)
   )
@@ -171,12 +177,14 @@ def _taps_backward(d_table, gradient, table, index, pitch, weight, kernel):
   """Adds to the table's gradient; those of one kernel's weights and itself."""
 
   def tap(d_table, inputs):
-    rows, weights, matrix = inputs
+    rows, pitch, weights, matrix = inputs
     corners = _read_corners(table, rows, pitch)
-    sample = _interpolate(corners, weights)
-    # Contracting one axis, not two: XLA's CPU loops are twice as quick then.
-    d_matrix = _product('nd,ne->de', _flat(sample), _flat(gradient))
-    d_sample = _product('bne,de->bnd', gradient, matrix)
+    d_sample, d_matrix = gradient, None
+    if matrix is not None:
+      sample = _interpolate(corners, weights).astype(table.dtype)
+      # Contracting one axis, not two: XLA's CPU loops are twice as quick then.
+      d_matrix = _product('nd,ne->de', _flat(sample), _flat(gradient))
+      d_sample = _product('bne,de->bnd', gradient, matrix)
     d_weights = forms.select(
         'sums_by_product', _dots_by_product, _dots, corners, d_sample
     )
@@ -184,9 +192,8 @@ def _taps_backward(d_table, gradient, table, index, pitch, weight, kernel):
       d_table = _add(d_table, rows + step, d_sample * weights[..., c, None])
     return d_table, (d_weights, d_matrix)
 
-  kernel = kernel.astype(table.dtype)
   d_table, (d_weight, d_kernel) = jax.lax.scan(
-      tap, d_table, (index, weight, kernel)
+      tap, d_table, (index, pitch, weight, _like(table, kernel))
   )
   return d_table, d_weight, d_kernel
 
@@ -211,6 +218,20 @@ def _segments(counts: tuple[int, ...]) -> list[slice]:
   ]
 
 
+def _by_segment(kernels: Float[Array, 't k d e'] | None):
+  """Kernels with their segments first; None is a tree without leaves."""
+  return jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), kernels)
+
+
+def _kernel(kernels: Float[Array, 'k t d e'] | None, segment):
+  return jax.tree.map(lambda x: x[segment], kernels)
+
+
+def _like(table: Array, kernel: Float[Array, 't d e'] | None):
+  """A kernel in the type of what it is applied to."""
+  return jax.tree.map(lambda x: x.astype(table.dtype), kernel)
+
+
 def _steps(pitch: Int[Array, 'n']) -> tuple:
   """From the top-left corner's row to the rows of all four corners."""
   return 0, 1, pitch, pitch + 1
@@ -223,9 +244,8 @@ def _read_corners(table, rows, pitch) -> list[Float[Array, 'b n d']]:
 
 
 def _interpolate(corners, weights) -> Float[Array, 'b n d']:
-  """Weighted sum of the corners, in their own type."""
-  sample = sum(v * weights[..., c, None] for c, v in enumerate(corners))
-  return sample.astype(corners[0].dtype)
+  """Weighted sum of the corners."""
+  return sum(v * weights[..., c, None] for c, v in enumerate(corners))
 
 
 def _dots(corners, d_sample) -> Float[Array, 'b n 4']:

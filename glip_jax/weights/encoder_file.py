@@ -1,10 +1,11 @@
 """One encoder's weights from a file of its own: where pre-training starts.
 
-Swin from its authors, timm and Hugging Face, BERT from Hugging Face. Names were
-learnt from the public sources of timm and transformers; files that transformers
-5 writes of new models are read, and no published file was at hand. All of them
-merge patches in the order of Swin's authors. timm puts a merging before the
-stage it leads to, the others after the stage it leaves.
+Swin from its authors, timm and Hugging Face, ResNet from torchvision and timm,
+BERT from Hugging Face. Names were learnt from the public sources of timm and
+transformers; files that transformers 5 writes of new models are read, and no
+published file was at hand. All of them merge patches in the order of Swin's
+authors. timm puts a merging before the stage it leads to, the others after the
+stage it leaves.
 
 Arrays are taken as they are: the first convolution sees blue first here,
 whatever order of colours it was trained with.
@@ -22,13 +23,12 @@ from glip_jax import errors
 from glip_jax.weights import encoder_names, rules
 
 # Heads and masks that a detector has no use for.
-_UNUSED = {
-    'backbone': (
-        r'(head|norm|classifier|layernorm)\..*|.*attn_mask'
-        r'|embeddings\.mask_token'
-    ),
-    'language': r'(cls|pooler|classifier|qa_outputs)\..*',
-}
+_UNUSED_SWIN = (
+    r'(head|norm|classifier|layernorm)\..*|.*attn_mask|embeddings\.mask_token'
+)
+_UNUSED_RESNET = r'fc\..*'
+_UNUSED_BERT = r'(cls|classifier|qa_outputs)\..*'
+_POOLER = r'|pooler\..*'
 # Hugging Face's Swin -> its authors'; all that are found are put in place.
 _HUGGING_FACE = {
     r'^embeddings\.patch_embeddings\.projection\.': 'patch_embed.proj.',
@@ -43,6 +43,7 @@ _HUGGING_FACE = {
 }
 _WORDS = 'embeddings.word_embeddings.weight'
 _BIAS = 'relative_position_bias_table'
+_BOTTLENECK = 'layer1.0.conv1.weight'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,8 @@ class Encoder:
 def is_encoder(state: Mapping[str, np.ndarray]) -> bool:
   """Whether arrays are of one encoder alone, by their names."""
   whole = any(key.startswith(('rpn.', 'bbox_head.')) for key in state)
-  return not whole and any(key.endswith((_WORDS, _BIAS)) for key in state)
+  ends = any(key.endswith((_WORDS, _BIAS)) for key in state)
+  return not whole and (ends or _BOTTLENECK in state)
 
 
 def read_encoder(state: Mapping[str, np.ndarray], params: Any) -> Encoder:
@@ -74,24 +76,59 @@ def read_encoder(state: Mapping[str, np.ndarray], params: Any) -> Encoder:
     params: parameters of the model, or their shapes.
 
   Raises:
-    UserError: Swin's windows are of another size.
+    UserError: the model has a backbone of another architecture, or Swin's
+      windows are of another size.
     WeightsError: lists all other arrays that do not fit.
   """
   if any(key.endswith(_WORDS) for key in state):
-    part, named = 'language', _bert_names(state)
-    depth = params['language']['layers']['layer']['query']['bias'].shape[0]
-    table = encoder_names.bert('', depth)
-    target = {part: params[part]}
-  else:
-    part, named = 'backbone', _swin_names(state)
-    table = encoder_names.swin('')
-    inner = params[part].items()
-    target = {part: {k: x for k, x in inner if not re.match(r'norm\d', k)}}
-    _check_windows(named, target)
-  unused = [key for key in named if re.fullmatch(_UNUSED[part], key)]
-  used = {key: x for key, x in named.items() if key not in set(unused)}
-  tree = rules.convert(used, table, target)
-  return Encoder(rules.flatten(tree), tuple(unused))
+    return _read_bert(_bert_names(state), params['language'])
+  if _BOTTLENECK in state:
+    return _read_resnet(state, params['backbone'])
+  return _read_swin(_swin_names(state), params['backbone'])
+
+
+def _read_bert(named: Mapping[str, np.ndarray], params: Any) -> Encoder:
+  depth = params['layers']['layer']['query']['bias'].shape[0]
+  pooler = 'pooler' in params
+  table = encoder_names.bert('', depth, pooler=pooler)
+  unused = _UNUSED_BERT if pooler else _UNUSED_BERT + _POOLER
+  return _fill(named, table, {'language': params}, unused)
+
+
+def _read_resnet(named: Mapping[str, np.ndarray], params: Any) -> Encoder:
+  _check_architecture('ResNet', 'conv1', params)
+  table = encoder_names.resnet('')
+  return _fill(named, table, {'backbone': params}, _UNUSED_RESNET)
+
+
+def _read_swin(named: Mapping[str, np.ndarray], params: Any) -> Encoder:
+  _check_architecture('Swin', 'patch_embed', params)
+  inner = {k: x for k, x in params.items() if not re.match(r'norm\d', k)}
+  target = {'backbone': inner}
+  _check_windows(named, target)
+  return _fill(named, encoder_names.swin(''), target, _UNUSED_SWIN)
+
+
+def _fill(
+    named: Mapping[str, np.ndarray],
+    table: list[rules.Rule],
+    target: Any,
+    unused: str,
+) -> Encoder:
+  """Fills a target from all arrays but those whose names match `unused`."""
+  left = tuple(key for key in named if re.fullmatch(unused, key))
+  used = {key: x for key, x in named.items() if key not in set(left)}
+  return Encoder(rules.flatten(rules.convert(used, table, target)), left)
+
+
+def _check_architecture(name: str, first: str, params: Any):
+  """Refuses a backbone that does not begin as the file's does."""
+  if first not in params:
+    raise errors.UserError(
+        f'the file holds a {name}, but the backbone of the model is none (it'
+        f' has {", ".join(list(params)[:3])}): take a file of the same'
+        ' architecture, or set config.model.backbone'
+    )
 
 
 def _bert_names(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,7 +1,7 @@
-"""Names of the encoders, Swin and BERT, in the layouts of their authors.
+"""Names of the encoders in the layouts of their authors: Swin, ResNet and BERT.
 
-GLIP's checkpoints hold both under their own prefixes; files for pre-training
-hold one of them alone.
+Checkpoints of detectors hold them under prefixes of their own; files for
+pre-training hold one of them alone.
 """
 
 from glip_jax.weights import buffers, layouts, rules
@@ -48,12 +48,39 @@ def swin(prefix: str) -> list[Rule]:
   return table
 
 
-def bert(prefix: str, depth: int) -> list[Rule]:
-  """The table of a BERT without its pooler.
+def resnet(prefix: str) -> list[Rule]:
+  """The table of torchvision's ResNet of bottlenecks, without its classifier.
+
+  Args:
+    prefix: of its keys, with the full stop.
+
+  Returns:
+    Rules to paths under `backbone/`.
+  """
+  table = layouts.conv(prefix + 'conv1', 'backbone/conv1', bias=False)
+  table += layouts.batch_norm(prefix + 'bn1', 'backbone/frozen_norm1')
+  # Stages count from 1 there, from 0 here.
+  for i in range(4):
+    block = prefix + f'layer{i + 1}.{{block}}.'
+    to = f'backbone/stage{i}_block{{block}}/'
+    for conv, norm, own, own_norm in (
+        ('conv1', 'bn1', 'conv1', 'frozen_norm1'),
+        ('conv2', 'bn2', 'conv2', 'frozen_norm2'),
+        ('conv3', 'bn3', 'conv3', 'frozen_norm3'),
+        ('downsample.0', 'downsample.1', 'project', 'frozen_norm_project'),
+    ):
+      table += layouts.conv(block + conv, to + own, bias=False)
+      table += layouts.batch_norm(block + norm, to + own_norm)
+  return table
+
+
+def bert(prefix: str, depth: int, *, pooler: bool = False) -> list[Rule]:
+  """The table of a BERT.
 
   Args:
     prefix: of its keys, with the full stop.
     depth: number of layers.
+    pooler: True for a model that has one.
 
   Returns:
     Rules to paths under `language/`.
@@ -72,4 +99,6 @@ def bert(prefix: str, depth: int) -> list[Rule]:
   for i in range(depth):
     layer = prefix + f'encoder.layer.{i}'
     table += layouts.bert_layer(layer, f'language/layers/layer[{i}]')
+  if pooler:
+    table += layouts.linear(prefix + 'pooler.dense', 'language/pooler')
   return table

@@ -18,13 +18,14 @@ def linear(key: str, target: str, *, bias: bool = True) -> list[Rule]:
   return _layer(key, target, np.transpose, np.transpose, bias=bias)
 
 
-def conv(key: str, target: str) -> list[Rule]:
+def conv(key: str, target: str, *, bias: bool = True) -> list[Rule]:
   """A two-dimensional convolution."""
   return _layer(
       key,
       target,
       lambda x: x.transpose(2, 3, 1, 0),
       lambda x: x.transpose(3, 2, 0, 1),
+      bias=bias,
   )
 
 
@@ -40,6 +41,17 @@ def norm(key: str, target: str) -> list[Rule]:
   return [
       Rule(key + '.weight', _within(target, 'scale')),
       Rule(key + '.bias', _within(target, 'bias')),
+  ]
+
+
+def batch_norm(key: str, target: str) -> list[Rule]:
+  """A norm with scale and bias, and the statistics that it goes by."""
+  return [
+      *norm(key, target),
+      Rule(key + '.running_mean', _within(target, 'mean')),
+      Rule(key + '.running_var', _within(target, 'variance')),
+      # How many batches they come from matters to nobody here.
+      Rule(key + '.num_batches_tracked', None),
   ]
 
 

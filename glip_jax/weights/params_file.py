@@ -46,7 +46,7 @@ def read_start(
   """What a file has for a model to start from: all of it, or one encoder.
 
   Args:
-    path: of a file that `read` takes, or of a Swin or a BERT alone.
+    path: of a file that `read` takes, or of a Swin, ResNet or BERT alone.
     params: parameters of the model, or their shapes.
     recipe: of the model.
 

@@ -1,14 +1,16 @@
-"""BERT leaves padding out and nothing else."""
+"""BERT leaves padding out and nothing else; its pooler is transformers'."""
 
 import compiling
 import jax
 import jax.numpy as jnp
+import named_weights
 import numpy as np
 import pytest
 from parity import reference
 
 from glip_jax.models import bert
 from glip_jax.ops import token_lengths
+from glip_jax.weights import encoder_file, rules
 
 T = 128
 
@@ -89,3 +91,24 @@ def test_in_training_all_tokens_are_computed():
   assert run(0).any(axis=-1).all()
   np.testing.assert_array_equal(run(0), run(0))
   assert jnp.abs(run(0) - run(1)).max() > 0.1
+
+
+def test_the_pooler_and_the_tokens_are_those_of_transformers(golden):
+  stored = np.load(golden / 'bert' / 'pooler.npz')
+  ids, mask = jnp.asarray(stored['ids']), jnp.asarray(stored['mask'])
+  model = bert.Bert(50, 16, 2, 2, 32, 12, pooler=True)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), ids, mask)['params']
+  state = named_weights.official_state(golden / 'bert' / 'pooler.json')
+  read = encoder_file.read_encoder(state, {'language': shapes})
+  assert not read.unused
+  flat = [read.params[f'language/{path}'] for path in rules.flatten(shapes)]
+  params = jax.tree.unflatten(jax.tree.structure(shapes), flat)
+  run = compiling.full_jit(lambda *x: model.apply({'params': x[0]}, *x[1:]))
+  tokens, pooled = run(params, ids, mask)
+  own = stored['mask']
+  for mine, want in (
+      (pooled, stored['pooled']),
+      (tokens[own], stored['tokens'][own]),
+  ):
+    bound = 1e-5 * np.abs(want).max()
+    np.testing.assert_allclose(mine, want, rtol=0, atol=bound)

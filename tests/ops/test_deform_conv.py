@@ -83,7 +83,7 @@ def test_blocks_on_cpu_and_segments_elsewhere_are_the_same(monkeypatch, sizes):
   inputs = (
       jnp.asarray(rng.normal(size=(2, rows, 3)), jnp.float32),
       jnp.asarray(rng.integers(0, rows - pitch - 1, (9, 2, n)), jnp.int32),
-      jnp.full(n, pitch, jnp.int32),
+      jnp.full((9, n), pitch, jnp.int32),
       jnp.asarray(rng.uniform(size=(9, 2, n, 4)), jnp.float32),
       jnp.asarray(rng.normal(size=(9, 3, 3, 4)), jnp.float32),
   )

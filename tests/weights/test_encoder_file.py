@@ -5,13 +5,22 @@ import re
 import abstract_models
 import golden_weights
 import jax
+import jax.numpy as jnp
+import named_weights
 import numpy as np
 import pytest
 
 from glip_jax import errors
 from glip_jax.detectors.glip import official_weights as glip
+from glip_jax.models import bert, resnet
 from glip_jax.training import initial_params
-from glip_jax.weights import encoder_file, formats, params_file, rules
+from glip_jax.weights import (
+    encoder_file,
+    encoder_names,
+    formats,
+    params_file,
+    rules,
+)
 
 
 @pytest.fixture(scope='module')
@@ -23,6 +32,25 @@ def official(golden):
 def whole(official):
   params = glip.from_official(official, abstract_models.params('nanoB'))
   return rules.flatten(params)
+
+
+@pytest.fixture(scope='module')
+def bottlenecks(golden):
+  """A resnet50 of torchvision with its classifier, as published."""
+  state = named_weights.official_state(golden / 'resnet' / 'resnet50.json')
+  count = {
+      key.replace('running_mean', 'num_batches_tracked'): np.array(7)
+      for key in state
+      if key.endswith('running_mean')
+  }
+  return state | count
+
+
+def _resnet(**sizes):
+  """Shapes of a model whose backbone is a ResNet."""
+  args = (jax.random.key(0), jnp.zeros((1, 32, 32, 3)), jnp.array([[32, 32]]))
+  shapes = jax.eval_shape(resnet.ResNet(**sizes).init, *args)['params']
+  return {'backbone': shapes, 'head': {'bias': jax.ShapeDtypeStruct((3,), 'f')}}
 
 
 def _authors(official):
@@ -104,6 +132,82 @@ def test_a_swin_fills_the_backbone_but_the_norms_of_its_outputs(
         encoder.params[path], whole[path], err_msg=path
     )
   assert any('head' in x or 'classifier' in x for x in encoder.unused)
+
+
+def test_a_resnet_fills_the_backbone_but_not_with_its_classifier(
+    bottlenecks, tmp_path
+):
+  params = _resnet()
+  path = tmp_path / 'resnet50.pth'
+  formats.write(path, bottlenecks)
+  arrays, unused = params_file.read_start(path, params, recipe=None)
+  assert set(unused) == {'fc.weight', 'fc.bias'}
+  want = {p for p in rules.flatten(params) if p.startswith('backbone/')}
+  assert arrays.keys() == want
+  for own, theirs in {
+      'conv1/kernel': 'conv1.weight',
+      'frozen_norm1/variance': 'bn1.running_var',
+      'stage0_block0/frozen_norm_project/mean': (
+          'layer1.0.downsample.1.running_mean'
+      ),
+      'stage2_block5/conv2/kernel': 'layer3.5.conv2.weight',
+      'stage3_block0/project/kernel': 'layer4.0.downsample.0.weight',
+      'stage3_block2/frozen_norm3/scale': 'layer4.2.bn3.weight',
+      'stage3_block2/frozen_norm3/bias': 'layer4.2.bn3.bias',
+  }.items():
+    value = bottlenecks[theirs]
+    value = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value
+    np.testing.assert_array_equal(arrays[f'backbone/{own}'], value, err_msg=own)
+
+
+def test_a_resnet_goes_back_to_the_names_that_it_came_from(bottlenecks):
+  encoder = encoder_file.read_encoder(bottlenecks, _resnet())
+  back = rules.invert(encoder.params, encoder_names.resnet(''))
+  known = {
+      key: x
+      for key, x in bottlenecks.items()
+      if not re.match(r'fc|.*num_batches_tracked', key)
+  }
+  assert back.keys() == known.keys()
+  for key, value in known.items():
+    np.testing.assert_array_equal(back[key], value, err_msg=key)
+
+
+def test_a_resnet_that_does_not_fit_is_refused_name_by_name(bottlenecks):
+  state = bottlenecks | {'layer1.0.se.weight': np.ones(2)}
+  del state['layer2.0.bn2.running_var']
+  with pytest.raises(rules.WeightsError) as caught:
+    encoder_file.read_encoder(state, _resnet())
+  assert caught.value.faults == (
+      'layer1.0.se.weight: 0 rules match',
+      'backbone/stage1_block0/frozen_norm2/variance: nothing fills it',
+  )
+  with pytest.raises(rules.WeightsError) as caught:
+    encoder_file.read_encoder(bottlenecks, _resnet(depths=(3, 4, 6)))
+  assert all('stage3_' in fault for fault in caught.value.faults)
+
+
+def test_a_backbone_of_another_architecture_is_refused_in_words(
+    official, bottlenecks
+):
+  with pytest.raises(errors.UserError, match='a ResNet, but the backbone'):
+    encoder_file.read_encoder(bottlenecks, abstract_models.params('nanoB'))
+  with pytest.raises(errors.UserError, match='a Swin, but the backbone'):
+    encoder_file.read_encoder(_authors(official), _resnet())
+
+
+def test_a_bert_without_a_pooler_does_not_fill_one(golden):
+  state = named_weights.official_state(golden / 'bert' / 'pooler.json')
+  model = bert.Bert(50, 16, 2, 2, 32, 12, pooler=True)
+  shapes = jax.eval_shape(
+      model.init,
+      jax.random.key(0),
+      jnp.zeros((1, 4), int),
+      jnp.ones((1, 4), bool),
+  )['params']
+  del state['pooler.dense.weight']
+  with pytest.raises(rules.WeightsError, match='pooler/kernel: nothing fills'):
+    encoder_file.read_encoder(state, {'language': shapes})
 
 
 @pytest.mark.parametrize('prefix', ['', 'bert.'])
