@@ -14,6 +14,8 @@ import numpy as np
 from glip_jax import errors, fields, types
 from glip_jax.detectors.glip import config as glip_config
 from glip_jax.detectors.glip import recipe as glip_recipe
+from glip_jax.detectors.query import config as query_config
+from glip_jax.detectors.query import recipe as query_recipe
 
 
 @runtime_checkable
@@ -135,6 +137,9 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     'glip': Family(glip_config.Config, glip_config.VARIANTS, glip_recipe.build),
+    'query': Family(
+        query_config.Config, query_config.VARIANTS, query_recipe.build
+    ),
 }
 
 
