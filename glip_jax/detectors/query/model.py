@@ -50,6 +50,7 @@ class QueryDetector(nn.Module):
   dtype: Any = jnp.float32
 
   def setup(self):
+    """Makes projections, queries and heads, as flax has it."""
     dense = lambda width: linear.Dense(width, dtype=self.dtype)
     self.project_image = dense(self.width)
     self.project_pooled = dense(self.width)

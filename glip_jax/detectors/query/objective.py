@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from glip_jax.ops import boxes as box_ops
 from glip_jax.ops import losses, matching, phrases, precision
@@ -225,7 +225,6 @@ def _layer_sums(
   """The sums of one layer, whose queries `matched` learn the true boxes."""
   found = matched >= 0
   none = classes.shape[-1] - 1
-  is_object = _at_queries(matched, found, jnp.zeros(classes.shape[:2], bool))
   label = jnp.full(classes.shape[:2], none)
   label = _at_queries(matched, truth.label, label)
   entropy = -jnp.take_along_axis(classes, label[..., None], axis=-1)[..., 0]
@@ -237,6 +236,7 @@ def _layer_sums(
   over_found = lambda x: jnp.sum(x, axis=1, where=found)
   objectness = jnp.zeros(len(boxes))
   if outputs.objectness is not None:
+    is_object = _at_queries(matched, 1.0, jnp.zeros(classes.shape[:2]))
     objectness = jnp.sum(
         losses.sigmoid_cross_entropy(outputs.objectness, is_object), axis=1
     )
@@ -250,9 +250,11 @@ def _layer_sums(
 
 
 def _at_queries(
-    matched: Int[Array, 'b m'], values: Array, others: Array
-) -> Array:
-  """Each truth's value [b m] at its query, `others` [b r] elsewhere."""
+    matched: Int[Array, 'b m'],
+    values: float | Int[Array, 'b m'],
+    others: Num[Array, 'b r'],
+) -> Num[Array, 'b r']:
+  """Each truth's value at its query, `others` elsewhere."""
   rows = jnp.arange(len(matched))[:, None]
   # Truths without a query write behind the last one: nowhere.
   place = jnp.where(matched >= 0, matched, others.shape[1])
