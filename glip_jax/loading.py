@@ -20,7 +20,7 @@ def load(
     source: str | os.PathLike,
     *,
     variant: str | None = None,
-    threshold: float = predict.THRESHOLD,
+    threshold: float | None = None,
     tokenizer: str = 'bert-base-uncased',
     resize: tuple[int, int] = _RESIZE,
     canvas: tuple[int, int] = _CANVAS,
@@ -32,7 +32,7 @@ def load(
       official, mmdetection's or ours.
     variant: of the model in the file, where its name does not say: A, B, C, T,
       L.
-    threshold: detections with a lower score are left out, in [0, 1].
+    threshold: as for `predict.load`.
     tokenizer: a name on the Hugging Face hub or the path of one.
     resize: shorter and longest side of images, in pixels.
     canvas: height and width that every image is padded to.

@@ -28,7 +28,8 @@ from glip_jax.evaluators import unpack
 from glip_jax.text import prompts
 from glip_jax.training import checkpoint_files, runtime, sharding
 
-THRESHOLD = 0.3
+# What a detection of label -1 is called: an object that no phrase names.
+UNKNOWN = 'unknown object'
 _FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.webp': 'WEBP'}
 _EXAMPLE = (
     "--workdir=runs/shapes --image=photo.jpg --prompt='red circle. blue star'"
@@ -42,7 +43,7 @@ class Found:
   Attributes:
     boxes: xyxy, pixels of the image as it was given.
     scores: in [0, 1].
-    phrases: the phrase of the prompt that each box answers.
+    phrases: the phrase of the prompt that each box answers, or `UNKNOWN`.
   """
 
   boxes: Float[np.ndarray, 'k 4']
@@ -76,7 +77,7 @@ class Predictor:
 
   data: settings.Config
   detector: serving.Detector
-  threshold: float = THRESHOLD
+  threshold: float
 
   def __call__(
       self, image: UInt8[np.ndarray, 'h w 3'], text: prompts.TextPrompt
@@ -96,12 +97,14 @@ class Predictor:
     batch = self._batch(image, text)
     lowest = self.detector.recipe.lowest(self.threshold)
     answer = self.detector.detect(batch, same_prompt=True, **lowest)
-    found = next(unpack.unpack(batch, answer))
+    found = next(unpack.unpack(batch, answer, unknown=True))
     keep = found.scores >= self.threshold
+    # Label -1 is the last of them.
+    names = (*text.phrases, UNKNOWN)
     return Found(
         boxes=found.boxes[keep],
         scores=found.scores[keep],
-        phrases=tuple(text.phrases[label] for label in found.labels[keep]),
+        phrases=tuple(names[label] for label in found.labels[keep]),
     )
 
   def in_image(self, path: str | os.PathLike, prompt: str) -> Found:
@@ -138,14 +141,15 @@ def load(
     workdir: str | os.PathLike,
     *,
     step: str | int = 'best',
-    threshold: float = THRESHOLD,
+    threshold: float | None = None,
 ) -> Predictor:
   """A predictor from the workdir of a training run, on the first device.
 
   Args:
     workdir: holds `config.json` and checkpoints.
     step: 'best', 'latest' or a number.
-    threshold: detections with a lower score are left out, in [0, 1].
+    threshold: detections with a lower score are left out, in [0, 1]; None
+      for the `show_threshold` of the model's family.
 
   Raises:
     UserError: there is no config or no such checkpoint, or no score can reach
@@ -165,7 +169,7 @@ def make_predictor(
     config: run.Run,
     read_params: Callable[[Any, recipes.Recipe], Any],
     *,
-    threshold: float = THRESHOLD,
+    threshold: float | None = None,
 ) -> Predictor:
   """A predictor whose parameters come from anywhere, on the first device.
 
@@ -173,7 +177,8 @@ def make_predictor(
     config: `model` and `data` are read.
     read_params: given the shapes and shardings of the parameters and the
       recipe, returns the parameters.
-    threshold: detections with a lower score are left out, in [0, 1].
+    threshold: detections with a lower score are left out, in [0, 1]; None
+      for the `show_threshold` of the model's family.
 
   Raises:
     UserError: no score can reach the threshold.
@@ -186,14 +191,16 @@ def make_predictor(
       sharding.make_mesh({'data': 1}, jax.devices()[:1]),
       data=config.data,
   )
+  if threshold is None:
+    threshold = recipe.show_threshold
   return Predictor(config.data, detector, threshold)
 
 
-def _check_threshold(threshold: float):
-  if not 0 <= threshold <= 1:
+def _check_threshold(threshold: float | None):
+  if threshold is not None and not 0 <= threshold <= 1:
     raise errors.UserError(
-        f'threshold={threshold} is not in [0, 1], where scores are: try'
-        f' {THRESHOLD}'
+        f'threshold={threshold} is not in [0, 1], where scores are: give one'
+        " that is, or none for the model's own"
     )
 
 
@@ -273,7 +280,10 @@ def define_flags(values: flags.FlagValues = flags.FLAGS):
       'out', '', 'Image to write; <workdir>/predictions/<image>.png if empty.'
   )
   flags.DEFINE_float(
-      'threshold', THRESHOLD, 'Lowest score to show.', flag_values=values
+      'threshold',
+      None,
+      "Lowest score to show; by default the model's own.",
+      flag_values=values,
   )
   string('step', 'best', 'best, latest, or a number.')
 

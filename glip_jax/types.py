@@ -118,10 +118,14 @@ class Outputs:
     logits: float32[b r t] region-word alignment.
     boxes: float32[b r 4] decoded xyxy boxes, raw: where they end is a matter
       of the family, whose loss and decode alone read them.
-    quality: float32[b r] logits of localisation quality (centerness), or None.
+    quality: float32[b r] logits beside those of tokens, or None: of
+      localisation quality (centerness) in GLIP, of 'none of these phrases' in
+      the family of queries.
     anchors: float32[b r 4] what boxes are relative to, in the same convention,
       or None.
     valid: bool[b r] False at regions outside an image's extent.
+    objectness: float32[b r] logits of being an object, whatever the prompt
+      names, or None.
     auxiliary: outputs of earlier layers, which a loss may look at too.
     level_sizes: (h, w) of each pyramid level, static; regions are the levels
       one after the other, rows first.
@@ -132,6 +136,7 @@ class Outputs:
   quality: Array | None
   anchors: Array | None
   valid: Array
+  objectness: Array | None = None
   auxiliary: tuple['Outputs', ...] = ()
   level_sizes: tuple[tuple[int, int], ...] = struct.field(
       pytree_node=False, default=()
@@ -147,7 +152,8 @@ class Detections:
       GLIP to its last pixel, before an original pixel is given back); 0 where
       not valid.
     scores: float32[b k] in [0, 1]; 0 where not valid.
-    labels: int[b k] 0-based phrase index.
+    labels: int[b k] 0-based phrase index; -1 for an object that no phrase
+      names, which only models that are told to look for unknown ones give.
     valid: bool[b k] False at padding.
   """
 

@@ -75,7 +75,7 @@ def random_params(recipe: recipes.Recipe) -> Any:
   rng = np.random.default_rng(0)
 
   def draw(path, leaf):
-    if path[-1].key == 'scale':
+    if path[-1].key in ('scale', 'variance'):
       return jnp.ones(leaf.shape)
     return jnp.asarray(0.1 * rng.standard_normal(leaf.shape, np.float32))
 

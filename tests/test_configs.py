@@ -6,7 +6,7 @@ import re
 import jax
 import pytest
 
-from configs import finetune, glip, shapes
+from configs import finetune, glip, query, shapes
 from glip_jax import errors
 from glip_jax.detectors import recipe as recipes
 from glip_jax.detectors.glip import official_weights as glip_names
@@ -20,6 +20,8 @@ CONFIGS = {
     'glip:A': lambda: glip.get_config('A'),
     'glip:T': glip.get_config,
     'glip:L': lambda: glip.get_config('L'),
+    'query:textbook': query.get_config,
+    'query:shapes': lambda: query.get_config('shapes'),
 }
 
 
@@ -50,6 +52,8 @@ def test_an_unknown_option_is_named():
     shapes.get_config('longer')
   with pytest.raises(errors.UserError, match="'T2'.*nanoA"):
     glip.get_config('T2')
+  with pytest.raises(errors.UserError, match="'T'.*shapes.*textbook"):
+    query.get_config('T')
 
 
 def _own_name(official, rules):

@@ -42,6 +42,7 @@ ALLOWED = {
         'weights',
         'fields',
     ),
+    'detectors.query': ('detectors.parts', 'types', 'ops', 'models', 'fields'),
     'text': ('types',),
     'data': ('types', 'text', 'fields'),
     'data.sources': ('types', 'text', 'data', 'fields'),
@@ -266,6 +267,7 @@ def test_configs_know_the_fields_and_the_variants_and_nothing_else():
       f'{PACKAGE}.errors',
       f'{PACKAGE}.run',
       f'{PACKAGE}.detectors.glip.config',
+      f'{PACKAGE}.detectors.query.config',
   )
   for path in _files('configs'):
     for target in _imports(path):

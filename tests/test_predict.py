@@ -84,7 +84,7 @@ def _answering(detections, num_phrases=3):
   """A predictor whose model always gives the same detections."""
   data = _config().data
   data.num_phrases = num_phrases
-  return predict.Predictor(data, _Always(detections))
+  return predict.Predictor(data, _Always(detections), threshold=0.3)
 
 
 def _detections(boxes, scores, labels):
@@ -133,11 +133,11 @@ def test_a_picture_gets_the_detections_that_evaluation_gives_it(
           predictor.detector.detect(
               batch,
               same_prompt=True,
-              **predictor.detector.recipe.lowest(predict.THRESHOLD),
+              **predictor.detector.recipe.lowest(predictor.threshold),
           ),
       )
   )
-  keep = want.scores >= predict.THRESHOLD
+  keep = want.scores >= predictor.threshold
   assert keep.any()
   np.testing.assert_array_equal(found.boxes, want.boxes[keep])
   np.testing.assert_array_equal(found.scores, want.scores[keep])
@@ -173,6 +173,15 @@ def test_scores_below_the_threshold_are_left_out():
   found = predictor(image, prompts.from_names(NAMES))
   np.testing.assert_allclose(found.scores, [0.9, 0.31])
   assert len(found.boxes) == len(found.phrases) == 2
+
+
+def test_an_object_that_no_phrase_names_is_called_unknown():
+  boxes = [[0, 0, 9, 9], [1, 1, 8, 8]]
+  answer = _detections(boxes, [0.9, 0.8], [-1, 1])
+  found = _answering(answer)(
+      np.zeros((64, 64, 3), np.uint8), prompts.from_names(NAMES)
+  )
+  assert found.phrases == (predict.UNKNOWN, 'blue square')
 
 
 def test_a_prompt_may_have_more_phrases_than_training_had():

@@ -16,6 +16,8 @@ from glip_jax.detectors.glip import config as glip_config
 from glip_jax.detectors.glip import recipe as glip_recipe
 from glip_jax.detectors.grounding_dino import config as grounding_dino_config
 from glip_jax.detectors.grounding_dino import recipe as grounding_dino_recipe
+from glip_jax.detectors.query import config as query_config
+from glip_jax.detectors.query import recipe as query_recipe
 
 
 @runtime_checkable
@@ -29,6 +31,8 @@ class Recipe(Protocol):
     model: the Linen module; its `__call__` is `ground` of both encoders.
     thresholds: what `decode` takes at each call by name, traced, with the
       values of the config.
+    show_threshold: detections of a lower score are not worth a look, where
+      nobody says otherwise.
   """
 
   config: Any
@@ -36,6 +40,10 @@ class Recipe(Protocol):
 
   @property
   def thresholds(self) -> dict[str, float]:
+    """See the attributes."""
+
+  @property
+  def show_threshold(self) -> float:
     """See the attributes."""
 
   def init(self, rng: jax.Array, batch: types.Batch) -> Any:
@@ -135,6 +143,9 @@ FAMILIES: dict[str, Family] = {
         grounding_dino_config.Config,
         grounding_dino_config.VARIANTS,
         grounding_dino_recipe.build,
+    ),
+    'query': Family(
+        query_config.Config, query_config.VARIANTS, query_recipe.build
     ),
 }
 

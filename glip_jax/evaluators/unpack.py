@@ -18,7 +18,7 @@ class ImageDetections(NamedTuple):
     index: the record in its source.
     boxes: float64[k 4] xyxy, pixels of the original image.
     scores: float32[k].
-    labels: int[k] 0-based phrase index.
+    labels: int[k] 0-based phrase index; -1 as in `types.Detections`.
   """
 
   index: int
@@ -28,7 +28,10 @@ class ImageDetections(NamedTuple):
 
 
 def unpack(
-    batch: types.Batch, detections: types.Detections
+    batch: types.Batch,
+    detections: types.Detections,
+    *,
+    unknown: bool = False,
 ) -> Iterator[ImageDetections]:
   """Undoes batching, padding and resizing.
 
@@ -38,6 +41,7 @@ def unpack(
   Args:
     batch: what the detections were made of; `id` and `scale` are read.
     detections: boxes xyxy in input pixels, on the host or a device.
+    unknown: True keeps objects that no phrase names.
 
   Yields:
     The detections of one image.
@@ -48,7 +52,7 @@ def unpack(
   valid = np.asarray(detections.valid)
   boxes = boxes / np.asarray(batch.scale, np.float64)[:, None, [1, 0, 1, 0]]
   finite = np.isfinite(boxes).all(-1) & np.isfinite(scores)
-  keep = valid & finite
+  keep = valid & finite & (unknown | (labels >= 0))
   for row, index in enumerate(np.asarray(batch.id).tolist()):
     if index < 0:
       continue

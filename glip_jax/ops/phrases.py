@@ -16,12 +16,13 @@ def phrase_scores(
   The one conversion from tokens to phrases; GLIP's SCORE_AGG.
 
   Args:
-    probabilities: sigmoids of the region-word logits, in [0, 1].
+    probabilities: sigmoids of the region-word logits, in [0, 1]; their mean
+      may be taken of the logits themselves.
     spans: True at the tokens that name phrase c.
     mode: 'mean' or 'max' over the tokens of the phrase.
 
   Returns:
-    Scores in [0, 1]; 0 for a phrase without tokens.
+    Scores, of probabilities in [0, 1]; 0 for a phrase without tokens.
 
   Raises:
     ValueError: if `mode` is neither.

@@ -71,6 +71,7 @@ class Linear:
   """The recipe of a config."""
 
   thresholds = {}
+  show_threshold = 0.3
 
   def __init__(self, config):
     self.config, self.model = config, Model(config.width)

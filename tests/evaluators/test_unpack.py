@@ -47,3 +47,25 @@ def test_boxes_of_each_phrase_are_those_of_the_reference(golden):
     mine = image.boxes[own] - [0, 0, 1, 1]
     np.testing.assert_allclose(mine, boxes, rtol=1e-5, atol=1e-3)
     np.testing.assert_allclose(image.scores[own], stored['out_scores'][phrase])
+
+
+def test_objects_that_no_phrase_names_are_for_those_who_ask():
+  prompt = types.Prompt(*(np.zeros((1, 1)),) * 3)
+  batch = types.Batch(
+      image=None,
+      size=None,
+      extent=None,
+      scale=np.ones((1, 2)),
+      id=np.zeros(1, int),
+      prompt=prompt,
+  )
+  found = types.Detections(
+      boxes=np.zeros((1, 2, 4)),
+      scores=np.array([[0.9, 0.8]]),
+      labels=np.array([[-1, 0]]),
+      valid=np.ones((1, 2), bool),
+  )
+  (image,) = unpack.unpack(batch, found)
+  assert image.labels.tolist() == [0]
+  (image,) = unpack.unpack(batch, found, unknown=True)
+  assert image.labels.tolist() == [-1, 0]

@@ -32,10 +32,12 @@ class Glip:
   Attributes:
     config: what it was built from.
     model: image, extent, ids, mask -> Outputs.
+    show_threshold: what docs/evaluation.md gives shares of names for.
   """
 
   config: config_lib.Config
   model: nn.Module
+  show_threshold: float = 0.3
 
   def init(self, rng: jax.Array, batch: types.Batch) -> Any:
     """Parameters for batches like this one; only its shapes matter."""

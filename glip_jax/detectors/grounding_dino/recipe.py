@@ -25,10 +25,12 @@ class GroundingDino:
   Attributes:
     config: what it was built from.
     model: image, size, extent, ids, mask -> Outputs.
+    show_threshold: what the released demo shows from.
   """
 
   config: config_lib.Config
   model: nn.Module
+  show_threshold: float = 0.3
 
   def init(self, rng: jax.Array, batch: types.Batch) -> Any:
     """Parameters for batches like this one; only its shapes matter."""

@@ -1,0 +1,181 @@
+"""The query model as a recipe, with what it is trained and decoded with."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from glip_jax import errors, fields, types
+from glip_jax.detectors.query import config as config_lib
+from glip_jax.detectors.query import model, objective, transformer
+
+_FIRST_STRIDE = 4  # Pixels, of a ResNet's first stage.
+
+
+@dataclasses.dataclass(frozen=True)
+class Query:
+  """A detector of queries, as `detectors.recipe.Recipe` describes them.
+
+  Attributes:
+    config: what it was built from.
+    model: image, size, extent, ids, mask -> Outputs.
+    show_threshold: from here on a query has one phrase that is more likely
+      than all else together.
+  """
+
+  config: config_lib.Config
+  model: nn.Module
+  show_threshold: float = 0.5
+
+  def init(self, rng: jax.Array, batch: types.Batch) -> Any:
+    """Parameters for batches like this one; only its shapes matter."""
+    return self.model.init(rng, *self._inputs(batch))['params']
+
+  def forward(
+      self,
+      params: Any,
+      batch: types.Batch,
+      *,
+      train: bool = False,
+      rngs: Mapping[str, jax.Array] | None = None,
+  ) -> types.Outputs:
+    """Queries of the prompts of a batch in its images."""
+    return self.model.apply(
+        {'params': params}, *self._inputs(batch), train=train, rngs=rngs
+    )
+
+  def encode_image(
+      self, params: Any, image: Any, size: Any, extent: Any
+  ) -> types.Features:
+    """The encoder's map: up to there no prompt is seen."""
+    size, extent = jnp.asarray(size), jnp.asarray(extent)
+    memory = self.model.apply(
+        {'params': params},
+        self.config.image.normalize(image, size),
+        size,
+        extent,
+        method='encode_image',
+    )
+    return types.Features((memory,), size, extent)
+
+  def encode_text(self, params: Any, prompt: types.Prompt) -> types.Text:
+    """BERT's last hidden layer and its pooled output."""
+    return self.model.apply(
+        {'params': params}, prompt.ids, prompt.mask, method='encode_text'
+    )
+
+  def ground(
+      self, params: Any, features: types.Features, text: types.Text
+  ) -> types.Outputs:
+    """Queries of a text in encoded images."""
+    return self.model.apply(
+        {'params': params},
+        features.levels[0],
+        text,
+        features.size,
+        method='ground',
+    )
+
+  def loss(
+      self, outputs: types.Outputs, batch: types.Batch
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """See `objective.loss`."""
+    return objective.loss(
+        outputs, batch, **dataclasses.asdict(self.config.loss)
+    )
+
+  @property
+  def thresholds(self) -> dict[str, float]:
+    """What decoding is told at each call, where nobody says otherwise."""
+    return dict(score_threshold=self.config.decode.score_threshold)
+
+  def decode(
+      self, outputs: types.Outputs, batch: types.Batch, **thresholds: Any
+  ) -> types.Detections:
+    """See `objective.decode`."""
+    options = dataclasses.asdict(self.config.decode) | thresholds
+    return objective.decode(outputs, batch, **options)
+
+  def lowest(self, threshold: float) -> dict[str, float]:
+    """Thresholds under which no detection of this score is lost."""
+    own = self.config.decode.score_threshold
+    return dict(score_threshold=min(own, threshold))
+
+  def check_prompts(self, *, num_tokens: int, vocab_size: int) -> None:
+    """Refuses prompts that the text encoder has no embeddings for.
+
+    Args:
+      num_tokens: length of the prompts.
+      vocab_size: number of token ids of the tokenizer.
+
+    Raises:
+      UserError: the encoder has fewer positions or tokens.
+    """
+    self.config.language.check_prompts(
+        num_tokens=num_tokens, vocab_size=vocab_size
+    )
+
+  def read_weights(
+      self, state: Mapping[str, np.ndarray], params: Any
+  ) -> Any | None:
+    """None: nobody else has such a model.
+
+    Args:
+      state: arrays by the names of a file.
+      params: parameters of the model, or their shapes.
+    """
+    del state, params
+
+  def write_weights(self, params: Any) -> dict[str, np.ndarray]:
+    """Refuses, as nobody else has such a model.
+
+    Raises:
+      UserError: always.
+    """
+    del params
+    raise errors.UserError(
+        "family 'query' has no reference code whose names a file could have:"
+        ' write it under our own names'
+    )
+
+  def _inputs(self, batch: types.Batch) -> tuple[Any, ...]:
+    """What the model takes of a batch."""
+    return (
+        self.config.image.normalize(batch.image, batch.size),
+        batch.size,
+        batch.extent,
+        batch.prompt.ids,
+        batch.prompt.mask,
+    )
+
+
+def build(config: config_lib.Config | Mapping[str, Any]) -> Query:
+  """Composes a detector of its parts.
+
+  Args:
+    config: `config.model`.
+
+  Raises:
+    UserError: a name or size that no model can have.
+  """
+  config = fields.from_dict(config_lib.Config, config, 'config.model')
+  dtype = jnp.dtype(config.dtype)
+  stack = lambda cls, sizes: cls(**dataclasses.asdict(sizes), dtype=dtype)
+  return Query(
+      config,
+      model.QueryDetector(
+          backbone=config.backbone.build(dtype),
+          language=config.language.build(dtype, pooler=True),
+          encoder=stack(transformer.Encoder, config.encoder),
+          decoder=stack(transformer.Decoder, config.decoder),
+          stride=_FIRST_STRIDE * 2 ** (len(config.backbone.depths) - 1),
+          width=config.width,
+          num_queries=config.num_queries,
+          objectness=config.objectness == 'head',
+          dtype=dtype,
+      ),
+  )
