@@ -63,6 +63,7 @@ def _shapes() -> ml_collections.ConfigDict:
   config = shapes_config.get_config()
   config.model = run.config(model=query.variant('query_shapes')).model
   config.data.extent_multiple = 1
+  config.data.train.unnamed = True
   config.batch_size = 32
   config.steps = 30_000
   config.optimizer.update(

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from glip_jax import draw_labels, types
 from glip_jax.draw_labels import Colour
+from glip_jax.text import prompts
 
 AnyImage = np.ndarray | Image.Image
 
@@ -233,6 +234,8 @@ def _input_image(
 
 
 def _phrase(prompt: types.Prompt, row: int, phrase: int, tokenizer: Any) -> str:
+  if phrase < 0:
+    return prompts.UNKNOWN
   if tokenizer is None:
     return f'phrase {phrase}'
   span = np.asarray(prompt.spans[row, phrase])

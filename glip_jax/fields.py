@@ -17,7 +17,8 @@ and what it means.
   model = from_dict(Model, {'neck': {'width': 64}}, 'config.model')
 
 A field may be a bool, int, float or str, a tuple of them (or of tuples), a
-dataclass, or a mapping from names to one. None is no value: ml_collections
+dataclass (or one of several, told apart by their field `name`), or a mapping
+from names to one. None is no value: ml_collections
 could not override it. An optional part is a dataclass with a field `on`.
 """
 
@@ -247,7 +248,7 @@ def _read(hint: Any, value: Any, what: str, limits: Range) -> Any:
   if hint is Any:
     return value
   if origin in (types.UnionType, typing.Union):
-    return _read(_choose(hint, value), value, what, limits)
+    return _read(_choose(hint, value, what), value, what, limits)
   if dataclasses.is_dataclass(hint):
     return from_dict(hint, value, what)
   if origin is tuple:
@@ -257,11 +258,17 @@ def _read(hint: Any, value: Any, what: str, limits: Range) -> Any:
   return _read_plain(hint, value, what, limits)
 
 
-def _choose(hint: Any, value: Any) -> Any:
-  """Of 'one dataclass or a mapping of them' the one that a value is."""
-  one, many = typing.get_args(hint)
+def _choose(hint: Any, value: Any, what: str) -> Any:
+  """Of several dataclasses, or one and a mapping of it, what a value is."""
+  kinds = typing.get_args(hint)
+  if all(map(dataclasses.is_dataclass, kinds)):
+    return _choose_by_name(kinds, value, what)
+  one, many = kinds
   if typing.get_origin(many) is not collections.abc.Mapping:
-    raise TypeError(f'{hint}: only `X | Mapping[str, X]` can be told apart')
+    raise TypeError(
+        f'{hint}: only `X | Mapping[str, X]`, and dataclasses with a field'
+        ' `name`, can be told apart'
+    )
   if isinstance(value, one) or not isinstance(value, Mapping):
     return one
   # A name may be that of a field, unless the field holds fields itself.
@@ -269,6 +276,21 @@ def _choose(hint: Any, value: Any) -> Any:
   parts = {name for name, kind in hints if dataclasses.is_dataclass(kind)}
   nested = all(isinstance(item, (Mapping, one)) for item in value.values())
   return many if nested and set(value) - parts else one
+
+
+def _choose_by_name(kinds: tuple[type, ...], value: Any, what: str) -> type:
+  """The dataclass whose `name` is the value's; the first where it has none."""
+  if isinstance(value, kinds):
+    return type(value)
+  known = {kind.name: kind for kind in kinds}
+  name = kinds[0].name
+  if isinstance(value, Mapping):
+    name = value.get('name', name)
+  if name not in known:
+    raise errors.UserError(
+        f'{what}.name={name!r} must be one of {", ".join(map(repr, known))}'
+    )
+  return known[name]
 
 
 def _read_tuple(hint: Any, value: Any, what: str, limits: Range) -> Any:

@@ -28,8 +28,6 @@ from glip_jax.evaluators import unpack
 from glip_jax.text import prompts
 from glip_jax.training import checkpoint_files, runtime, sharding
 
-# What a detection of label -1 is called: an object that no phrase names.
-UNKNOWN = 'unknown object'
 _FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.webp': 'WEBP'}
 _EXAMPLE = (
     "--workdir=runs/shapes --image=photo.jpg --prompt='red circle. blue star'"
@@ -43,7 +41,8 @@ class Found:
   Attributes:
     boxes: xyxy, pixels of the image as it was given.
     scores: in [0, 1].
-    phrases: the phrase of the prompt that each box answers, or `UNKNOWN`.
+    phrases: the phrase of the prompt that each box answers, or
+      `prompts.UNKNOWN`.
   """
 
   boxes: Float[np.ndarray, 'k 4']
@@ -99,12 +98,10 @@ class Predictor:
     answer = self.detector.detect(batch, same_prompt=True, **lowest)
     found = next(unpack.unpack(batch, answer, unknown=True))
     keep = found.scores >= self.threshold
-    # Label -1 is the last of them.
-    names = (*text.phrases, UNKNOWN)
     return Found(
         boxes=found.boxes[keep],
         scores=found.scores[keep],
-        phrases=tuple(names[label] for label in found.labels[keep]),
+        phrases=tuple(text.name(label) for label in found.labels[keep]),
     )
 
   def in_image(self, path: str | os.PathLike, prompt: str) -> Found:

@@ -36,7 +36,8 @@ class Targets:
 
   Attributes:
     boxes: float32[b m 4] xyxy, pixels of the input image.
-    phrase: int[b m] index of the phrase that names the box.
+    phrase: int[b m] index of the phrase that names the box; -1 for an object
+      that no phrase names.
     tokens: bool[b m t] every token that names the box.
     valid: bool[b m] False at padding rows.
     crowd: bool[b m] True at crowd regions, which never are positives.

@@ -6,7 +6,7 @@ import re
 import jax
 import pytest
 
-from configs import finetune, glip, query, shapes
+from configs import finetune, glip, grounding_dino, query, shapes
 from glip_jax import errors
 from glip_jax.detectors import recipe as recipes
 from glip_jax.detectors.glip import official_weights as glip_names
@@ -22,6 +22,11 @@ CONFIGS = {
     'glip:L': lambda: glip.get_config('L'),
     'query:textbook': query.get_config,
     'query:shapes': lambda: query.get_config('shapes'),
+    'grounding_dino:shapes': lambda: grounding_dino.get_config('shapes'),
+    'grounding_dino:mm_T': grounding_dino.get_config,
+    'grounding_dino:finetune_mm_L': lambda: grounding_dino.get_config(
+        'finetune_mm_L'
+    ),
 }
 
 

@@ -21,7 +21,7 @@ ALLOWED = {
     'configuring': (),
     'draw_labels': (),
     'draw_curves': (),
-    'draw': ('draw_labels', 'types'),
+    'draw': ('draw_labels', 'types', 'text'),
     'ops': ('types', 'fields'),
     'models': ('types', 'ops'),
     'detectors': ('types', 'detectors', 'fields'),
@@ -267,6 +267,7 @@ def test_configs_know_the_fields_and_the_variants_and_nothing_else():
       f'{PACKAGE}.errors',
       f'{PACKAGE}.run',
       f'{PACKAGE}.detectors.glip.config',
+      f'{PACKAGE}.detectors.grounding_dino.config',
       f'{PACKAGE}.detectors.query.config',
   )
   for path in _files('configs'):

@@ -181,7 +181,7 @@ def test_an_object_that_no_phrase_names_is_called_unknown():
   found = _answering(answer)(
       np.zeros((64, 64, 3), np.uint8), prompts.from_names(NAMES)
   )
-  assert found.phrases == (predict.UNKNOWN, 'blue square')
+  assert found.phrases == (prompts.UNKNOWN, 'blue square')
 
 
 def test_a_prompt_may_have_more_phrases_than_training_had():

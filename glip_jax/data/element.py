@@ -98,7 +98,8 @@ class ToElement(grain.transforms.Map):
     crowd[:count] = record.crowd[rows]
     tokens = np.zeros((self.num_boxes, self.num_tokens), bool)
     for place, row in enumerate(rows):
-      tokens[place] = prompt.spans[record.phrase[row]]
+      if record.phrase[row] >= 0:
+        tokens[place] = prompt.spans[record.phrase[row]]
     return types.Targets(
         boxes=boxes,
         phrase=phrase,

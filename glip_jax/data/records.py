@@ -19,7 +19,8 @@ class Truth:
 
   Attributes:
     boxes: xyxy boxes in pixels of the image.
-    phrase: index into `text.phrases` that describes each box.
+    phrase: index into `text.phrases` that describes each box; -1 for an
+      object that no phrase names.
     crowd: True where the box is a group of objects, to be ignored.
     text: caption with the character spans of its phrases.
     is_list: True where the text is a list of names, whose order means nothing

@@ -55,6 +55,7 @@ class Prompts:
   caption: float = field(0.0, 'a sentence', least=0)
   relation: float = field(0.0, "'the circle left of the green star'", least=0)
   statements: float = field(0.0, 'one to four relations', least=0)
+  partial: float = field(0.0, 'all names in the image but one', least=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +82,9 @@ class Spec:
   num_images: int = field(10_000, 'of the embedded world', least=1)
   image_size: int = field(128, 'side of its images, pixels', least=32)
   max_names: int = field(20, 'of a list of names in it', least=1)
+  unnamed: bool = field(
+      False, 'it gives objects that a prompt does not name too, with no phrase'
+  )
   prompts: Prompts = fields.part(Prompts)
   augment: Augment = fields.part(
       Augment, 'instead of `config.data.augment`, where it is on', on=False

@@ -124,10 +124,11 @@ class ShuffleNames(grain.transforms.RandomMap):
     order = rng.permutation(len(record.text.phrases))
     place = np.argsort(order).astype(np.int32)
     names = tuple(record.text.phrases[label] for label in order)
+    named = record.phrase >= 0
     return dataclasses.replace(
         record,
         text=prompts.from_names(names),
-        phrase=place[record.phrase],
+        phrase=np.where(named, place[record.phrase * named], -1),
     )
 
 

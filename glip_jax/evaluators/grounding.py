@@ -214,12 +214,12 @@ def _recall(hits: list[bool]) -> Recall:
 
 
 def _phrase_boxes(record: Truth) -> dict[int, np.ndarray]:
-  """Boxes of each phrase that has any, crowd regions left out."""
+  """Boxes of each phrase that has any, without crowds."""
   boxes: dict[int, list[np.ndarray]] = {}
   for i, (box, phrase) in enumerate(
       zip(record.boxes, record.phrase.tolist(), strict=True)
   ):
-    if record.crowd[i]:
+    if record.crowd[i] or phrase < 0:
       continue
     boxes.setdefault(phrase, []).append(box)
   return {name: np.stack(boxes[name]) for name in sorted(boxes)}

@@ -82,9 +82,9 @@ def _draw(
     min_score: float,
 ) -> Iterator[Image.Image]:
   for batch in batches:
-    for found in unpack.unpack(batch, detect(batch)):
+    for found in unpack.unpack(batch, detect(batch), unknown=True):
       record = source[found.index]
-      names = record.text.phrases
+      name = record.text.name
       chosen = [
           i
           for i in best_per_place(found.boxes, found.scores)[:_MOST_BOXES]
@@ -93,10 +93,10 @@ def _draw(
       image, factor = _shrink(record.image)
       yield draw.truth_beside_predictions(
           image,
-          (record.boxes * factor, [names[i] for i in record.phrase]),
+          (record.boxes * factor, [name(i) for i in record.phrase]),
           (
               found.boxes[chosen] * factor,
-              [names[i] for i in found.labels[chosen]],
+              [name(i) for i in found.labels[chosen]],
               found.scores[chosen].tolist(),
           ),
           caption=record.text.caption,

@@ -38,14 +38,40 @@ def some_names(
   own = [item.kind.composition for item in scene.items]
   present = sorted(set(own))
   absent = [name for name in vocabulary if name not in present]
-  room = min(max(max_names - len(present), 0), len(absent))
-  # A third of the lists are full, as in evaluation; the rest have any length.
-  count = room if rng.random() < 1 / 3 else int(rng.integers(room + 1))
-  names = present + [absent[i] for i in rng.permutation(len(absent))[:count]]
+  names = present + _some(rng, absent, max_names - len(present))
   shuffled = [names[i] for i in rng.permutation(len(names))]
   for i in rng.permutation(len(names))[: rng.integers(_MAX_STRIPED + 1)]:
     shuffled[i], own = _striped(scene, shuffled[i], own)
   return _listed(scene, tuple(shuffled), own)
+
+
+def but_one(
+    rng: np.random.Generator,
+    scene: Scene,
+    *,
+    vocabulary: tuple[str, ...],
+    max_names: int,
+) -> Named:
+  """The names in the image but one, among random others, shuffled.
+
+  The one left out is of a single item, where there is such a name.
+
+  Args:
+    rng: source of the choice.
+    scene: what is in the image.
+    vocabulary: names that negatives are drawn from.
+    max_names: most names in the list; never fewer than are in the image.
+  """
+  own = [item.kind.composition for item in scene.items]
+  present = sorted(set(own))
+  alone = [name for name in present if own.count(name) == 1] or present
+  left_out = pick(rng, alone)
+  present.remove(left_out)
+  absent = [name for name in vocabulary if name not in own]
+  names = present + _some(rng, absent, max_names - len(present))
+  names = names or absent[:1]  # A prompt has a name.
+  shuffled = tuple(names[i] for i in rng.permutation(len(names)))
+  return _listed(scene, shuffled, own)
 
 
 def attribute_names(rng: np.random.Generator, scene: Scene) -> Named:
@@ -131,6 +157,14 @@ def _striped(scene: Scene, name: str, own: list[str]) -> tuple[str, list[str]]:
   said = f'striped {name}'
   answer = said if surfaces == {True} else ''
   return said, [answer if word == name else word for word in own]
+
+
+def _some(rng: np.random.Generator, names: list[str], most: int) -> list[str]:
+  """A random choice of names, a third of the time as many as there may be."""
+  room = min(max(most, 0), len(names))
+  # A third of the lists are full, as in evaluation; the rest have any length.
+  count = room if rng.random() < 1 / 3 else int(rng.integers(room + 1))
+  return [names[i] for i in rng.permutation(len(names))[:count]]
 
 
 def _listed(scene: Scene, names: tuple[str, ...], own: list[str]) -> Named:

@@ -79,6 +79,8 @@ def write_mdetr(
         'tokens_positive_eval': spans,
     })
     for box, phrase in zip(truth.boxes, truth.phrase, strict=True):
+      if phrase < 0:
+        continue  # The format has no place for what no phrase names.
       annotations.append({
           'id': len(annotations) + 1,
           'image_id': source.image_id(index),

@@ -23,7 +23,15 @@ from glip_jax.shapes.sentences import Named
 from glip_jax.text.prompts import TextPrompt, from_names
 
 SPLITS = compose.SPLITS
-PROMPTS = ('all', 'list', 'attributes', 'caption', 'relation', 'statements')
+PROMPTS = (
+    'all',
+    'list',
+    'attributes',
+    'caption',
+    'relation',
+    'statements',
+    'partial',
+)
 TRAIN_PROMPTS = {'list': 5, 'attributes': 1, 'caption': 2, 'relation': 2}
 
 
@@ -44,6 +52,7 @@ class ShapesSource:
       image_size: int = 128,
       prompts: Mapping[str, float],
       max_names: int = 20,
+      unnamed: bool = False,
   ):
     """Opens a split; see `open_world`."""
     prompts = {name: float(weight) for name, weight in prompts.items()}
@@ -53,6 +62,7 @@ class ShapesSource:
     self._seed = seed
     self._num_images = num_images
     self._max_names = max_names
+    self._unnamed = unnamed
     weights = np.array([prompts.get(name, 0.0) for name in PROMPTS])
     self._thresholds = np.cumsum(weights / weights.sum())
 
@@ -107,9 +117,14 @@ class ShapesSource:
     named = self._prompt(index, scene)
     items = [item for items in named.items for item in items]
     counts = [len(items) for items in named.items]
+    phrase = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    if self._unnamed:
+      others = sorted({*range(len(scene.items))} - {*items})
+      items += others
+      phrase = np.append(phrase, np.full(len(others), -1, np.int32))
     return Truth(
         boxes=scene.boxes(self.image_size)[np.array(items, int)],
-        phrase=np.repeat(np.arange(len(counts), dtype=np.int32), counts),
+        phrase=phrase,
         crowd=np.zeros(len(items), bool),
         text=named.text,
         is_list=named.is_list,
@@ -122,8 +137,8 @@ class ShapesSource:
     ]
     if kind == 'all':
       return captions.all_names(scene, vocabulary(self.split))
-    if kind == 'list':
-      return captions.some_names(
+    if kind in _LISTS:
+      return _LISTS[kind](
           rng,
           scene,
           vocabulary=SEEN + HELD_OUT * (self.split == 'heldout'),
@@ -159,6 +174,7 @@ class ShapesDetectionSource(Classes, ShapesSource):
       boxes = [
           box_entry(box) | {'category_id': label}
           for box, label in zip(truth.boxes, truth.phrase.tolist(), strict=True)
+          if label >= 0
       ]
       yield self.image_entry(index), boxes
 
@@ -171,6 +187,7 @@ def open_world(
     image_size: int = 128,
     prompts: Mapping[str, float] | None = None,
     max_names: int = 20,
+    unnamed: bool = False,
 ) -> ShapesSource | ShapesDetectionSource:
   """Opens a split of the embedded world.
 
@@ -186,9 +203,12 @@ def open_world(
       image among negatives; 'attributes': coarser names such as 'red object';
       'caption': a sentence; 'relation': 'the circle left of the green star'
       where two circles are, phrase 0 being the target; 'statements': one to
-      four relations in one caption, nearness among them. By default
+      four relations in one caption, nearness among them; 'partial': a list of
+      all names in the image but one. By default
       `TRAIN_PROMPTS` in split 'train', else 'all'.
-    max_names: longest 'list'.
+    max_names: longest 'list' and 'partial'.
+    unnamed: True gives the objects that a prompt does not name too, with
+      phrase -1.
 
   Returns:
     A detection source if all prompts are 'all': of `HELD_OUT` in split
@@ -202,6 +222,7 @@ def open_world(
       num_images=num_images,
       image_size=image_size,
       max_names=max_names,
+      unnamed=unnamed,
   )
   if prompts is None:
     prompts = TRAIN_PROMPTS if split == 'train' else {'all': 1}
@@ -215,6 +236,7 @@ def vocabulary(split: str) -> tuple[str, ...]:
   return HELD_OUT if split == 'heldout' else SEEN
 
 
+_LISTS = {'list': captions.some_names, 'partial': captions.but_one}
 _WRITERS = {
     'attributes': captions.attribute_names,
     'caption': captions.caption,

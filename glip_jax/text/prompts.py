@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Spans = tuple[tuple[int, int], ...]
 
+# What an object that no phrase names is called: label -1.
+UNKNOWN = 'unknown object'
+
 # A full stop between two digits is a decimal point.
 _SEPARATOR = re.compile(r'(?<!\d)\.|\.(?!\d)|[;\n]')
 
@@ -75,6 +78,10 @@ class TextPrompt:
       )
     for index, spans in enumerate(self.spans):
       _check_spans(index, spans, self.caption)
+
+  def name(self, label: int) -> str:
+    """The phrase of a label, or `UNKNOWN` of -1."""
+    return UNKNOWN if label < 0 else self.phrases[label]
 
 
 def clean_name(name: str) -> str:

@@ -180,7 +180,8 @@ def _token_targets(
   if tokens.shape[-1] < _FULL_LENGTH:
     return positive & own
   no_object = jnp.arange(tokens.shape[-1]) == _FULL_LENGTH - 1
-  return jnp.where(positive, own, no_object)
+  # Neither has a box that no phrase names a token.
+  return jnp.where(positive & jnp.any(own, -1, keepdims=True), own, no_object)
 
 
 def _token_losses(

@@ -4,8 +4,8 @@ T and B are those of Grounding DINO (arXiv 2303.05499), mm_T, mm_B and mm_L
 those of MM-Grounding-DINO (arXiv 2401.02361), whose architecture LLMDet (arXiv
 2501.18954) has too; sizes are those of the public configs. nano_gd, nano_mm
 and nano_mms have the same structure at sizes that run in seconds; the
-reference arrays in the tests were computed with them. `shapes` is the small
-model that the embedded world is trained with.
+reference arrays in the tests were computed with them. `grounding_dino_shapes`
+is the small model that the embedded world is trained with.
 """
 
 import dataclasses
@@ -232,6 +232,39 @@ VARIANTS: dict[str, Config] = {
     'mm_grounding_dino_B': Config(decoder=_MM, backbone=_SWIN_BASE),
     'mm_grounding_dino_L': Config(
         decoder=_MM, backbone=_SWIN_LARGE, stages=(0, 1, 2, 3)
+    ),
+    'grounding_dino_shapes': Config(
+        width=64,
+        backbone=_swin(32, (1, 1, 2, 1), (1, 2, 4, 8), 4, 0.0),
+        num_groups=8,
+        language=parts.Bert(
+            vocab_size=4096,
+            width=96,
+            depth=2,
+            num_heads=4,
+            mlp_width=192,
+            max_positions=256,
+            dropout_rate=0.0,
+        ),
+        delimiters=(2, 3, 54, 61),  # The same, of the tokenizer `shapes`.
+        encoder=Encoder(
+            depth=2,
+            num_heads=4,
+            mlp_width=256,
+            text_num_heads=4,
+            text_mlp_width=128,
+            fusion=Fusion(width=128, num_heads=4, drop_path_rate=0.0),
+            remat=False,
+        ),
+        decoder=Decoder(
+            depth=3,
+            num_heads=4,
+            mlp_width=256,
+            num_queries=40,
+            scale_logits=True,
+            remat=False,
+        ),
+        denoising=Denoising(on=True, groups=3),
     ),
     'nano_gd': _NANO,
     'nano_mm': _nano(share_heads=False, scale_logits=True),

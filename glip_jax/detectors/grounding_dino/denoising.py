@@ -60,14 +60,14 @@ def noised_truth(
   shift, swap = jax.random.split(key)
   repeat = lambda x: jnp.tile(x, (1, copies) + (1,) * (x.ndim - 2))
   far = jnp.tile(jnp.repeat(jnp.arange(2), m), config.groups)
-  phrase = _swapped(swap, repeat(jnp.asarray(truth.phrase)), batch, config)
+  phrase = jnp.maximum(jnp.asarray(truth.phrase), 0)
+  phrase = _swapped(swap, repeat(phrase), batch, config)
   spans = jnp.asarray(batch.prompt.spans)
   means = phrases.phrase_scores(text.swapaxes(1, 2), spans).swapaxes(1, 2)
-  valid = jnp.asarray(truth.valid) & ~jnp.asarray(truth.crowd)
   return Noised(
       content=jnp.take_along_axis(means, phrase[..., None], axis=1),
       reference=_shifted(shift, repeat(boxes), far, config.box_noise),
-      valid=repeat(valid),
+      valid=repeat(_named(truth)),
       group=jnp.repeat(jnp.arange(config.groups), 2 * m),
   )
 
@@ -103,8 +103,13 @@ def targets(
   m = jnp.asarray(truth.valid).shape[1]
   row = jnp.tile(jnp.arange(m), 2 * groups)
   near = jnp.tile(jnp.repeat(jnp.array([True, False]), m), groups)
+  return row, near & _named(truth)[:, row]
+
+
+def _named(truth: types.Targets) -> Bool[Array, 'b m']:
+  """The true boxes that a phrase names: only these have something to hold."""
   valid = jnp.asarray(truth.valid) & ~jnp.asarray(truth.crowd)
-  return row, near & valid[:, row]
+  return valid & (jnp.asarray(truth.phrase) >= 0)
 
 
 def _swapped(key, phrase, batch: types.Batch, config) -> Int[Array, 'b n']:

@@ -62,7 +62,10 @@ class Config:
   """All of a model that its weights depend on, its loss and its decoding."""
 
   family: str = field('query', 'family of the detector', choices=('query',))
-  backbone: parts.ResNet = part(parts.ResNet)
+  backbone: parts.ResNet | parts.Swin = part(parts.ResNet)
+  stride: int = field(
+      32, "of the backbone's map that is encoded, pixels", choices=(8, 16, 32)
+  )
   language: parts.Bert = part(parts.Bert)
   width: int = field(
       256,
@@ -95,8 +98,19 @@ class Config:
       choices=('float32', 'bfloat16', 'float64'),
   )
 
+  @property
+  def stage(self) -> int:
+    """The stage of the backbone, from 0, whose map is encoded."""
+    return self.stride.bit_length() - 3
+
   def check(self, what: str) -> None:
-    """Refuses a width that does not divide into heads and waves."""
+    """Refuses a width that does not divide, and a stage that there is not."""
+    if self.stage >= len(self.backbone.depths):
+      raise errors.UserError(
+          f'{what}.stride={self.stride} is that of stage {self.stage + 1}, and'
+          f' {what}.backbone.depths={self.backbone.depths} has'
+          f' {len(self.backbone.depths)}: change one of the two'
+      )
     if self.width % 4:
       raise errors.UserError(
           f'{what}.width={self.width} is not divisible by 4, as sines and'
@@ -111,12 +125,13 @@ class Config:
         )
 
 
-_SHAPES_STACK = Stack(depth=3, num_heads=4, mlp_width=256, dropout_rate=0.0)
+_SHAPES_STACK = Stack(depth=4, num_heads=4, mlp_width=512, dropout_rate=0.0)
 
 VARIANTS: dict[str, Config] = {
     'textbook': Config(),
     'query_shapes': Config(
-        backbone=parts.ResNet(depths=(2, 2), width=24),
+        backbone=parts.ResNet(depths=(2, 3), width=32),
+        stride=8,
         language=parts.Bert(
             vocab_size=4096,
             width=96,
@@ -126,8 +141,9 @@ VARIANTS: dict[str, Config] = {
             max_positions=256,
             dropout_rate=0.0,
         ),
-        width=96,
+        width=128,
         num_queries=25,
+        objectness='head',
         encoder=_SHAPES_STACK,
         decoder=_SHAPES_STACK,
     ),

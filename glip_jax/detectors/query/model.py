@@ -27,12 +27,12 @@ class QueryDetector(nn.Module):
   of a token is the product of their projections over the root of the width.
 
   Attributes:
-    backbone: (image, extent) -> maps, the last of which is used.
+    backbone: (image, extent) -> maps of its stages.
     language: (ids, mask) -> token features and the pooled text.
     encoder: (cells, positions, inside) -> cells.
     decoder: (content, queries, memory, positions, inside) -> queries after
       each layer.
-    stride: of the last map, in pixels.
+    stage: which of the maps is used.
     width: of all between the encoders and the heads.
     num_queries: regions of an image.
     objectness: True adds a head for being an object at all.
@@ -43,7 +43,7 @@ class QueryDetector(nn.Module):
   language: nn.Module
   encoder: nn.Module
   decoder: nn.Module
-  stride: int = 32
+  stage: int = 3
   width: int = 256
   num_queries: int = 100
   objectness: bool = False
@@ -72,7 +72,9 @@ class QueryDetector(nn.Module):
       train: bool = False,
   ) -> Float[Array, 'b _ _ d']:
     """The encoder's map of a normalised image; arguments as in `__call__`."""
-    x = self.project_image(self.backbone(image, extent, train=train)[-1])
+    x = self.project_image(
+        self.backbone(image, extent, train=train)[self.stage]
+    )
     where, inside = self._cells(size, x.shape[1:3])
     y = self.encoder(_flat(x), where, inside, train=train)
     return y.reshape(x.shape)
@@ -148,7 +150,7 @@ class QueryDetector(nn.Module):
       self, size: Int[Array, 'b 2'], shape: tuple[int, int]
   ) -> tuple[Float[Array, 'b n d'], Bool[Array, 'b n']]:
     """Where the cells of a map are in their image, and which are in it."""
-    own = extents.own_cells(size, self.stride)
+    own = extents.own_cells(size, 4 * 2**self.stage)
     where = positions.sine_grid(
         own, shape, self.width, temperature=_TEMPERATURE
     )

@@ -10,10 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from glip_jax import errors, fields, types
+from glip_jax.detectors import parts
 from glip_jax.detectors.query import config as config_lib
 from glip_jax.detectors.query import model, objective, transformer
-
-_FIRST_STRIDE = 4  # Pixels, of a ResNet's first stage.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,15 +163,18 @@ def build(config: config_lib.Config | Mapping[str, Any]) -> Query:
   """
   config = fields.from_dict(config_lib.Config, config, 'config.model')
   dtype = jnp.dtype(config.dtype)
+  options = {}
+  if isinstance(config.backbone, parts.Swin):
+    options['normed'] = (config.stage,)  # A ResNet's maps need no norm.
   stack = lambda cls, sizes: cls(**dataclasses.asdict(sizes), dtype=dtype)
   return Query(
       config,
       model.QueryDetector(
-          backbone=config.backbone.build(dtype),
+          backbone=config.backbone.build(dtype, **options),
           language=config.language.build(dtype, pooler=True),
           encoder=stack(transformer.Encoder, config.encoder),
           decoder=stack(transformer.Decoder, config.decoder),
-          stride=_FIRST_STRIDE * 2 ** (len(config.backbone.depths) - 1),
+          stage=config.stage,
           width=config.width,
           num_queries=config.num_queries,
           objectness=config.objectness == 'head',
