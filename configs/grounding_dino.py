@@ -24,8 +24,6 @@ reaches stands in docs/results.md:
   python train.py --config=configs/grounding_dino.py:shapes --workdir=runs/dino
 """
 
-import functools
-
 import ml_collections
 
 from configs import glip as glip_config
@@ -35,16 +33,20 @@ from glip_jax.detectors.grounding_dino import config as grounding_dino
 
 _IMAGES = {'objects365': 608_606, 'coco': 118_287}
 _VARIANTS = ('T', 'B', 'mm_T', 'mm_B', 'mm_L')
+_FINETUNE = 'finetune_'
 
 
 def get_config(option: str = 'mm_T') -> ml_collections.ConfigDict:
   """The config of one option."""
-  if option not in _OPTIONS:
+  if option == 'shapes':
+    return _shapes()
+  variant = option.removeprefix(_FINETUNE)
+  if variant not in _VARIANTS:
     raise errors.UserError(
-        f'configs/grounding_dino.py has no option {option!r}: choose one of'
-        f' {sorted(_OPTIONS)}'
+        f'configs/grounding_dino.py has no option {option!r}: choose shapes, or'
+        f' one of {_VARIANTS} with or without {_FINETUNE!r} before it'
     )
-  return _OPTIONS[option]()
+  return (_pretrain if option == variant else _finetune)(variant)
 
 
 def _pretrain(variant: str) -> ml_collections.ConfigDict:
@@ -106,9 +108,3 @@ def _model(variant: str) -> grounding_dino.Config:
   prefix, _, size = variant.rpartition('_')
   name = f'{prefix}_grounding_dino_{size}'.lstrip('_')
   return grounding_dino.VARIANTS[name]
-
-
-_OPTIONS = {'shapes': _shapes}
-for _name in _VARIANTS:
-  _OPTIONS[_name] = functools.partial(_pretrain, _name)
-  _OPTIONS[f'finetune_{_name}'] = functools.partial(_finetune, _name)
