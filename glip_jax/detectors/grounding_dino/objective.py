@@ -7,6 +7,8 @@ image adds depends neither on its bucket nor on its batch. (`loss` divides by
 the true boxes of the whole batch.)
 """
 
+import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -26,9 +28,9 @@ _EPSILON = 1e-8
 class LossSums(NamedTuple):
   """Losses of one layer, summed over the queries of each image."""
 
-  token: Float[Array, 'b']
-  box: Float[Array, 'b']
-  giou: Float[Array, 'b']
+  token: Float[Array, '*b']
+  box: Float[Array, '*b']
+  giou: Float[Array, '*b']
 
 
 def loss(
@@ -57,23 +59,41 @@ def loss(
   """
   valid = _present(batch)
   count = jnp.maximum(jnp.sum(valid), 1).astype(jnp.float32)
-  last = _weighted(layer_sums(outputs, batch, config), config, count)
-  terms = dict(zip(('loss_token', 'loss_box', 'loss_giou'), last, strict=True))
-  others = {'loss_encoder': [outputs.encoder] if outputs.encoder else []}
-  if config.auxiliary:
-    others['loss_auxiliary'] = outputs.auxiliary
-  for name, layers in others.items():
-    sums = [layer_sums(layer, batch, config) for layer in layers]
-    terms[name] = sum((sum(_weighted(x, config, count)) for x in sums), 0.0)
+  last = types.Outputs(outputs.logits, outputs.boxes, None, None, outputs.valid)
+  layers = {
+      'loss_encoder': [outputs.encoder] if outputs.encoder else [],
+      'loss_auxiliary': outputs.auxiliary if config.auxiliary else (),
+      'last': [last],
+  }
+  # All layers at once: a matching is a long loop of small steps.
+  sums = _stacked(
+      sum(map(list, layers.values()), []), layer_sums, batch, config
+  )
+  rows = _weighted(sums, config, count)
+  terms, start = {}, 0
+  for name, own in layers.items():
+    terms[name] = rows[:, start : start + len(own)]
+    start += len(own)
+  names = ('loss_token', 'loss_box', 'loss_giou')
+  parts = dict(zip(names, terms.pop('last')[:, 0], strict=True))
+  parts |= {name: jnp.sum(own) for name, own in terms.items() if own.size}
   if outputs.denoising:
-    sums = [
-        denoising_sums(layer, batch, config, groups)
-        for layer in outputs.denoising
-    ]
-    parts = [sum(_weighted(x, config, count * groups)) for x in sums]
-    terms['loss_denoising'] = sum(parts)
-  terms = {name: jnp.asarray(x, jnp.float32) for name, x in terms.items()}
-  return sum(terms.values()), terms | {'num_boxes': count}
+    noised = functools.partial(denoising_sums, groups=groups)
+    sums = _stacked(outputs.denoising, noised, batch, config)
+    parts['loss_denoising'] = jnp.sum(_weighted(sums, config, count * groups))
+  parts = {name: jnp.asarray(x, jnp.float32) for name, x in parts.items()}
+  return sum(parts.values()), parts | {'num_boxes': count}
+
+
+def _stacked(
+    layers: Sequence[types.Outputs],
+    sums: Callable[..., LossSums],
+    batch: types.Batch,
+    config: config_lib.Loss,
+) -> LossSums:
+  """Sums of each layer, [l b]."""
+  together = jax.tree.map(lambda *x: jnp.stack(x), *layers)
+  return jax.vmap(lambda layer: sums(layer, batch, config))(together)
 
 
 def layer_sums(
@@ -107,6 +127,7 @@ def denoising_sums(
     outputs: types.Outputs,
     batch: types.Batch,
     config: config_lib.Loss,
+    *,
     groups: int,
 ) -> LossSums:
   """The same of queries that were made of true boxes; no matching is needed.
@@ -197,12 +218,11 @@ def _sums(
 
 def _weighted(
     sums: LossSums, config: config_lib.Loss, count: Float[Array, '']
-) -> tuple[Float[Array, ''], ...]:
-  """The three losses of a layer over the whole batch."""
+) -> Float[Array, '3 l']:
+  """The three losses of each layer over the whole batch."""
   weights = config.class_weight, config.box_weight, config.giou_weight
-  return tuple(
-      w * jnp.sum(x) / count for w, x in zip(weights, sums, strict=True)
-  )
+  rows = [w * jnp.sum(x, 1) for w, x in zip(weights, sums, strict=True)]
+  return jnp.stack(rows) / count
 
 
 def _present(batch: types.Batch) -> Bool[Array, 'b m']:
