@@ -9,8 +9,8 @@
       --config.evals.val.data.annotations=instances_val2017.json \
       --config.evals.val.data.images=val2017
 
-The last one needs no training run: --weights takes released files as they are
-(docs/weights.md).
+The last one needs no training run: --weights takes released files as they are,
+and names of released models, `--weights=glip_t` (docs/weights.md).
 
 Any number of devices will do, whatever the checkpoint was written on; several
 processes need a --config with `distributed=True`. Writes
@@ -29,7 +29,7 @@ from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
-from glip_jax import configuring, errors, run, serving
+from glip_jax import configuring, errors, loading, run, serving
 from glip_jax.detectors import recipe as recipes
 from glip_jax.evaluators import evaluation
 from glip_jax.ops import forms
@@ -40,14 +40,15 @@ from glip_jax.training import (
     runtime,
     sharding,
 )
-from glip_jax.weights import params_file
 
 CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'Config file; by default what the workdir was trained with.'
 )
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a training run.')
 WEIGHTS = flags.DEFINE_string(
-    'weights', None, 'File of weights to evaluate, instead of a workdir.'
+    'weights',
+    None,
+    'Released model or file of weights to evaluate, instead of a workdir.',
 )
 EMA = flags.DEFINE_bool(
     'ema', False, 'Evaluate the average that the file of weights holds.'
@@ -102,21 +103,21 @@ def _out() -> epath.Path:
   return epath.Path('runs') / epath.Path(WEIGHTS.value).stem / 'eval'
 
 
-def _source() -> epath.Path:
+def _source() -> loading.File | epath.Path:
   """The file of weights or the folder of a checkpoint that the flags name."""
   if WEIGHTS.value:
-    return epath.Path(WEIGHTS.value).expanduser()
+    return loading.find(WEIGHTS.value)
   workdir = epath.Path(WORKDIR.value).expanduser()
   return checkpoint_files.find(workdir, STEP.value)
 
 
 def _read_params(
-    recipe: recipes.Recipe, source: epath.Path, shapes: Any
+    recipe: recipes.Recipe, source: loading.File | epath.Path, shapes: Any
 ) -> Any:
   """The parameters that the flags name, of a file or of a checkpoint."""
-  if not WEIGHTS.value:
-    return checkpoint_files.restore_params(source, shapes)
-  return params_file.read(source, shapes, recipe, ema=EMA.value)
+  if isinstance(source, loading.File):
+    return source.read(shapes, recipe, ema=EMA.value)
+  return checkpoint_files.restore_params(source, shapes)
 
 
 def _config() -> run.Run:
@@ -131,13 +132,14 @@ def _config() -> run.Run:
 def main(_: Sequence[str]):
   out = _out()
   configuring.check_folder('out', out)
-  _source()  # Or says that there is none, before anything else.
+  source = _source()  # Or says that there is none, before anything else.
   config = _config()
   runtime.start(
       distributed=config.distributed,
       compilation_cache=config.compilation_cache,
   )
-  source = processes.on_first(_source)
+  if WORKDIR.value:  # All processes the same step; of a cache each its own.
+    source = processes.on_first(_source)
   with forms.use(**dataclasses.asdict(config.forms)):
     results = _evaluate(config, source, out)
   if jax.process_index() == 0:
@@ -147,7 +149,7 @@ def main(_: Sequence[str]):
 
 
 def _evaluate(
-    config: run.Run, source: epath.Path, out: epath.Path
+    config: run.Run, source: loading.File | epath.Path, out: epath.Path
 ) -> Mapping[str, Any]:
   recipe = recipes.build(config.model)
   mesh = _mesh(config)

@@ -8,15 +8,16 @@ print(find.in_image('photo.jpg', 'a red car. dog').table())
 import typing
 
 if typing.TYPE_CHECKING:
-  from glip_jax.predict import Predictor
+  from glip_jax.predicting import Predictor
 
 
 def load(source: str, **options: typing.Any) -> 'Predictor':
   """A predictor with released weights or those of a file.
 
   Args:
-    source: 'glip_t_a', 'glip_t_b', 'glip_t_c', 'glip_t' or 'glip_l', which is
-      fetched once and kept; or the path of a file of weights.
+    source: a released name ('glip_t', 'grounding_dino_t', 'llmdet_l' and so
+      on: docs/weights.md), whose file is fetched once and kept; or the path
+      of a file of weights.
     **options: see `loading.load`.
 
   Raises:

@@ -1,19 +1,67 @@
-"""Released weights, or those of a file, as a predictor."""
+"""Weights by a released name or in a file, and predictors with them.
 
-import functools
+Whoever takes `--weights`, and `glip_jax.load`, finds them here.
+"""
+
+import dataclasses
 import os
 from typing import Any
 
 from etils import epath
 
-from glip_jax import errors, predict, run
-from glip_jax.data import settings
-from glip_jax.detectors import recipe as recipes
+from glip_jax import errors, predicting, run
 from glip_jax.weights import formats, params_file, released
 
-# The official test settings; the canvas holds any image resized so.
-_RESIZE = (800, 1333)
-_CANVAS = (1344, 1344)
+
+@dataclasses.dataclass(frozen=True)
+class File:
+  """A file of weights on this machine.
+
+  Attributes:
+    path: of the file.
+    variant: name of the model that its weights are of; None if nothing says.
+    fetched: True if it lies in the cache of the Hugging Face hub.
+  """
+
+  path: epath.Path
+  variant: str | None
+  fetched: bool
+
+  def __str__(self) -> str:
+    """The path."""
+    return os.fspath(self.path)
+
+  def read(self, params: Any, recipe: Any, *, ema: bool = False) -> Any:
+    """See `params_file.read`."""
+    try:
+      return params_file.read(self.path, params, recipe, ema=ema)
+    except errors.UserError as error:
+      if not self.fetched:
+        raise
+      raise errors.UserError(
+          f'{error}; if the file is damaged, remove'
+          f' {os.path.realpath(self.path)} and ask again: it is then fetched'
+          ' anew'
+      ) from None
+
+
+def find(source: str | os.PathLike, variant: str | None = None) -> File:
+  """The file that a name or a path stands for; a name may fetch it.
+
+  Args:
+    source: a name of `released.RELEASED`, or the path of a file of weights.
+    variant: of the model in the file, where its name does not say.
+
+  Raises:
+    UserError: the name is unknown, or its file cannot be had.
+  """
+  name = os.fspath(source)
+  variant = variant or released.variant_of(name)
+  path = epath.Path(name).expanduser()
+  fetched = name in released.RELEASED
+  if fetched or not (formats.is_file(name) or path.is_file()):
+    path = released.fetch(name)  # Or says which names there are.
+  return File(epath.Path(path), variant, fetched)
 
 
 def load(
@@ -21,17 +69,17 @@ def load(
     *,
     variant: str | None = None,
     threshold: float | None = None,
-    tokenizer: str = 'bert-base-uncased',
-    resize: tuple[int, int] = _RESIZE,
-    canvas: tuple[int, int] = _CANVAS,
-) -> predict.Predictor:
+    tokenizer: str | None = None,
+    resize: tuple[int, int] | None = None,
+    canvas: tuple[int, int] | None = None,
+) -> predicting.Predictor:
   """A predictor with released weights or those of a file.
 
+  What is None is as the model's family was tested.
+
   Args:
-    source: a name of `released.RELEASED`, or the path of a file of weights:
-      official, mmdetection's or ours.
-    variant: of the model in the file, where its name does not say: A, B, C, T,
-      L.
+    source: as for `find`.
+    variant: as for `find`: T, L, mm_grounding_dino_B and so on.
     threshold: as for `predict.load`.
     tokenizer: a name on the Hugging Face hub or the path of one.
     resize: shorter and longest side of images, in pixels.
@@ -41,53 +89,36 @@ def load(
     UserError: the name is unknown, the file cannot be had or read, nothing
       says what model it is of, or a size makes no sense.
   """
-  name = os.fspath(source)
   _check_sizes(resize, canvas)
-  variant = variant or released.variant_of(name)
-  path = epath.Path(name).expanduser()
-  fetched = name in released.RELEASED
-  if fetched or not (formats.is_file(name) or path.is_file()):
-    path = released.fetch(name)  # Or says which names there are.
-  if variant is None:
+  predicting.check_threshold(threshold)
+  file = find(source, variant)
+  if file.variant is None:
+    known = sorted({row.variant for row in released.RELEASED.values()})
     raise errors.UserError(
-        f'variant is missing: say whose weights {name} are, A, B, C, T or L'
+        f'variant is missing: say whose weights {source} are, one of {known}'
     )
-  config = run.Run(
-      model=recipes.variant(variant),
-      data=settings.Data(
-          tokenizer=tokenizer,
-          num_tokens=256,
-          num_phrases=16,
-          num_boxes=1,
-          image_size=canvas,
-          resize=resize,
-      ),
+  told = dict(tokenizer=tokenizer, resize=resize, image_size=canvas)
+  told = {name: value for name, value in told.items() if value is not None}
+  # More phrases have room too; no box is known.
+  config = run.tested(file.variant, num_phrases=16, num_boxes=1, **told)
+  return predicting.make_predictor(
+      run.read(config), file.read, threshold=threshold
   )
-  read = functools.partial(_read_fetched if fetched else params_file.read, path)
-  return predict.make_predictor(config, read, threshold=threshold)
 
 
-def _read_fetched(path: os.PathLike, *args: Any) -> Any:
-  """Reads a file of the cache."""
-  try:
-    return params_file.read(path, *args)
-  except errors.UserError as error:
-    raise errors.UserError(
-        f'{error}; if the file is damaged, remove {os.path.realpath(path)} and'
-        ' ask again: it is then fetched anew'
-    ) from None
-
-
-def _check_sizes(resize: tuple[int, int], canvas: tuple[int, int]):
+def _check_sizes(
+    resize: tuple[int, int] | None, canvas: tuple[int, int] | None
+):
   """Refuses sizes that no image fits."""
   for name, sides in (('resize', resize), ('canvas', canvas)):
-    if not (isinstance(sides, tuple) and len(sides) == 2 and min(sides) > 0):
+    pair = isinstance(sides, tuple) and len(sides) == 2 and min(sides) > 0
+    if sides is not None and not pair:
       raise errors.UserError(f'{name}={sides!r}: give two sides in pixels')
-  if canvas[0] % 32 or canvas[1] % 32:
+  if canvas and any(side % 32 for side in canvas):
     raise errors.UserError(
         f'canvas={canvas}: height and width must be multiples of 32'
     )
-  if resize[0] > resize[1]:
+  if resize and resize[0] > resize[1]:
     raise errors.UserError(
         f'resize={resize}: the shorter side comes first, then the longest'
     )

@@ -77,6 +77,21 @@ def config(**values: Any) -> ml_collections.ConfigDict:
   return ml_collections.ConfigDict(fields.filled(Run, **values))
 
 
+def tested(variant: str, **data: Any) -> ml_collections.ConfigDict:
+  """A config of a known model, with the data settings that it was tested with.
+
+  Args:
+    variant: as for `recipe.variant`.
+    **data: fields of `config.data` that differ.
+
+  Raises:
+    UserError: there is no such variant.
+  """
+  model = recipe.variant(variant)
+  settled = recipe.family_of(model).data
+  return config(model=model, data={**settled, **data})
+
+
 def evaluation(**values: Any) -> dict[str, Any]:
   """Every field of one of `config.evals`, some given, the others default."""
   return fields.filled(runner.Evaluation, 'config.evals', **values)

@@ -6,8 +6,8 @@ import re
 import jax
 import pytest
 
-from configs import finetune, glip, grounding_dino, query, shapes
-from glip_jax import errors
+from configs import coco, finetune, glip, grounding_dino, query, shapes
+from glip_jax import errors, run
 from glip_jax.detectors import recipe as recipes
 from glip_jax.detectors.glip import official_weights as glip_names
 from glip_jax.training import optimizer, sharding, state, tables
@@ -42,6 +42,29 @@ def test_parameters_optimizer_and_shardings_fit_the_config(name):
   assert jax.tree.structure(shardings) == jax.tree.structure(params)
   abstract = state.abstract_state(params, tx, ema=True)
   assert jax.tree.structure(abstract.ema) == jax.tree.structure(params)
+
+
+@pytest.mark.parametrize(
+    'name, variant',
+    [
+        ('glip:T', 'T'),
+        ('query:textbook', 'textbook'),
+        ('grounding_dino:mm_T', 'mm_grounding_dino_T'),
+    ],
+)
+def test_models_are_trained_on_what_they_are_tested_on(name, variant):
+  trained, tested = CONFIGS[name](), run.tested(variant)
+  for key in recipes.family_of(recipes.variant(variant)).data:
+    assert trained.data[key] == tested.data[key], key
+
+
+def test_any_variant_is_evaluated_on_a_coco_folder():
+  config = run.read(coco.get_config('mm_grounding_dino_B'))
+  assert config.model['family'] == 'grounding_dino'
+  assert config.data.prompt_end == '.'
+  assert config.evals['val'].data.source == 'coco'
+  with pytest.raises(errors.UserError, match="'mm_B' is unknown: choose one"):
+    coco.get_config('mm_B')
 
 
 def test_late_fusion_has_no_fusion_and_no_text_layers():

@@ -1,17 +1,19 @@
 """`glip_jax.load`: from a name or a file to what a picture holds."""
 
+import os
 import subprocess
 import sys
 
 import abstract_models
 import golden_weights
 import huggingface_hub
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import glip_jax
-from glip_jax import errors, predict, run
+from glip_jax import errors, loading, predicting, run
 from glip_jax.detectors import recipe as recipes
 from glip_jax.detectors.glip import official_weights as glip
 from glip_jax.weights import formats, released
@@ -69,11 +71,54 @@ def test_sizes_that_no_image_fits_are_refused(sizes, message):
     glip_jax.load('glip_t', **(SMALL | sizes))
 
 
+@pytest.mark.parametrize(
+    'variant, multiple, end',
+    [('nanoA', 32, ''), ('nano_mm', 1, '.'), ('textbook', 1, '')],
+)
+def test_images_and_prompts_come_as_the_family_was_tested(
+    variant, multiple, end
+):
+  data = run.read(run.tested(variant, num_phrases=16)).data
+  assert (data.resize, data.image_size) == ((800, 1333), (1344, 1344))
+  assert (data.tokenizer, data.num_tokens) == ('bert-base-uncased', 256)
+  assert (data.extent_multiple, data.prompt_end) == (multiple, end)
+  assert data.num_phrases == 16
+
+
+def test_a_grounding_dino_is_loaded_by_name_and_by_file(tmp_path, monkeypatch):
+  recipe = abstract_models.recipe('nano_mm')
+  params = abstract_models.random_params(recipe)
+  path = tmp_path / 'model.safetensors'
+  formats.write(path, recipe.write_weights(params))
+  with pytest.raises(errors.UserError, match=f'say whose weights {path} are'):
+    glip_jax.load(path, **SMALL)
+  small = released.Released('nano_mm', 'mine/nano')
+  monkeypatch.setitem(released.RELEASED, 'dino_nano', small)
+  _cached(path, monkeypatch)
+  for find in (
+      glip_jax.load(path, variant='nano_mm', **SMALL),
+      glip_jax.load('dino_nano', **SMALL),
+  ):
+    jax.tree.map(np.testing.assert_array_equal, find.detector.params, params)
+    assert (find.data.image_size, find.data.prompt_end) == ((64, 64), '.')
+
+
+def test_a_name_and_a_path_are_found_in_one_place(tmp_path, monkeypatch):
+  _cached(tmp_path / 'model.safetensors', monkeypatch)
+  file = loading.find('llmdet_l')
+  assert str(file) == os.fspath(tmp_path / 'model.safetensors')
+  assert (file.variant, file.fetched) == ('mm_grounding_dino_L', True)
+  file = loading.find('here/glip_large_model.pth')
+  assert (str(file), file.variant) == ('here/glip_large_model.pth', 'L')
+  assert not file.fetched
+  assert loading.find('x.safetensors', 'nano_gd').variant == 'nano_gd'
+
+
 @pytest.mark.large
 def test_a_released_name_finds_what_its_weights_find(
     golden, tmp_path, monkeypatch
 ):
-  small = released.Released('nanoA', 'nano.pth')
+  small = released.Released('nanoA', 'mine/nano', 'nano.pth')
   monkeypatch.setitem(released.RELEASED, 'glip_nano', small)
   state = golden_weights.official_state(golden / 'nano', 'nanoA')
   formats.write(tmp_path / 'nano.pth', state)
@@ -87,7 +132,7 @@ def test_a_released_name_finds_what_its_weights_find(
   # Detections end at the last pixel of the *resized* picture.
   assert found.boxes.max() < 61 and found.scores.min() >= 0.1
   params = glip.from_official(state, abstract_models.params('nanoA'))
-  same = predict.make_predictor(
+  same = predicting.make_predictor(
       run.Run(model=recipes.variant('nanoA'), data=find.data),
       lambda *_: params,
       threshold=0.1,

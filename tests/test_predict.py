@@ -13,7 +13,15 @@ import tiny_config
 from absl import flags
 from PIL import Image
 
-from glip_jax import configuring, fields, predict, run, types
+from glip_jax import (
+    configuring,
+    fields,
+    loading,
+    predict,
+    predicting,
+    run,
+    types,
+)
 from glip_jax.data import images, pipeline, records
 from glip_jax.detectors import recipe as recipes
 from glip_jax.errors import UserError
@@ -84,7 +92,7 @@ def _answering(detections, num_phrases=3):
   """A predictor whose model always gives the same detections."""
   data = _config().data
   data.num_phrases = num_phrases
-  return predict.Predictor(data, _Always(detections), threshold=0.3)
+  return predicting.Predictor(data, _Always(detections), threshold=0.3)
 
 
 def _detections(boxes, scores, labels):
@@ -234,12 +242,12 @@ def test_a_threshold_below_that_of_the_config_counts(predictor, photo):
 
 
 def test_nothing_found_is_said():
-  found = predict.Found(np.zeros((0, 4)), np.zeros(0), ())
+  found = predicting.Found(np.zeros((0, 4)), np.zeros(0), ())
   assert found.table() == 'nothing found'
 
 
 def test_the_table_has_a_line_for_each_detection():
-  found = predict.Found(
+  found = predicting.Found(
       boxes=np.array([[1.0, 2.25, 30.0, 400.0]]),
       scores=np.array([0.5]),
       phrases=('red circle',),
@@ -281,6 +289,55 @@ def test_prompts_given_apart_are_joined_and_the_picture_has_a_place(
   assert printed.startswith('phrase')
   assert printed.endswith(f'\n{out}\n')
   assert out.exists()
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        ([], '--workdir is missing, or released --weights'),
+        (['--workdir=a', '--weights=glip_t'], 'give one of the two'),
+        (['--weights=glip_t', '--step=8'], '--step=8 is of --workdir'),
+        (['--workdir=a', '--variant=L'], '--variant=L is of --weights'),
+    ],
+)
+def test_flags_that_do_not_go_together_are_refused(
+    photo, monkeypatch, arguments, message
+):
+  with pytest.raises(UserError, match=message):
+    _main(monkeypatch, f'--image={photo}', '--prompt=dog', *arguments)
+
+
+def test_released_weights_need_no_training_run(
+    photo, predictor, monkeypatch, tmp_path
+):
+  told = {}
+
+  def load(source, **options):
+    told.update(options, source=source)
+    return predictor
+
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(loading, 'load', load)
+  _main(
+      monkeypatch,
+      '--weights=llmdet_t',
+      '--tokenizer=bert',
+      f'--image={photo}',
+      '--prompt=red circle',
+  )
+  assert told == dict(
+      source='llmdet_t', variant=None, tokenizer='bert', threshold=None
+  )
+  assert (tmp_path / 'runs/llmdet_t/predictions/photo.png').exists()
+
+
+def _main(monkeypatch, *arguments):
+  """Runs the command line on flags of its own."""
+  values = flags.FlagValues()
+  predict.define_flags(values)
+  values(['predict', *arguments])
+  monkeypatch.setattr(flags, 'FLAGS', values)
+  predict.main([])
 
 
 class _Listening:

@@ -130,22 +130,42 @@ class Family:
     config: dataclass of `config.model`, with a field `family`.
     variants: configs of known models by name.
     build: a checked config -> Recipe.
+    data: fields of `config.data` that its models were tested with: how images
+      and prompts come to them.
   """
 
   config: type
   variants: Mapping[str, Any]
   build: Callable[[Any], Recipe]
+  data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+
+# What published test settings share; the canvas holds any image resized so.
+_BERT_AND_800 = dict(
+    tokenizer='bert-base-uncased',
+    num_tokens=256,
+    resize=(800, 1333),
+    image_size=(1344, 1344),
+)
 
 FAMILIES: dict[str, Family] = {
-    'glip': Family(glip_config.Config, glip_config.VARIANTS, glip_recipe.build),
+    'glip': Family(
+        glip_config.Config,
+        glip_config.VARIANTS,
+        glip_recipe.build,
+        dict(_BERT_AND_800, extent_multiple=32),
+    ),
     'grounding_dino': Family(
         grounding_dino_config.Config,
         grounding_dino_config.VARIANTS,
         grounding_dino_recipe.build,
+        dict(_BERT_AND_800, extent_multiple=1, prompt_end='.'),
     ),
     'query': Family(
-        query_config.Config, query_config.VARIANTS, query_recipe.build
+        query_config.Config,
+        query_config.VARIANTS,
+        query_recipe.build,
+        dict(_BERT_AND_800, extent_multiple=1),
     ),
 }
 

@@ -19,11 +19,11 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from glip_jax import configuring, errors
+from glip_jax import configuring, errors, loading
 from glip_jax.data import settings
 from glip_jax.detectors import recipe as recipes
 from glip_jax.training import checkpoint_files, state
-from glip_jax.weights import formats, params_file
+from glip_jax.weights import formats, params_file, released
 
 # By whether a workdir is read: what is, what is not, and the flags of that.
 _ELSEWHERE = {
@@ -46,7 +46,7 @@ def convert(
   Args:
     model: `config.model`.
     out: file to write; its ending says in which format.
-    weights: file to read, or else
+    weights: file to read, or name of a released model, or else
     folder: of a checkpoint, whose average is taken if it has one.
     official: write official names.
     ema: take the average that `weights` holds beside them.
@@ -60,7 +60,7 @@ def convert(
   recipe = recipes.build(model)
   shapes = _shapes(recipe)
   if weights is not None:
-    params = params_file.read(weights, shapes, recipe, ema=ema)
+    params = loading.find(weights).read(shapes, recipe, ema=ema)
   else:
     params = checkpoint_files.restore_params(folder, shapes)
   params_file.write(out, params, recipe, official=official)
@@ -83,12 +83,18 @@ def main(_: Sequence[str]):
     read = dict(folder=checkpoint_files.find(options.workdir, options.step))
     model = configuring.load(os.path.expanduser(options.workdir))['model']
   else:
-    model = recipes.variant(options.variant)
-    if options.config:
-      model = options.config.model.to_dict()
+    model = _model(options)
     read = dict(weights=options.weights, ema=options.ema)
   count = convert(model, out, official=options.official, **read)
   print(f'{count:,} parameters are in {out}')
+
+
+def _model(options: flags.FlagValues) -> Any:
+  """`config.model` of the weights."""
+  if options.config:
+    return options.config.model.to_dict()
+  known = released.variant_of(options.weights)
+  return recipes.variant(options.variant or known or 'T')
 
 
 def _out(path: str | None) -> str:
@@ -127,10 +133,15 @@ def _check_source(options: flags.FlagValues):
 def _define_flags(values: flags.FlagValues = flags.FLAGS):
   string = functools.partial(flags.DEFINE_string, flag_values=values)
   switch = functools.partial(flags.DEFINE_bool, flag_values=values)
-  string('weights', None, 'File to read.')
+  string('weights', None, 'Released model or file to read.')
   string('workdir', None, 'Training run to read, instead.')
   string('step', 'best', 'Of the run: best, latest or a number.')
-  string('variant', 'T', 'What --weights are of: A, B, C, T, L.')
+  string(
+      'variant',
+      None,
+      'What --weights are of: A, B, C, T, L, mm_grounding_dino_T and so on; by'
+      ' default what their name says, else T.',
+  )
   config_flags.DEFINE_config_file(
       'config',
       None,

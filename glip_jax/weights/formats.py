@@ -4,11 +4,14 @@ Read: `.safetensors`, and what `torch.save` wrote under any other ending.
 Checkpoints wrap their table in different ways; `read` finds it.
 """
 
+import json
+import mmap
 import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import safetensors.numpy
 
@@ -20,8 +23,21 @@ ENDINGS = ('.safetensors', '.pth', '.pt', '.bin')
 _TABLES = ('model', 'state_dict')
 _EMA_TABLES = ('model_ema', 'ema_state_dict')
 _PREFIX = 'module.'
-# What safetensors raises, of types too that numpy does not have.
-_UNREADABLE = (OSError, KeyError, AttributeError, safetensors.SafetensorError)
+# What reading raises, of types too that are not among these.
+_UNREADABLE = (OSError, KeyError, safetensors.SafetensorError)
+# By safetensors' names, little end first.
+_KINDS = {
+    'F64': np.dtype('<f8'),
+    'F32': np.dtype('<f4'),
+    'F16': np.dtype('<f2'),
+    'BF16': np.dtype(ml_dtypes.bfloat16),
+    'I64': np.dtype('<i8'),
+    'I32': np.dtype('<i4'),
+    'I16': np.dtype('<i2'),
+    'I8': np.dtype('i1'),
+    'U8': np.dtype('u1'),
+    'BOOL': np.dtype(bool),
+}
 
 
 def is_file(path: str | os.PathLike) -> bool:
@@ -147,13 +163,33 @@ def _some(names: Any) -> str:
 
 
 def _read_safetensors(path: str) -> dict[str, np.ndarray]:
+  """Views of the file, so that nothing is in memory twice."""
   try:
-    return safetensors.numpy.load_file(path)
+    # Its package checks that the arrays fill the file, and would copy them.
+    with safetensors.safe_open(path, 'np'):
+      pass
+    with open(path, 'rb') as file:
+      size = int.from_bytes(file.read(8), 'little')
+      header = json.loads(file.read(size))
+      data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    header.pop('__metadata__', None)
+    return {key: _view(data, 8 + size, x) for key, x in header.items()}
   except _UNREADABLE as error:
     raise errors.UserError(
         f'weights {path} cannot be read ({error}): give a whole safetensors'
         ' file, of float32, float16 or bfloat16'
     ) from None
+
+
+def _view(data: mmap.mmap, start: int, entry: Mapping[str, Any]) -> np.ndarray:
+  """One array of a safetensors file, whose arrays begin at `start`."""
+  first, last = entry['data_offsets']
+  kind, shape = _KINDS[entry['dtype']], entry['shape']
+  if first == last:
+    return np.zeros(shape, kind)
+  part = np.frombuffer(data, 'u1', last - first, start + first)
+  part = part != 0 if kind == np.bool_ else part.view(kind)
+  return part.reshape(shape)
 
 
 def _write_safetensors(path: pathlib.Path, state: Mapping[str, np.ndarray]):

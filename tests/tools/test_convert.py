@@ -3,6 +3,7 @@
 import pathlib
 import sys
 
+import huggingface_hub
 import jax
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from absl import flags
 from glip_jax import errors
 from glip_jax.detectors import recipe as recipes
 from glip_jax.tools import convert
-from glip_jax.weights import formats, params_file
+from glip_jax.weights import formats, params_file, released
 
 TINY = pathlib.Path(__file__).parents[1] / 'tiny_config.py'
 
@@ -83,6 +84,23 @@ def test_a_model_that_is_no_variant_goes_by_its_config(tmp_path, monkeypatch):
       f'--out={out}',
       '--official',
   )
+  after = params_file.read(out, shapes, recipe)
+  jax.tree.map(np.testing.assert_array_equal, after, params)
+
+
+def test_a_released_model_is_converted_by_its_name(tmp_path, monkeypatch):
+  recipe = recipes.build(recipes.variant('nano_mm'))
+  shapes = convert._shapes(recipe)
+  rng = np.random.default_rng(0)
+  params = jax.tree.map(lambda x: rng.standard_normal(x.shape, 'f4'), shapes)
+  source, out = tmp_path / 'model.safetensors', tmp_path / 'mine.pth'
+  params_file.write(source, params, recipe, official=True)
+  row = released.Released('nano_mm', 'mine/nano')
+  monkeypatch.setitem(released.RELEASED, 'dino_nano', row)
+  monkeypatch.setattr(
+      huggingface_hub, 'hf_hub_download', lambda *_: str(source)
+  )
+  _main(monkeypatch, '--weights=dino_nano', f'--out={out}')
   after = params_file.read(out, shapes, recipe)
   jax.tree.map(np.testing.assert_array_equal, after, params)
 

@@ -127,6 +127,10 @@ def _refusal(*arguments):
             '--step=best is of a --workdir',
         ),
         (['--workdir=runs/a', '--ema'], '--ema is of --weights'),
+        (
+            ['--config=configs/coco.py:T', '--weights=glip_x'],
+            "'glip_x' is no released model: choose one of ['glip_l'",
+        ),
     ],
 )
 def test_flags_that_do_not_go_together_are_refused(arguments, message):

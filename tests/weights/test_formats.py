@@ -3,6 +3,7 @@
 import ml_dtypes
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch_zip as tz
 
 from glip_jax import errors
@@ -104,6 +105,25 @@ def test_a_damaged_safetensors_file_and_none_are_refused(tmp_path):
       path.write_bytes(content)
     with pytest.raises(errors.UserError, match='cannot be read'):
       formats.read(path)
+
+
+def test_a_safetensors_file_of_other_types_or_cut_off_is_refused(tmp_path):
+  path = tmp_path / 'a.safetensors'
+  safetensors.numpy.save_file({'x': np.ones(2, np.uint16)}, path)
+  with pytest.raises(errors.UserError, match="'U16'.*give a whole"):
+    formats.read(path)
+  formats.write(path, STATE)
+  path.write_bytes(path.read_bytes()[:-1])
+  with pytest.raises(errors.UserError, match='cannot be read'):
+    formats.read(path)
+
+
+@pytest.mark.parametrize('ending', ['.safetensors', '.pth'])
+def test_arrays_are_views_of_the_file(tmp_path, ending):
+  path = tmp_path / f'a{ending}'
+  formats.write(path, STATE)
+  array = formats.read(path)['a.weight']
+  assert not array.flags.writeable and not array.flags.owndata
 
 
 def _of_all_types():

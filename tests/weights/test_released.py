@@ -84,8 +84,46 @@ def test_unknown_names_are_refused_with_those_there_are():
 
 
 def test_every_released_file_is_of_a_variant():
-  assert {r.variant for r in released.RELEASED.values()} == set('ABCTL')
-  assert all(recipes.variant(r.variant) for r in released.RELEASED.values())
+  for name, row in released.RELEASED.items():
+    assert recipes.variant(row.variant), name
+    assert released.variant_of(name) == row.variant
+
+
+def test_a_file_that_only_one_model_has_says_of_which_it_is():
   file = 'downloads/glip_large_model.pth'
   assert released.variant_of(file) == released.variant_of('glip_l') == 'L'
   assert released.variant_of('mine.pth') is None
+  # Many repositories have one.
+  assert released.variant_of('llmdet_tiny/model.safetensors') is None
+
+
+@pytest.mark.parametrize(
+    'name, repository, variant',
+    [
+        ('grounding_dino_t', 'IDEA-Research/grounding-dino-tiny', 'T'),
+        ('grounding_dino_b', 'IDEA-Research/grounding-dino-base', 'B'),
+        (
+            'mm_grounding_dino_t',
+            'openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_grit_v3det',
+            'mm_T',
+        ),
+        (
+            'mm_grounding_dino_large_o365v2_oiv6_goldg',
+            'openmmlab-community/mm_grounding_dino_large_o365v2_oiv6_goldg',
+            'mm_L',
+        ),
+        ('llmdet_b', 'iSEE-Laboratory/llmdet_base', 'mm_B'),
+    ],
+)
+def test_grounding_dinos_are_hugging_faces_files(
+    cache, name, repository, variant
+):
+  with pytest.raises(errors.UserError) as caught:
+    released.fetch(name)
+  url = f'https://huggingface.co/{repository}/resolve/main/model.safetensors'
+  prefix, _, size = variant.rpartition('_')
+  whole = f'{prefix}_grounding_dino_{size}'.lstrip('_')
+  assert f'fetch {url} elsewhere' in str(caught.value)
+  assert f'--weights=model.safetensors, of variant {whole})' in str(
+      caught.value
+  )

@@ -110,9 +110,9 @@ def write(path, pickle_, records=None, *, folder='archive', **more):
   return path
 
 
-def write_arrays(path, arrays, **wrapping):
-  """Writes {'model': arrays}, and whatever else, as instructions, beside it."""
+def write_arrays(path, arrays, *, table='model', **wrapping):
+  """Writes {table: arrays}, and whatever else, as instructions, beside it."""
   keys = {key: str(i) for i, key in enumerate(arrays)}
   model = dict_of({key: whole(keys[key], x) for key, x in arrays.items()})
   records = {keys[key]: x.tobytes() for key, x in arrays.items()}
-  return write(path, pickled(dict_of({'model': model} | wrapping)), records)
+  return write(path, pickled(dict_of({table: model} | wrapping)), records)

@@ -6,7 +6,7 @@ must be equal. The norm of Swin's own output is unused and comes along.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ def from_hugging_face(state: Mapping[str, np.ndarray], params: Any) -> Any:
     WeightsError: lists everything that does not fit.
   """
   heads = params['decoder']['boxes']['layer0_bias'].shape[0]
-  state = _untied(state, shared=heads == 1)
+  state = without_copies(state, lambda key: _head_name(key, shared=heads == 1))
   swin = {k: x for k, x in state.items() if k.startswith(_SWIN)}
   state = {k: x for k, x in state.items() if k not in swin}
   state |= _from_swin(swin)
@@ -73,6 +73,29 @@ def to_hugging_face(params: Any) -> dict[str, np.ndarray]:
   state[f'{_SWIN}{_UNUSED}.weight'] = np.ones(width, np.float32)
   state[f'{_SWIN}{_UNUSED}.bias'] = np.zeros(width, np.float32)
   return state
+
+
+def without_copies(
+    state: Mapping[str, np.ndarray], name_of: Callable[[str], str]
+) -> dict[str, np.ndarray]:
+  """The state with one array for each name; all copies of it must be equal.
+
+  Args:
+    state: arrays by key.
+    name_of: key -> name, the same for all copies of an array.
+
+  Raises:
+    WeightsError: copies differ.
+  """
+  own, faults = {}, []
+  for key, value in state.items():
+    name = name_of(key)
+    if name in own and not np.array_equal(own[name], value):
+      faults.append(f'{key}: differs from its copy {name}')
+    own.setdefault(name, value)
+  if faults:
+    raise rules.WeightsError(faults)
+  return own
 
 
 def rules_of(params: Any) -> list[Rule]:
@@ -215,24 +238,13 @@ def _decoder_layer(key: str, place: int) -> list[Rule]:
   return table + norm(key + 'final_layer_norm', to('mlp_norm'))
 
 
-def _untied(
-    state: Mapping[str, np.ndarray], *, shared: bool
-) -> dict[str, np.ndarray]:
-  """The state without copies of heads, all of which must be equal."""
-  own, faults = {}, []
-  for key, value in state.items():
-    name = key.removeprefix('model.decoder.')
-    match = _HEADS.fullmatch(name)
-    if match and shared:
-      name = f'{match[1]}.0.{match[3]}'
-    if not match:
-      name = key
-    if name in own and not np.array_equal(own[name], value):
-      faults.append(f'{key}: differs from its copy {name}')
-    own.setdefault(name, value)
-  if faults:
-    raise rules.WeightsError(faults)
-  return own
+def _head_name(key: str, *, shared: bool) -> str:
+  """One name for all copies of a head, else the key."""
+  match = _HEADS.fullmatch(key.removeprefix('model.decoder.'))
+  if not match:
+    return key
+  layer = '0' if shared else match[2]
+  return f'{match[1]}.{layer}.{match[3]}'
 
 
 def _from_swin(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

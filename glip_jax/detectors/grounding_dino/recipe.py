@@ -13,6 +13,7 @@ from glip_jax import fields, types
 from glip_jax.detectors.grounding_dino import config as config_lib
 from glip_jax.detectors.grounding_dino import (
     hugging_face_weights,
+    mmdet_weights,
     model,
     objective,
 )
@@ -130,7 +131,7 @@ class GroundingDino:
   def read_weights(
       self, state: Mapping[str, np.ndarray], params: Any
   ) -> Any | None:
-    """Parameters of Hugging Face's arrays; None if they are of nobody known.
+    """Parameters of Hugging Face's or mmdetection's arrays, None if of neither.
 
     Args:
       state: arrays by the names of a file.
@@ -141,6 +142,8 @@ class GroundingDino:
     """
     if any(key.startswith('model.encoder.layers.') for key in state):
       return hugging_face_weights.from_hugging_face(state, params)
+    if mmdet_weights.is_mmdet(state):
+      return mmdet_weights.from_mmdet(state, params)
     return None
 
   def write_weights(self, params: Any) -> dict[str, np.ndarray]:

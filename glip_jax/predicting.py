@@ -1,0 +1,167 @@
+"""Finding in one image what a prompt names, with parameters from anywhere."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from glip_jax import errors, run, serving, types
+from glip_jax.data import element, images, records, settings
+from glip_jax.detectors import recipe as recipes
+from glip_jax.evaluators import unpack
+from glip_jax.text import prompts
+from glip_jax.training import sharding
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+  """What was found in an image, best first.
+
+  Attributes:
+    boxes: xyxy, pixels of the image as it was given.
+    scores: in [0, 1].
+    phrases: the phrase of the prompt that each box answers, or
+      `prompts.UNKNOWN`.
+  """
+
+  boxes: Float[np.ndarray, 'k 4']
+  scores: Float[np.ndarray, 'k']
+  phrases: tuple[str, ...]
+
+  def table(self) -> str:
+    """Aligned lines for a terminal, boxes as x0 y0 x1 y1."""
+    if not self.phrases:
+      return 'nothing found'
+    width = max(len('phrase'), *map(len, self.phrases))
+    names = ''.join(f'{name:>9}' for name in ('x0', 'y0', 'x1', 'y1'))
+    lines = [f'{"phrase":<{width}}  score{names}']
+    for phrase, score, box in zip(
+        self.phrases, self.scores, self.boxes, strict=True
+    ):
+      corners = ''.join(f'{x:>9.1f}' for x in box)
+      lines.append(f'{phrase:<{width}}  {score:>5.3f}{corners}')
+    return '\n'.join(lines)
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+  """A trained model that takes an image and a prompt.
+
+  Attributes:
+    data: `config.data` that the model was trained with: canvas and tokens.
+    detector: finds what is named in a batch.
+    threshold: detections with a lower score are left out.
+  """
+
+  data: settings.Config
+  detector: serving.Detector
+  threshold: float
+
+  def __call__(
+      self, image: UInt8[np.ndarray, 'h w 3'], text: prompts.TextPrompt
+  ) -> Found:
+    """Finds what the phrases of a prompt name.
+
+    The first call compiles, and so does the first one with any number of
+    phrases above `data.num_phrases`.
+
+    Args:
+      image: RGB, of any size.
+      text: from `prompts.from_caption` or `prompts.from_names`.
+
+    Raises:
+      UserError: the prompt has more tokens than the model reads.
+    """
+    batch = self._batch(image, text)
+    lowest = self.detector.recipe.lowest(self.threshold)
+    answer = self.detector.detect(batch, same_prompt=True, **lowest)
+    found = next(unpack.unpack(batch, answer, unknown=True))
+    keep = found.scores >= self.threshold
+    return Found(
+        boxes=found.boxes[keep],
+        scores=found.scores[keep],
+        phrases=tuple(text.name(label) for label in found.labels[keep]),
+    )
+
+  def in_image(self, path: str | os.PathLike, prompt: str) -> Found:
+    """Finds what a prompt names in an image file.
+
+    Args:
+      path: of the image.
+      prompt: phrases, separated by full stops.
+
+    Raises:
+      UserError: the image cannot be read, or the prompt holds no words or too
+        many.
+    """
+    text = prompts.from_caption(prompt)
+    return self(images.read_image(path), text)
+
+  def _batch(self, image: np.ndarray, text: prompts.TextPrompt) -> types.Batch:
+    """A batch of one, made as evaluation makes its batches."""
+    record = records.Record(
+        image=image,
+        boxes=np.zeros((0, 4), np.float32),
+        phrase=np.zeros(0, np.int32),
+        crowd=np.zeros(0, bool),
+        text=text,
+        index=0,
+    )
+    one = _element(self.data, len(text.phrases)).map(
+        settings.resizing(self.data).map(record)
+    )
+    return jax.tree.map(lambda x: np.asarray(x)[None], one)
+
+
+def make_predictor(
+    config: run.Run,
+    read_params: Callable[[Any, recipes.Recipe], Any],
+    *,
+    threshold: float | None = None,
+) -> Predictor:
+  """A predictor whose parameters come from anywhere, on the first device.
+
+  Args:
+    config: `model` and `data` are read.
+    read_params: given the shapes and shardings of the parameters and the
+      recipe, returns the parameters.
+    threshold: detections with a lower score are left out, in [0, 1]; None
+      for the `show_threshold` of the model's family.
+
+  Raises:
+    UserError: no score can reach the threshold.
+  """
+  check_threshold(threshold)
+  recipe = recipes.build(config.model)
+  detector = serving.load(
+      recipe,
+      lambda shapes: read_params(shapes, recipe),
+      sharding.make_mesh({'data': 1}, jax.devices()[:1]),
+      data=config.data,
+  )
+  if threshold is None:
+    threshold = recipe.show_threshold
+  return Predictor(config.data, detector, threshold)
+
+
+def check_threshold(threshold: float | None) -> None:
+  """Refuses one that no score can reach, or that all do.
+
+  Raises:
+    UserError: it is not in [0, 1].
+  """
+  if threshold is not None and not 0 <= threshold <= 1:
+    raise errors.UserError(
+        f'threshold={threshold} is not in [0, 1], where scores are: give one'
+        " that is, or none for the model's own"
+    )
+
+
+def _element(data: Mapping[str, Any], num_phrases: int) -> element.ToElement:
+  """The evaluation's transform, with room for all phrases of a prompt."""
+  own = settings.to_element(data)
+  return dataclasses.replace(own, num_phrases=max(own.num_phrases, num_phrases))
