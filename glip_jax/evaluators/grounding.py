@@ -16,7 +16,7 @@ from glip_jax import types
 from glip_jax.data.records import Truth
 from glip_jax.data.sources.protocol import Source
 from glip_jax.errors import UserError
-from glip_jax.evaluators import unpack
+from glip_jax.evaluators import overlaps, unpack
 
 TARGETS = ('first', 'all')
 # A caption with several of these words counts under the first.
@@ -186,7 +186,7 @@ class GroundingEvaluator:
         best = mine[image.scores[mine].argmax()]
         row['bbox'] = unpack.to_xywh(image.boxes[best : best + 1])[0]
         row['score'] = unpack.to_score(image.scores[best])
-        row['iou'] = float(_iou(image.boxes[best], truth).max())
+        row['iou'] = float(overlaps.iou(image.boxes[best], truth).max())
       rows.append(row)
     return relation and relation.group().lower(), rows
 
@@ -223,12 +223,3 @@ def _phrase_boxes(record: Truth) -> dict[int, np.ndarray]:
       continue
     boxes.setdefault(phrase, []).append(box)
   return {name: np.stack(boxes[name]) for name in sorted(boxes)}
-
-
-def _iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-  """IoU of one xyxy box with each of some, continuous coordinates."""
-  low = np.maximum(box[:2], boxes[:, :2])
-  high = np.minimum(box[2:], boxes[:, 2:])
-  inter = np.prod(np.maximum(high - low, 0), -1)
-  area = np.prod(box[2:] - box[:2]) + np.prod(boxes[:, 2:] - boxes[:, :2], -1)
-  return inter / np.maximum(area - inter, 1e-9)

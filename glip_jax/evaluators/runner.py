@@ -12,12 +12,13 @@ from etils import epath
 from glip_jax import errors, types
 from glip_jax.data import pipeline, settings
 from glip_jax.data.sources import protocol, table
-from glip_jax.evaluators import detection, grounding
+from glip_jax.evaluators import detection, grounding, unknown
 from glip_jax.fields import field, part
 
 EVALUATORS = {
     'detection': detection.DetectionEvaluator,
     'grounding': grounding.GroundingEvaluator,
+    'unknown': unknown.UnknownEvaluator,
 }
 
 Detect = Callable[[types.Batch], types.Detections]
@@ -40,7 +41,16 @@ class Evaluation:
       'all', 'grounding: judged phrases of a caption', choices=grounding.TARGETS
   )
   min_iou: float = field(
-      0.5, 'grounding: overlap from which a box is right', above=0, most=1
+      0.5,
+      'grounding, unknown: overlap from which a box is right',
+      above=0,
+      most=1,
+  )
+  min_score: float = field(
+      0.5,
+      'unknown: from which recall and precision count a detection',
+      least=0,
+      most=1,
   )
 
 

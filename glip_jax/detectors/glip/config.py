@@ -80,6 +80,9 @@ class Decode:
   aggregate: str = field(
       'mean', 'over the tokens of a phrase', choices=('mean', 'max')
   )
+  unknown: bool = field(
+      False, 'also give objects that match no phrase, with label -1'
+  )
 
 
 @dataclasses.dataclass(frozen=True)

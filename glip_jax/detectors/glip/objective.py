@@ -233,6 +233,7 @@ def decode(
     nms_threshold: float | Float[Array, ''] = 0.6,
     max_detections: int = 100,
     aggregate: str = 'mean',
+    unknown: bool = False,
 ) -> Detections:
   """Turns outputs into detections, as GLIP's ATSS post-processor.
 
@@ -250,6 +251,9 @@ def decode(
     nms_threshold: IoU above which the worse of two boxes goes.
     max_detections: size k of the result.
     aggregate: 'mean' or 'max' over the tokens of a phrase.
+    unknown: True also gives unknown objects, with label -1, whose phrase score
+      is one minus that of the best phrase: nothing but centerness says that
+      there is an object.
 
   Returns:
     Detections, best first. Phrases without tokens have none. It is their last
@@ -264,8 +268,12 @@ def decode(
   scores = phrases.phrase_scores(
       jax.nn.sigmoid(precision.widen(outputs.logits)), spans, mode=aggregate
   )
-  candidate = scores > score_threshold
-  candidate &= jnp.any(spans, axis=-1)[:, None] & outputs.valid[..., None]
+  possible = jnp.any(spans, axis=-1)[:, None] & outputs.valid[..., None]
+  if unknown:
+    doubt = 1 - jnp.max(scores, axis=-1, keepdims=True)
+    scores = jnp.concatenate([scores, doubt], axis=-1)
+    possible = jnp.concatenate([possible, outputs.valid[..., None]], axis=-1)
+  candidate = (scores > score_threshold) & possible
   scores *= jax.nn.sigmoid(precision.widen(outputs.quality))[..., None]
   boxes = box_ops.clip_boxes(outputs.boxes, jnp.asarray(batch.size))
   select = functools.partial(
@@ -278,4 +286,8 @@ def decode(
   # No candidate's score is negative: -1 marks all the others.
   found = jax.vmap(select)(jnp.where(candidate, scores, -1.0), boxes)
   edges = inclusive.to_edges(found.boxes, jnp.asarray(batch.scale))
-  return found.replace(boxes=jnp.where(found.valid[..., None], edges, 0.0))
+  label = jnp.where(found.labels < spans.shape[1], found.labels, -1)
+  return found.replace(
+      boxes=jnp.where(found.valid[..., None], edges, 0.0),
+      labels=label if unknown else found.labels,
+  )
