@@ -247,7 +247,7 @@ class Progress:
     """What the line says beside steps and time."""
     speed = self.images_per_second
     parts = (
-        speed and f'  {speed:.3g} images/s',
+        speed and f'  {speed:,.{1 if speed < 100 else 0}f} images/s',
         self._loss is not None and f'  loss {self._loss:.4g}',
         self._ap is not None and f'  AP {100 * self._ap:.1f}',
     )

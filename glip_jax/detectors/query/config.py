@@ -46,7 +46,7 @@ class Loss:
 
 @dataclasses.dataclass(frozen=True)
 class Decode:
-  """See objective.decode."""
+  """See decoding.decode."""
 
   score_threshold: float = field(
       0.0, 'pairs of query and phrase below it are left out', least=0, most=1

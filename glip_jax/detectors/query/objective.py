@@ -1,13 +1,9 @@
 """The learning problem of queries: a set of boxes, each with a phrase or none.
 
-The class of a query is a softmax over the phrases of its prompt and 'none of
-these'. A phrase's logit is the mean of its tokens' logits; a phrase without
-tokens is padding and has no probability. Training pairs queries with true boxes
-at least cost, at every decoder layer (DETR, arXiv 2005.12872, section 3.1);
-decoding takes the best pairs of query and phrase.
-
-Both are pure functions of `Outputs` and `Batch`, of static shape: what an image
-adds to the sums depends neither on its bucket nor on its batch.
+Training pairs queries with true boxes at least cost, at every decoder layer
+(DETR, arXiv 2005.12872, section 3.1). `loss` is a pure function of `Outputs`
+and `Batch`, of static shape: what an image adds to the sums depends neither on
+its bucket nor on its batch.
 """
 
 from typing import NamedTuple
@@ -16,9 +12,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num
 
+from glip_jax.detectors.query import classes
 from glip_jax.ops import boxes as box_ops
-from glip_jax.ops import losses, matching, phrases, precision
-from glip_jax.types import Batch, Detections, Outputs, Targets
+from glip_jax.ops import losses, matching
+from glip_jax.types import Batch, Outputs, Targets
 
 
 class LossSums(NamedTuple):
@@ -139,38 +136,13 @@ def loss_sums(
   truth, spans = _truth(batch), jnp.asarray(batch.prompt.spans)
 
   def layer(outputs: Outputs) -> LossSums:
-    classes = class_log_probabilities(outputs, spans)
-    cost = _cost(outputs, classes, truth, match_class, box_weight, giou_weight)
+    chances = classes.log_probabilities(outputs, spans)
+    cost = _cost(outputs, chances, truth, match_class, box_weight, giou_weight)
     matched = matching.match(cost, truth.valid)
-    return _layer_sums(outputs, classes, truth, matched, none_weight)
+    return _layer_sums(outputs, chances, truth, matched, none_weight)
 
   layers = (*outputs.auxiliary, outputs.replace(auxiliary=()))
   return jax.vmap(layer)(jax.tree.map(lambda *x: jnp.stack(x), *layers))
-
-
-def class_log_probabilities(
-    outputs: Outputs, spans: Bool[Array, 'b c t']
-) -> Float[Array, 'b r k']:
-  """Logarithms of each query's probabilities, k = c + 1: phrases, then none.
-
-  Args:
-    outputs: of the model; `logits` and `quality` are read.
-    spans: True at the tokens that name phrase c.
-
-  Returns:
-    The lowest float, or close to it, for phrases without tokens.
-
-  Raises:
-    ValueError: outputs.quality is None.
-  """
-  if outputs.quality is None:
-    raise ValueError('outputs.quality=None: queries need the logit of none')
-  logits = precision.widen(outputs.logits)
-  logits = phrases.phrase_scores(logits, spans, mode='mean')
-  named = jnp.any(spans, axis=-1)[:, None]
-  logits = jnp.where(named, logits, jnp.finfo(logits.dtype).min)
-  none = precision.widen(outputs.quality)[..., None]
-  return jax.nn.log_softmax(jnp.concatenate([logits, none], axis=-1))
 
 
 def _truth(batch: Batch) -> Truth:
@@ -195,7 +167,7 @@ def _truth(batch: Batch) -> Truth:
 
 def _cost(
     outputs: Outputs,
-    classes: Float[Array, 'b r k'],
+    chances: Float[Array, 'b r k'],
     truth: Truth,
     match_class: float,
     box_weight: float,
@@ -203,9 +175,9 @@ def _cost(
 ) -> Float[Array, 'b r m']:
   """What it costs to give a query to a true box."""
   label = jnp.broadcast_to(
-      truth.label[:, None], (*classes.shape[:2], truth.label.shape[1])
+      truth.label[:, None], (*chances.shape[:2], truth.label.shape[1])
   )
-  probability = jnp.exp(jnp.take_along_axis(classes, label, axis=-1))
+  probability = jnp.exp(jnp.take_along_axis(chances, label, axis=-1))
   distance = _distance(
       outputs.boxes[:, :, None], truth.boxes[:, None], truth.sides[:, None]
   )
@@ -217,17 +189,17 @@ def _cost(
 
 def _layer_sums(
     outputs: Outputs,
-    classes: Float[Array, 'b r k'],
+    chances: Float[Array, 'b r k'],
     truth: Truth,
     matched: Int[Array, 'b m'],
     none_weight: float,
 ) -> LossSums:
   """The sums of one layer, whose queries `matched` learn the true boxes."""
   found = matched >= 0
-  none = classes.shape[-1] - 1
-  label = jnp.full(classes.shape[:2], none)
+  none = chances.shape[-1] - 1
+  label = jnp.full(chances.shape[:2], none)
   label = _at_queries(matched, truth.label, label)
-  entropy = -jnp.take_along_axis(classes, label[..., None], axis=-1)[..., 0]
+  entropy = -jnp.take_along_axis(chances, label[..., None], axis=-1)[..., 0]
   weight = jnp.where(label == none, none_weight, 1.0)
   index = jnp.maximum(matched, 0)[..., None]
   # Truths without a query compare their box with itself: finite, no gradient.
@@ -236,7 +208,7 @@ def _layer_sums(
   over_found = lambda x: jnp.sum(x, axis=1, where=found)
   objectness = jnp.zeros(len(boxes))
   if outputs.objectness is not None:
-    is_object = _at_queries(matched, 1.0, jnp.zeros(classes.shape[:2]))
+    is_object = _at_queries(matched, 1.0, jnp.zeros(chances.shape[:2]))
     objectness = jnp.sum(
         losses.sigmoid_cross_entropy(outputs.objectness, is_object), axis=1
     )
@@ -269,78 +241,3 @@ def _distance(
   """L1 distance of centres and sides, relative to the image's sides."""
   apart = box_ops.to_centre(boxes) - box_ops.to_centre(others)
   return jnp.sum(jnp.abs(apart / sides), axis=-1)
-
-
-def decode(
-    outputs: Outputs,
-    batch: Batch,
-    *,
-    score_threshold: float | Float[Array, ''] = 0.0,
-    max_detections: int = 100,
-    unknown: bool = False,
-) -> Detections:
-  """Turns outputs into detections: the best pairs of a query and a phrase.
-
-  The score of a pair is the phrase's probability. That of an unknown object is
-  the query's objectness times the probability that it is none of the phrases'
-  best: of an object head if there is one, else of anything but 'none'.
-
-  Args:
-    outputs: of the model; needs `quality`.
-    batch: its `size` and `prompt.spans` are used.
-    score_threshold: pairs of a lower score are left out.
-    max_detections: size k of the result.
-    unknown: True also gives unknown objects, with label -1.
-
-  Returns:
-    Detections, best first, clipped to the edges of their image. Phrases
-    without tokens have none.
-
-  Raises:
-    ValueError: if `outputs` lack `quality`.
-  """
-  spans = jnp.asarray(batch.prompt.spans)
-  classes = jnp.exp(class_log_probabilities(outputs, spans))
-  scores = classes[..., :-1]
-  allowed = jnp.any(spans, axis=-1)[:, None] & outputs.valid[..., None]
-  if unknown:
-    doubt = _objectness(outputs, classes) * (1 - jnp.max(scores, axis=-1))
-    scores = jnp.concatenate([scores, doubt[..., None]], axis=-1)
-    allowed = jnp.concatenate([allowed, outputs.valid[..., None]], axis=-1)
-  allowed &= scores >= score_threshold
-  best, query, column = _best_pairs(
-      jnp.where(allowed, scores, -1.0), max_detections
-  )
-  valid = best >= 0
-  size = jnp.asarray(batch.size)
-  edges = size[:, None, [1, 0, 1, 0]].astype(outputs.boxes.dtype)
-  boxes = jnp.clip(outputs.boxes, 0.0, edges)
-  boxes = jnp.take_along_axis(boxes, query[..., None], axis=1)
-  label = jnp.where(column < spans.shape[1], column, -1)
-  return Detections(
-      boxes=jnp.where(valid[..., None], boxes, 0.0),
-      scores=jnp.where(valid, best, 0.0),
-      labels=jnp.where(valid, label, 0),
-      valid=valid,
-  )
-
-
-def _objectness(
-    outputs: Outputs, classes: Float[Array, 'b r k']
-) -> Float[Array, 'b r']:
-  """Probability that each query is an object, named or not."""
-  if outputs.objectness is None:
-    return 1.0 - classes[..., -1]
-  return jax.nn.sigmoid(precision.widen(outputs.objectness))
-
-
-def _best_pairs(
-    scores: Float[Array, 'b r c'], count: int
-) -> tuple[Float[Array, 'b k'], Int[Array, 'b k'], Int[Array, 'b k']]:
-  """(score, query, column) of the best entries, padded with scores of -1."""
-  flat = scores.reshape(len(scores), -1)
-  room = ((0, 0), (0, max(count - flat.shape[1], 0)))
-  flat = jnp.pad(flat, room, constant_values=-1.0)
-  best, index = jax.lax.top_k(flat, count)
-  index = jnp.where(best >= 0, index, 0)
-  return best, *jnp.divmod(index, scores.shape[-1])

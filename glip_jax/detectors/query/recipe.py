@@ -12,7 +12,7 @@ import numpy as np
 from glip_jax import errors, fields, types
 from glip_jax.detectors import parts
 from glip_jax.detectors.query import config as config_lib
-from glip_jax.detectors.query import model, objective, transformer
+from glip_jax.detectors.query import decoding, model, objective, transformer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,9 +95,9 @@ class Query:
   def decode(
       self, outputs: types.Outputs, batch: types.Batch, **thresholds: Any
   ) -> types.Detections:
-    """See `objective.decode`."""
+    """See `decoding.decode`."""
     options = dataclasses.asdict(self.config.decode) | thresholds
-    return objective.decode(outputs, batch, **options)
+    return decoding.decode(outputs, batch, **options)
 
   def lowest(self, threshold: float) -> dict[str, float]:
     """Thresholds under which no detection of this score is lost."""

@@ -11,7 +11,7 @@ import query_batches
 from scipy import optimize, special
 
 from glip_jax import types
-from glip_jax.detectors.query import objective
+from glip_jax.detectors.query import classes, decoding, objective
 
 QUERIES, LAYERS = 6, 3
 NONE = query_batches.NUM_PHRASES  # Index of the class 'none'.
@@ -213,16 +213,14 @@ def test_the_gradient_is_finite_whatever_there_is_to_learn(what):
 def test_a_phrase_without_tokens_is_no_class():
   batch = query_batches.batch([0, 1])
   outputs = _outputs(batch)
-  classes = np.exp(
-      objective.class_log_probabilities(
-          outputs, jnp.asarray(batch.prompt.spans)
-      )
+  chances = np.exp(
+      classes.log_probabilities(outputs, jnp.asarray(batch.prompt.spans))
   )
   for row in range(2):
     np.testing.assert_allclose(
-        classes[row], _classes(outputs, batch, row), rtol=1e-5, atol=1e-7
+        chances[row], _classes(outputs, batch, row), rtol=1e-5, atol=1e-7
     )
-  assert (classes[0, :, 2:NONE] == 0).all()
+  assert (chances[0, :, 2:NONE] == 0).all()
   # A box of such a phrase is an object that nothing names.
   lost = _change_targets(batch, phrase=np.full_like(batch.targets.phrase, 3))
   unnamed = _change_targets(
@@ -236,7 +234,7 @@ def test_a_phrase_without_tokens_is_no_class():
 def test_detections_are_the_best_pairs_clipped_to_the_image():
   batch = query_batches.batch([0, 1])
   outputs = _outputs(batch)
-  found = objective.decode(
+  found = decoding.decode(
       outputs, batch, score_threshold=0.1, max_detections=30
   )
   for row, size in enumerate(batch.size):
@@ -270,7 +268,7 @@ def test_an_unknown_object_is_one_that_matches_no_phrase(head):
   if head:  # To which query 1 is an object too.
     objects = jnp.array([[9.0, 9.0, 9.0, -9.0, -9.0, -9.0]])
     outputs = outputs.replace(objectness=objects)
-  found = objective.decode(
+  found = decoding.decode(
       outputs, batch, unknown=True, score_threshold=0.3, max_detections=5
   )
   unknown = np.asarray(found.valid & (found.labels == -1))[0]
@@ -278,7 +276,7 @@ def test_an_unknown_object_is_one_that_matches_no_phrase(head):
   want = np.clip(outputs.boxes, 0, batch.size[0, [1, 0, 1, 0]])[0]
   want = want[[1, 2] if head else [2]]
   assert sorted(boxes.tolist()) == sorted(want.tolist())
-  named = objective.decode(outputs, batch, score_threshold=0.3)
+  named = decoding.decode(outputs, batch, score_threshold=0.3)
   assert (np.asarray(named.labels)[0] >= 0).all()
   assert named.scores[0, 0] > 0.99
 
@@ -289,4 +287,4 @@ def test_what_the_loss_needs_is_named():
   with pytest.raises(ValueError, match='batch.targets=None'):
     objective.loss(outputs, batch.replace(targets=None))
   with pytest.raises(ValueError, match='outputs.quality=None'):
-    objective.decode(outputs.replace(quality=None), batch)
+    decoding.decode(outputs.replace(quality=None), batch)
