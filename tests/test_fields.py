@@ -39,6 +39,42 @@ def _whole(**values):
   return fields.from_dict(Whole, values)
 
 
+@dataclasses.dataclass(frozen=True)
+class Bus:
+  """One of two parts."""
+
+  name: str = fields.field('bus', 'which', choices=('bus',))
+  seats: int = fields.field(40, 'how many', least=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tram:
+  """The other."""
+
+  name: str = fields.field('tram', 'which', choices=('tram',))
+  cars: int = fields.field(2, 'how many', least=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+  """Has either."""
+
+  vehicle: Bus | Tram = fields.part(Bus)
+
+
+def test_parts_of_several_kinds_are_told_apart_by_their_name():
+  read = lambda value: fields.from_dict(Line, {'vehicle': value}).vehicle
+  assert fields.from_dict(Line, {}).vehicle == Bus()
+  assert read({'seats': 7}) == Bus(seats=7)
+  assert read({'name': 'tram', 'cars': 3}) == Tram(cars=3)
+  assert read(Tram(cars=4)) == Tram(cars=4)
+  assert fields.to_dict(Line(Tram()))['vehicle'] == {'name': 'tram', 'cars': 2}
+  with pytest.raises(errors.UserError, match="vehicle.name='car'.*'bus', 'tr"):
+    read({'name': 'car'})
+  with pytest.raises(errors.UserError, match='seats'):
+    read({'name': 'tram', 'seats': 3})
+
+
 def test_what_is_left_out_has_its_default():
   assert _whole() == Whole()
   assert _whole(first={'on': False}).first == Part(on=False, rate=0.1)

@@ -76,6 +76,20 @@ def test_targets_point_at_the_tokens_that_name_them():
   assert not targets.tokens[2:].any() and not targets.boxes[2:].any()
 
 
+def test_no_token_names_an_object_that_no_phrase_names():
+  record = _record(phrase=np.array([1, -1], np.int32))
+  made = _element().map(record)
+  assert made.targets.phrase[:2].tolist() == [1, -1]
+  assert made.targets.tokens[0].any() and not made.targets.tokens[1].any()
+  shuffled = transforms.ShuffleNames().random_map(
+      record, np.random.default_rng(0)
+  )
+  assert shuffled.phrase[1] == -1
+  name = shuffled.text.name(shuffled.phrase[0])
+  assert name == record.text.phrases[1]
+  assert shuffled.text.name(-1) == prompts.UNKNOWN
+
+
 def test_of_too_many_boxes_the_largest_are_kept_in_order():
   boxes = [[0, 0, side, side] for side in (3, 30, 2, 20, 10)]
   made = _element(num_boxes=3).map(_record(boxes=boxes))

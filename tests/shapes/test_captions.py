@@ -38,6 +38,29 @@ def test_spans_point_at_the_words_of_their_phrase(kind):
       assert not start or not re.match(r'\w', caption[start - 1])
 
 
+@pytest.mark.parametrize('kind', ['partial', 'caption', 'relation', 'list'])
+def test_what_a_prompt_leaves_out_is_a_box_without_a_phrase(kind):
+  settings = dict(prompts={kind: 1})
+  told = _truths('train', 60, unnamed=True, **settings)
+  left_out = 0
+  for (scene, truth), (_, plain) in zip(
+      told, _truths('train', 60, **settings), strict=True
+  ):
+    named = truth.phrase >= 0
+    assert truth.text == plain.text
+    np.testing.assert_array_equal(truth.boxes[named], plain.boxes)
+    np.testing.assert_array_equal(truth.phrase[named], plain.phrase)
+    # Every item has its box, once.
+    boxes = scene.boxes(128).tolist()
+    assert sorted(truth.boxes.tolist()) == sorted(boxes)
+    left_out += (~named).sum()
+    if kind == 'partial':
+      kinds = {k.composition for k in _kinds(scene, truth, -1)}
+      assert len(kinds) == 1 and not kinds & set(truth.text.phrases)
+      assert len(truth.text.phrases) <= 20
+  assert left_out or kind == 'list'
+
+
 @pytest.mark.parametrize('split, names', [('val', SEEN), ('heldout', HELD_OUT)])
 def test_evaluation_lists_are_the_whole_vocabulary_in_order(split, names):
   for scene, truth in _truths(split, 40, prompts={'all': 1}):

@@ -372,6 +372,24 @@ def test_regions_outside_and_phrases_without_tokens_are_never_detected():
   assert not _decode_all(outputs, batch).valid.any()
 
 
+def test_an_unknown_object_is_one_that_matches_no_phrase():
+  outputs, batch = _example(7)
+  outputs.logits[:] = -20.0
+  outputs.quality[:] = -20.0
+  outputs.quality[0, 3] = 20.0
+  outputs.logits[0, 3] = 20.0  # Centred, and named.
+  outputs.quality[1, 5] = 20.0  # Centred, and matches nothing.
+  outputs.valid[:] = True
+  batch.prompt.spans[:, 0, 1] = True
+  found = jax.jit(functools.partial(dense.decode, unknown=True))(outputs, batch)
+  assert found.labels[0, 0] >= 0 and found.scores[0, 0] > 0.99
+  assert found.labels[1, 0] == -1 and found.scores[1, 0] > 0.99
+  shown = found.valid & (found.scores > 0.5)
+  # An object that a phrase names is not unknown.
+  assert (found.labels[0][shown[0]] >= 0).all()
+  assert shown[1].sum() == 1
+
+
 def test_objective_can_run_under_shard_map():
   example = jax.tree.map(jnp.asarray, _example(8))
   auto = jax.sharding.AxisType.Auto

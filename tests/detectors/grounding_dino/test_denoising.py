@@ -43,6 +43,21 @@ def test_without_noise_positives_are_the_truth_and_start_from_its_tokens(batch):
   assert noised.valid.sum() == 2 * positive.sum()
 
 
+def test_what_no_phrase_names_is_not_noised(batch):
+  unnamed = np.array(batch.targets.phrase)
+  unnamed[:, 0] = -1
+  targets = batch.targets.replace(phrase=unnamed)
+  noised, _ = _noised(batch.replace(targets=targets))
+  row, positive = denoising.targets(batch.replace(targets=targets), GROUPS)
+  assert not noised.valid[:, row == 0].any()
+  assert not positive[:, row == 0].any()
+  others = row != 0
+  before, _ = _noised(batch)
+  np.testing.assert_array_equal(
+      noised.valid[:, others], before.valid[:, others]
+  )
+
+
 def test_positives_move_edges_by_less_than_negatives(batch):
   noised, _ = _noised(batch)
   row, positive = denoising.targets(batch, GROUPS)
