@@ -247,11 +247,16 @@ class Progress:
     """What the line says beside steps and time."""
     speed = self.images_per_second
     parts = (
-        speed and f'  {speed:,.{1 if speed < 100 else 0}f} images/s',
+        speed and f'  {_short(speed)} images/s',
         self._loss is not None and f'  loss {self._loss:.4g}',
         self._ap is not None and f'  AP {100 * self._ap:.1f}',
     )
     return ''.join(part for part in parts if part)
+
+
+def _short(x: float) -> str:
+  """A number with one digit after the point where that says something."""
+  return f'{x:,.{1 if x < 100 else 0}f}'.removesuffix('.0')
 
 
 class _Lines:
