@@ -76,17 +76,17 @@ def _shapes() -> ml_collections.ConfigDict:
           unnamed=True,
       ),
   )
-  config.batch_size = 32
-  config.steps = 30_000
+  config.batch_size = 16
+  config.steps = 12_000
   config.optimizer.update(
-      lr=1e-3,
+      lr=4e-4,
       clip_norm=1.0,
       weight_decay=1e-4,
       schedule=dict(name='cosine', warmup_steps=500),
       frozen=_FROZEN,
   )
   config.average.decay = 0.999
-  config.eval_every = 5000
+  config.eval_every = 3000
   config.checkpoint_every = 1000
   return config
 

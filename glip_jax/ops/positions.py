@@ -47,6 +47,7 @@ def sine_grid(
     width: int,
     *,
     temperature: float,
+    cycles: float = 1.0,
 ) -> Float[Array, 'b h w width']:
   """Waves of each cell's place in its own image, rows before columns.
 
@@ -59,6 +60,7 @@ def sine_grid(
     size: (h, w) of the map.
     width: channels, divisible by 4: a half for rows, a half for columns.
     temperature: as for `sine_points`, over half the channels.
+    cycles: of the first wave over the image; the angles grow with it.
 
   Returns:
     float32 waves.
@@ -72,7 +74,7 @@ def sine_grid(
   for axis, length in enumerate(size):
     own = valid[:, axis, None]
     count = jnp.minimum(jnp.arange(1, length + 1), own)
-    angles = count / (own + _EPSILON) * (2 * math.pi)
+    angles = count / (own + _EPSILON) * (2 * math.pi * cycles)
     halves.append(sine_points(angles, width // 2, temperature=temperature))
   shape = (len(valid), *size, width // 2)
   rows = jnp.broadcast_to(halves[0][:, :, None], shape)

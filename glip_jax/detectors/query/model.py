@@ -36,6 +36,7 @@ class QueryDetector(nn.Module):
     width: of all between the encoders and the heads.
     num_queries: regions of an image.
     objectness: True adds a head for being an object at all.
+    cycles: of the fastest wave of positions, over the image.
     dtype: of the matrix products.
   """
 
@@ -47,6 +48,7 @@ class QueryDetector(nn.Module):
   width: int = 256
   num_queries: int = 100
   objectness: bool = False
+  cycles: float = 1.0
   dtype: Any = jnp.float32
 
   def setup(self):
@@ -152,7 +154,11 @@ class QueryDetector(nn.Module):
     """Where the cells of a map are in their image, and which are in it."""
     own = extents.own_cells(size, 4 * 2**self.stage)
     where = positions.sine_grid(
-        own, shape, self.width, temperature=_TEMPERATURE
+        own,
+        shape,
+        self.width,
+        temperature=_TEMPERATURE,
+        cycles=self.cycles,
     )
     return _flat(where).astype(self.dtype), _flat(extents.inside(own, shape))
 

@@ -178,6 +178,7 @@ def build(config: config_lib.Config | Mapping[str, Any]) -> Query:
           width=config.width,
           num_queries=config.num_queries,
           objectness=config.objectness == 'head',
+          cycles=config.position_cycles,
           dtype=dtype,
       ),
   )

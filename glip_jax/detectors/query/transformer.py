@@ -1,7 +1,9 @@
 """DETR's encoder and decoder (arXiv 2005.12872, section A.3).
 
-Layers are post-norm and stacked under one scan: their parameters have the layer
-first. Positions are added to queries and keys of attention, never to values.
+Layers are stacked under one scan: their parameters have the layer first. Norms
+come after the residuals, as DETR has them, or before what is added
+(`norm_first`, arXiv 2002.04745). Positions are added to queries and keys of
+attention, never to values.
 """
 
 import functools
@@ -22,6 +24,8 @@ class Encoder(nn.Module):
     num_heads: attention heads.
     mlp_width: hidden channels of the MLPs.
     dropout_rate: of attention, MLPs and residuals, in training.
+    norm_first: True norms what attention and MLPs read, not what they and the
+      residual add up to, and norms once more behind the last layer.
     remat: True recomputes layers in the backward pass: less memory.
     dtype: of the matrix products.
   """
@@ -30,6 +34,7 @@ class Encoder(nn.Module):
   num_heads: int = 8
   mlp_width: int = 2048
   dropout_rate: float = 0.1
+  norm_first: bool = False
   remat: bool = False
   dtype: Any = jnp.float32
 
@@ -51,7 +56,8 @@ class Encoder(nn.Module):
       train: True switches dropout on (rng 'dropout').
     """
     layers = _stack(EncoderLayer, self, inputs=2)(**_sizes(self, train))
-    return layers(x, positions, inside[:, None])[0]
+    x = layers(x, positions, inside[:, None])[0]
+    return _layer_norm(self.dtype, 'norm')(x) if self.norm_first else x
 
 
 class Decoder(nn.Module):
@@ -64,6 +70,7 @@ class Decoder(nn.Module):
   num_heads: int = 8
   mlp_width: int = 2048
   dropout_rate: float = 0.1
+  norm_first: bool = False
   remat: bool = False
   dtype: Any = jnp.float32
 
@@ -106,6 +113,7 @@ class EncoderLayer(nn.Module):
   num_heads: int
   mlp_width: int
   dropout_rate: float
+  norm_first: bool
   train: bool
   dtype: Any
 
@@ -117,11 +125,14 @@ class EncoderLayer(nn.Module):
       attend: Bool[Array, 'b 1 n'],
   ) -> tuple[Float[Array, 'b n d'], None]:
     """The cells after the layer, and nothing to stack."""
-    attend_to, add = _attention(self), _residual(self)
-    seen = x + positions
-    y = attend_to(name='self_attention')(seen, seen, x, attend)
-    x = add(x, y, 'attention_norm')
-    return add(x, _feed_forward(self)(x), 'mlp_norm'), None
+    attend_to, around = _attention(self), _residual(self)
+
+    def look(x):
+      seen = x + positions
+      return attend_to(name='self_attention')(seen, seen, x, attend)
+
+    x = around(x, look, 'attention_norm')
+    return around(x, _feed_forward(self), 'mlp_norm'), None
 
 
 class DecoderLayer(nn.Module):
@@ -133,6 +144,7 @@ class DecoderLayer(nn.Module):
   num_heads: int
   mlp_width: int
   dropout_rate: float
+  norm_first: bool
   train: bool
   dtype: Any
 
@@ -146,13 +158,19 @@ class DecoderLayer(nn.Module):
       attend: Bool[Array, 'b 1 n'],
   ) -> tuple[Float[Array, 'b q d'], Float[Array, 'b q d']]:
     """The queries after the layer, twice: to go on with, and to stack."""
-    attend_to, add = _attention(self), _residual(self)
-    seen = x + queries
-    y = attend_to(name='self_attention')(seen, seen, x)
-    x = add(x, y, 'attention_norm')
-    y = attend_to(name='cross_attention')(x + queries, keys, memory, attend)
-    x = add(x, y, 'cross_norm')
-    x = add(x, _feed_forward(self)(x), 'mlp_norm')
+    attend_to, around = _attention(self), _residual(self)
+
+    def look(x):
+      seen = x + queries
+      return attend_to(name='self_attention')(seen, seen, x)
+
+    def find(x):
+      gather = attend_to(name='cross_attention')
+      return gather(x + queries, keys, memory, attend)
+
+    x = around(x, look, 'attention_norm')
+    x = around(x, find, 'cross_norm')
+    x = around(x, _feed_forward(self), 'mlp_norm')
     return x, x
 
 
@@ -172,7 +190,7 @@ def _stack(layer: type, stack: nn.Module, *, inputs: int) -> Any:
 
 def _sizes(stack: nn.Module, train: bool) -> dict[str, Any]:
   """The attributes of a stack that its layers have too."""
-  names = ('num_heads', 'mlp_width', 'dropout_rate', 'dtype')
+  names = ('num_heads', 'mlp_width', 'dropout_rate', 'norm_first', 'dtype')
   return {name: getattr(stack, name) for name in names} | {'train': train}
 
 
@@ -197,9 +215,16 @@ def _feed_forward(layer: nn.Module) -> Any:
 
 
 def _residual(layer: nn.Module) -> Any:
-  """Adds a message to what was there, then norms."""
+  """Adds what a part of the layer makes of its input, with a norm."""
   drop = nn.Dropout(layer.dropout_rate, deterministic=not layer.train)
-  return lambda x, y, name: _layer_norm(layer.dtype, name)(x + drop(y))
+
+  def around(x: Any, part: Any, name: str) -> Any:
+    norm = _layer_norm(layer.dtype, name)
+    if layer.norm_first:
+      return x + drop(part(norm(x)))
+    return norm(x + drop(part(x)))
+
+  return around
 
 
 def _layer_norm(dtype: Any, name: str) -> nn.LayerNorm:

@@ -22,6 +22,8 @@ CHANGES = {
     'decoder.depth': 2,
     'decoder.num_heads': 2,
     'decoder.mlp_width': 16,
+    # The encoder norms first, the decoder last.
+    'decoder.norm_first': False,
     'objectness': 'head',
 }
 # (height, width) of images, which are multiples of nothing.
