@@ -5,24 +5,22 @@
 
 PYTHON is an interpreter that has torch and transformers, in an environment of
 its own. Both sides are processes that answer one request at a time, so that
-each has the machine for itself and its peak memory is its own: that of the
-process, with weights and libraries. Ours has the canvas and the bucket of
+each has the machine for itself. Memory is what a process grows by in a pass,
+beside weights. Ours has the canvas and the bucket of
 tokens that the data pipeline would give it; theirs has neither. Float32, one
 image, weights by chance.
 """
 
 import dataclasses
 import pathlib
-import resource
 import subprocess
 import sys
-import time
 
 import jax
 import numpy as np
 from absl import flags
 
-from benchmarks import inputs
+from benchmarks import answering, inputs
 from glip_jax import configuring, errors
 from glip_jax.detectors import recipe as recipes
 from glip_jax.training import runtime
@@ -31,7 +29,7 @@ TORCH = flags.DEFINE_string('torch', '', 'An interpreter that has torch.')
 SIZE = flags.DEFINE_string('size', '800x1333', 'Height and width of an image.')
 TOKENS = flags.DEFINE_list('tokens', ['64', '195'], 'Tokens in use.')
 ROUNDS = flags.DEFINE_integer('rounds', 5, 'Runs of each side that count.')
-VARIANT = flags.DEFINE_string('variant', 'grounding_dino_t', 'Ours.')
+VARIANT = flags.DEFINE_string('variant', 'grounding_dino_T', 'Ours.')
 SERVE = flags.DEFINE_bool('serve', False, 'Be our side of the comparison.')
 
 _BUCKETS = (64, 256)
@@ -45,31 +43,33 @@ class Side:
     process: that process.
     title: what it says of itself.
     seconds: of each pass.
-    peak: megabytes of the process, at most.
+    grown: megabytes that the process grew by in a pass, at most.
   """
 
   process: subprocess.Popen
   title: str
   seconds: list[float]
-  peak: float = 0.0
+  grown: float = 0.0
 
   @classmethod
   def start(cls, command: list[str]) -> 'Side':
     """Starts it, and waits until it can answer."""
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
-    return cls(process, process.stdout.readline().strip(), [])
+    title = process.stdout.readline().strip()
+    if not title:
+      raise errors.UserError(
+          f'{" ".join(command[:3])} did not start: its message is above'
+      )
+    return cls(process, title, [])
 
   def run(self) -> None:
     """One pass more."""
     print(file=self.process.stdin, flush=True)
     answer = self.process.stdout.readline().split()
-    if len(answer) != 2:
-      raise errors.UserError(
-          f'{self.process.args[:3]} gave no time: its message is above'
-      )
-    seconds, self.peak = map(float, answer)
+    seconds, grown = map(float, answer)
     self.seconds.append(seconds)
+    self.grown = max(self.grown, grown)
 
 
 def compare(tokens: int) -> None:
@@ -88,13 +88,13 @@ def compare(tokens: int) -> None:
     for side in sides:
       side.run()
   print(f'\n{VARIANT.value}, 1 x {SIZE.value}, {tokens} tokens, float32')
-  print(f'{"best s":>8s} {"median":>8s} {"peak MB":>8s}')
+  print(f'{"best s":>8s} {"median":>8s} {"MB":>8s}')
   for side in sides:
     side.process.stdin.close()
     side.process.wait()
     counted = side.seconds[1:]
     print(
-        f'{min(counted):8.2f} {np.median(counted):8.2f} {side.peak:8.0f}'
+        f'{min(counted):8.2f} {np.median(counted):8.2f} {side.grown:8.0f}'
         f'  {side.title}; first {side.seconds[0]:.1f} s'
     )
   best = [min(side.seconds[1:]) for side in sides]
@@ -102,7 +102,7 @@ def compare(tokens: int) -> None:
 
 
 def serve() -> None:
-  """Answers each line of the standard input with seconds and megabytes."""
+  """Serves our forward passes."""
   size = tuple(map(int, SIZE.value.split('x')))
   tokens = int(TOKENS.value[0])
   bucket = next(x for x in _BUCKETS if x >= tokens)
@@ -116,18 +116,11 @@ def serve() -> None:
   recipe = recipes.build(recipes.variant(VARIANT.value))
   params = inputs.params(recipe.init, batch)
   program = jax.jit(recipe.forward).lower(params, batch).compile()
-  temporary = program.memory_analysis().temp_size_in_bytes / 1e6
-  print(
-      f'jax {jax.__version__}, bucket of {bucket}, {temporary:.0f} MB of them'
-      ' temporary',
-      flush=True,
+  answering.serve(
+      f'jax {jax.__version__}, bucket of {bucket},'
+      f' {program.memory_analysis().temp_size_in_bytes / 1e6:.0f} MB temporary',
+      lambda: jax.block_until_ready(program(params, batch)),
   )
-  for _ in sys.stdin:
-    start = time.perf_counter()
-    jax.block_until_ready(program(params, batch))
-    seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(seconds, peak, flush=True)
 
 
 def main(_):

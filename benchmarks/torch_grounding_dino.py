@@ -4,13 +4,13 @@ It runs in an interpreter that has torch and transformers and needs nothing of
 this project. Weights are random: what they are does not change what it costs.
 """
 
-import resource
 import sys
-import time
+
+import answering
 
 
 def main(height: int, width: int, tokens: int) -> None:
-  """Answers each line of the standard input with seconds and peak megabytes.
+  """Serves forward passes of the tiny model, with weights by chance.
 
   Args:
     height: of the image, pixels.
@@ -35,14 +35,12 @@ def main(height: int, width: int, tokens: int) -> None:
       token_type_ids=torch.zeros_like(ids),
   )
   title = f'torch {torch.__version__}, transformers {transformers.__version__}'
-  print(f'{title}, {torch.get_num_threads()} threads', flush=True)
-  for _ in sys.stdin:
-    start = time.perf_counter()
+
+  def run():
     with torch.inference_mode():
       model(**given)
-    seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(seconds, peak, flush=True)
+
+  answering.serve(f'{title}, {torch.get_num_threads()} threads', run)
 
 
 if __name__ == '__main__':
