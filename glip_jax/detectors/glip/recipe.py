@@ -5,12 +5,12 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from glip_jax import fields, types
+from glip_jax.detectors import base
 from glip_jax.detectors.glip import (
     config as config_lib,
 )
@@ -26,7 +26,7 @@ from glip_jax.models import fpn, fusion
 
 
 @dataclasses.dataclass(frozen=True)
-class Glip:
+class Glip(base.Base):
   """A dense detector, as `detectors.recipe.Recipe` describes them.
 
   Attributes:
@@ -36,25 +36,7 @@ class Glip:
   """
 
   config: config_lib.Config
-  model: nn.Module
   show_threshold: float = 0.3
-
-  def init(self, rng: jax.Array, batch: types.Batch) -> Any:
-    """Parameters for batches like this one; only its shapes matter."""
-    return self.model.init(rng, *self._inputs(batch))['params']
-
-  def forward(
-      self,
-      params: Any,
-      batch: types.Batch,
-      *,
-      train: bool = False,
-      rngs: Mapping[str, jax.Array] | None = None,
-  ) -> types.Outputs:
-    """Images and prompts of a batch, scored against each other."""
-    return self.model.apply(
-        {'params': params}, *self._inputs(batch), train=train, rngs=rngs
-    )
 
   def encode_image(
       self, params: Any, image: Any, size: Any, extent: Any
@@ -67,12 +49,6 @@ class Glip:
         method='encode_image',
     )
     return types.Features(levels, jnp.asarray(size), jnp.asarray(extent))
-
-  def encode_text(self, params: Any, prompt: types.Prompt) -> types.Text:
-    """BERT's last hidden layer."""
-    return self.model.apply(
-        {'params': params}, prompt.ids, prompt.mask, method='encode_text'
-    )
 
   def ground(
       self, params: Any, features: types.Features, text: types.Text
@@ -117,20 +93,6 @@ class Glip:
     """
     own = self.config.decode.score_threshold
     return dict(score_threshold=min(own, threshold**2))
-
-  def check_prompts(self, *, num_tokens: int, vocab_size: int) -> None:
-    """Refuses prompts that the text encoder has no embeddings for.
-
-    Args:
-      num_tokens: length of the prompts.
-      vocab_size: number of token ids of the tokenizer.
-
-    Raises:
-      UserError: the encoder has fewer positions or tokens.
-    """
-    self.config.language.check_prompts(
-        num_tokens=num_tokens, vocab_size=vocab_size
-    )
 
   def read_weights(
       self, state: Mapping[str, np.ndarray], params: Any

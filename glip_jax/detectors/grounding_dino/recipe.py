@@ -4,12 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from glip_jax import fields, types
+from glip_jax.detectors import base
 from glip_jax.detectors.grounding_dino import config as config_lib
 from glip_jax.detectors.grounding_dino import (
     hugging_face_weights,
@@ -20,7 +20,7 @@ from glip_jax.detectors.grounding_dino import (
 
 
 @dataclasses.dataclass(frozen=True)
-class GroundingDino:
+class GroundingDino(base.Base):
   """A query-based detector, as `detectors.recipe.Recipe` describes them.
 
   Attributes:
@@ -30,12 +30,7 @@ class GroundingDino:
   """
 
   config: config_lib.Config
-  model: nn.Module
   show_threshold: float = 0.3
-
-  def init(self, rng: jax.Array, batch: types.Batch) -> Any:
-    """Parameters for batches like this one; only its shapes matter."""
-    return self.model.init(rng, *self._inputs(batch))['params']
 
   def forward(
       self,
@@ -67,15 +62,6 @@ class GroundingDino:
     )
     return types.Features(levels, size, extent)
 
-  def encode_text(self, params: Any, prompt: types.Prompt) -> types.Text:
-    """BERT's last hidden layer, projected; each phrase is read alone."""
-    return self.model.apply(
-        {'params': params},
-        jnp.asarray(prompt.ids),
-        jnp.asarray(prompt.mask),
-        method='encode_text',
-    )
-
   def ground(
       self, params: Any, features: types.Features, text: types.Text
   ) -> types.Outputs:
@@ -97,36 +83,12 @@ class GroundingDino:
         outputs, batch, self.config.loss, groups=self.config.denoising.groups
     )
 
-  @property
-  def thresholds(self) -> dict[str, float]:
-    """What decoding is told at each call, where nobody says otherwise."""
-    return dict(score_threshold=self.config.decode.score_threshold)
-
   def decode(
       self, outputs: types.Outputs, batch: types.Batch, **thresholds: Any
   ) -> types.Detections:
     """See `objective.decode`."""
     options = dataclasses.asdict(self.config.decode) | thresholds
     return objective.decode(outputs, batch, **options)
-
-  def lowest(self, threshold: float) -> dict[str, float]:
-    """Thresholds under which no detection of this score is lost."""
-    own = self.config.decode.score_threshold
-    return dict(score_threshold=min(own, threshold))
-
-  def check_prompts(self, *, num_tokens: int, vocab_size: int) -> None:
-    """Refuses prompts that the text encoder has no embeddings for.
-
-    Args:
-      num_tokens: length of the prompts.
-      vocab_size: number of token ids of the tokenizer.
-
-    Raises:
-      UserError: the encoder has fewer positions or tokens.
-    """
-    self.config.language.check_prompts(
-        num_tokens=num_tokens, vocab_size=vocab_size
-    )
 
   def read_weights(
       self, state: Mapping[str, np.ndarray], params: Any

@@ -4,19 +4,18 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from glip_jax import errors, fields, types
-from glip_jax.detectors import parts
+from glip_jax.detectors import base, parts
 from glip_jax.detectors.query import config as config_lib
 from glip_jax.detectors.query import decoding, model, objective, transformer
 
 
 @dataclasses.dataclass(frozen=True)
-class Query:
+class Query(base.Base):
   """A detector of queries, as `detectors.recipe.Recipe` describes them.
 
   Attributes:
@@ -27,25 +26,7 @@ class Query:
   """
 
   config: config_lib.Config
-  model: nn.Module
   show_threshold: float = 0.5
-
-  def init(self, rng: jax.Array, batch: types.Batch) -> Any:
-    """Parameters for batches like this one; only its shapes matter."""
-    return self.model.init(rng, *self._inputs(batch))['params']
-
-  def forward(
-      self,
-      params: Any,
-      batch: types.Batch,
-      *,
-      train: bool = False,
-      rngs: Mapping[str, jax.Array] | None = None,
-  ) -> types.Outputs:
-    """Queries of the prompts of a batch in its images."""
-    return self.model.apply(
-        {'params': params}, *self._inputs(batch), train=train, rngs=rngs
-    )
 
   def encode_image(
       self, params: Any, image: Any, size: Any, extent: Any
@@ -60,12 +41,6 @@ class Query:
         method='encode_image',
     )
     return types.Features((memory,), size, extent)
-
-  def encode_text(self, params: Any, prompt: types.Prompt) -> types.Text:
-    """BERT's last hidden layer and its pooled output."""
-    return self.model.apply(
-        {'params': params}, prompt.ids, prompt.mask, method='encode_text'
-    )
 
   def ground(
       self, params: Any, features: types.Features, text: types.Text
@@ -87,36 +62,12 @@ class Query:
         outputs, batch, **dataclasses.asdict(self.config.loss)
     )
 
-  @property
-  def thresholds(self) -> dict[str, float]:
-    """What decoding is told at each call, where nobody says otherwise."""
-    return dict(score_threshold=self.config.decode.score_threshold)
-
   def decode(
       self, outputs: types.Outputs, batch: types.Batch, **thresholds: Any
   ) -> types.Detections:
     """See `decoding.decode`."""
     options = dataclasses.asdict(self.config.decode) | thresholds
     return decoding.decode(outputs, batch, **options)
-
-  def lowest(self, threshold: float) -> dict[str, float]:
-    """Thresholds under which no detection of this score is lost."""
-    own = self.config.decode.score_threshold
-    return dict(score_threshold=min(own, threshold))
-
-  def check_prompts(self, *, num_tokens: int, vocab_size: int) -> None:
-    """Refuses prompts that the text encoder has no embeddings for.
-
-    Args:
-      num_tokens: length of the prompts.
-      vocab_size: number of token ids of the tokenizer.
-
-    Raises:
-      UserError: the encoder has fewer positions or tokens.
-    """
-    self.config.language.check_prompts(
-        num_tokens=num_tokens, vocab_size=vocab_size
-    )
 
   def read_weights(
       self, state: Mapping[str, np.ndarray], params: Any
