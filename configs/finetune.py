@@ -1,4 +1,4 @@
-"""Fine-tunes the shapes model, or trains from scratch, on any COCO folder.
+"""Fine-tunes a shapes model, or trains from scratch, on any COCO folder.
 
   python train.py --config=configs/finetune.py --workdir=runs/mine \
       --config.init=runs/shapes \
@@ -8,20 +8,36 @@
       --config.evals.val.data.images=data/images
 
 Without `--config.init` it starts from scratch. Class names come from the
-file. Measured results stand in docs/results.md.
+file. `--config=configs/finetune.py:query` and `:grounding_dino` take the models
+of the other two families, and `--config.init` a run of their `shapes`. Measured
+results stand in docs/results.md.
 """
 
 import ml_collections
 
-from configs import shapes
-from glip_jax import run
+from configs import grounding_dino, query, shapes
+from glip_jax import errors, run
+
+_FAMILIES = ('glip', 'grounding_dino', 'query')
 
 
-def get_config() -> ml_collections.ConfigDict:
+def get_config(family: str = 'glip') -> ml_collections.ConfigDict:
   """The config for a folder of photographs."""
-  config = shapes.get_config()
-  side = 320
-  config.model.head.anchor_scale = 2.5
+  if family not in _FAMILIES:
+    raise errors.UserError(
+        f'configs/finetune.py has no option {family!r}: choose one of'
+        f' {_FAMILIES}'
+    )
+  side, lr = 320, 1e-3
+  if family == 'query':
+    config, lr = query.get_config('shapes'), 4e-4
+    config.model.num_queries = 50  # Photographs hold more than 25 objects.
+    config.model.decode.unknown = False
+  elif family == 'grounding_dino':
+    config = grounding_dino.get_config('shapes')
+  else:
+    config = shapes.get_config()
+    config.model.head.anchor_scale = 2.5
   config.data.image_size = (side, side)
   config.data.num_tokens = 96
   config.data.num_phrases = 32
@@ -36,6 +52,6 @@ def get_config() -> ml_collections.ConfigDict:
   config.steps = 2000
   config.eval_every = 500
   config.checkpoint_every = 500
-  config.optimizer.lr = 1e-3
+  config.optimizer.lr = lr
   config.evals = dict(val=run.evaluation(batch_size=4, data=coco))
   return config

@@ -91,7 +91,7 @@ def _shapes() -> ml_collections.ConfigDict:
   # The end of a prompt is a token more.
   config.data.update(extent_multiple=1, prompt_end='.', num_tokens=72)
   config.batch_size = 16
-  config.steps = 20_000
+  config.steps = 4000
   config.optimizer.update(
       lr=1e-3,
       clip_norm=1.0,
@@ -99,7 +99,7 @@ def _shapes() -> ml_collections.ConfigDict:
       schedule=dict(name='cosine', warmup_steps=300),
   )
   config.average.decay = 0.998
-  config.eval_every = 4000
+  config.eval_every = 1000
   config.checkpoint_every = 1000
   return config
 

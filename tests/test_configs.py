@@ -17,7 +17,7 @@ CONFIGS = {
     'shapes': shapes.get_config,
     'shapes:long,late': lambda: shapes.get_config('long,late'),
     'finetune': finetune.get_config,
-    'glip:A': lambda: glip.get_config('A'),
+    'finetune:query': lambda: finetune.get_config('query'),
     'glip:T': glip.get_config,
     'glip:L': lambda: glip.get_config('L'),
     'query:textbook': query.get_config,
@@ -82,6 +82,8 @@ def test_an_unknown_option_is_named():
     glip.get_config('T2')
   with pytest.raises(errors.UserError, match="'T'.*shapes.*textbook"):
     query.get_config('T')
+  with pytest.raises(errors.UserError, match="'textbook'.*query"):
+    finetune.get_config('textbook')
 
 
 def _own_name(official, rules):
