@@ -22,7 +22,16 @@ from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
-from glip_jax import configuring, draw, errors, fields, run, serving, types
+from glip_jax import (
+    configuring,
+    draw,
+    errors,
+    fields,
+    loading,
+    run,
+    serving,
+    types,
+)
 from glip_jax.data import pipeline, training_sources
 from glip_jax.detectors import recipe as recipes
 from glip_jax.evaluators import evaluation
@@ -42,7 +51,7 @@ from glip_jax.training import (
     step,
     watching,
 )
-from glip_jax.weights import formats, params_file
+from glip_jax.weights import formats, params_file, released
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'Config file.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.')
@@ -242,7 +251,9 @@ def _tell(
 def _start_from(
     init: str, recipe: recipes.Recipe, params: Any
 ) -> tuple[Any, initial_params.InitReport]:
-  """What `config.init` names: a file of weights, a checkpoint or a workdir."""
+  """What `config.init` is: weights by name or file, a checkpoint, a workdir."""
+  if init in released.RELEASED:
+    init = str(loading.find(init))
   if not formats.is_file(init):
     return initial_params.from_checkpoint(init, params)
   arrays, unused = params_file.read_start(init, params, recipe)

@@ -34,7 +34,11 @@ class Run:
   """A whole config: what is trained, on what, how, and what is measured."""
 
   seed: int = field(0, 'of parameters, data and dropout', least=0, below=2**32)
-  init: str = field('', 'weights, workdir or checkpoint to start from')
+  init: str = field(
+      '',
+      'weights (a file or a released name), workdir or checkpoint to start'
+      ' from',
+  )
   model: Mapping[str, Any] = field({}, 'fields of the family (docs/model.md)')
   data: settings.Data = part(settings.Data)
   batch_size: int = field(16, 'images of a step, over all devices', least=1)

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import glip_jax
+import train
 from glip_jax import errors, loading, predicting, run
 from glip_jax.detectors import recipe as recipes
 from glip_jax.detectors.glip import official_weights as glip
@@ -112,6 +113,18 @@ def test_a_name_and_a_path_are_found_in_one_place(tmp_path, monkeypatch):
   assert (str(file), file.variant) == ('here/glip_large_model.pth', 'L')
   assert not file.fetched
   assert loading.find('x.safetensors', 'nano_gd').variant == 'nano_gd'
+
+
+def test_training_starts_from_a_released_name(tmp_path, monkeypatch):
+  recipe = abstract_models.recipe('grounding_dino_shapes')
+  params = abstract_models.random_params(recipe)
+  path = tmp_path / 'model.safetensors'
+  formats.write(path, recipe.write_weights(params))
+  _cached(path, monkeypatch)
+  blank = jax.tree.map(jax.numpy.zeros_like, params)
+  started, report = train._start_from('grounding_dino_t', recipe, blank)
+  assert report.path == str(path) and not report.missing
+  jax.tree.map(np.testing.assert_array_equal, started, params)
 
 
 @pytest.mark.large
