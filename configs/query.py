@@ -63,19 +63,8 @@ def _shapes() -> ml_collections.ConfigDict:
   config = shapes_config.get_config()
   config.model = run.config(model=query.variant('query_shapes')).model
   config.data.extent_multiple = 1
-  config.model.decode.unknown = True
+  shapes_config.find_unknown(config)
   config.data.train.unnamed = True
-  config.evals.unknown = run.evaluation(
-      type='unknown',
-      data=dict(
-          source='shapes',
-          split='val',
-          image_size=shapes_config.SIZE,
-          num_images=400,
-          prompts=dict(partial=1.0),
-          unnamed=True,
-      ),
-  )
   config.batch_size = 16
   config.steps = 12_000
   config.optimizer.update(

@@ -5,8 +5,9 @@ Reproduces nothing published; what it reaches stands in docs/results.md.
   python train.py --config=configs/shapes.py --workdir=runs/shapes
 
 `--config=configs/shapes.py:long` trains for up to an hour on the same cores;
-`--config=configs/shapes.py:late` and `:long,late` have no fusion of image and
-text (variant A's structure), to compare with.
+`:late` has no fusion of image and text (variant A's structure), to compare
+with; `:unknown` also gives objects that the prompt does not name, and measures
+that. Options are joined by commas.
 """
 
 import ml_collections
@@ -15,6 +16,7 @@ from glip_jax import errors, run
 from glip_jax.detectors.glip import config as glip
 
 SIZE = 96  # Pixels.
+OPTIONS = ('long', 'late', 'unknown')
 STEPS = {'default': 1800, 'long': 14000}
 SCHEDULES = {
     'default': dict(name='cosine', warmup_steps=100),
@@ -37,12 +39,12 @@ UNTIL = dict(names=32_000, nearness=104_000)  # images seen
 
 
 def get_config(options: str = '') -> ml_collections.ConfigDict:
-  """The default run; `options` are 'long' and 'late', joined by a comma."""
+  """The default run; `options` are some of OPTIONS, joined by commas."""
   chosen = set(filter(None, options.split(',')))
-  if unknown := chosen - {'long', 'late'}:
+  if wrong := chosen - set(OPTIONS):
     raise errors.UserError(
-        f'configs/shapes.py has no option {sorted(unknown)[0]!r}: use long,'
-        ' late, or both joined by a comma'
+        f'configs/shapes.py has no option {sorted(wrong)[0]!r}: use'
+        f' {", ".join(OPTIONS)}, joined by commas'
     )
   length = 'long' if 'long' in chosen else 'default'
   config = run.config(model=glip.variant('shapes'))
@@ -65,7 +67,25 @@ def get_config(options: str = '') -> ml_collections.ConfigDict:
   config.eval_every = config.steps // (5 if length == 'long' else 2)
   config.checkpoint_every = 300
   config.evals = _evals()
+  if 'unknown' in chosen:
+    find_unknown(config)
   return config
+
+
+def find_unknown(config: ml_collections.ConfigDict) -> None:
+  """Has a model of any family give unknown objects, and measures that."""
+  config.model.decode.unknown = True
+  config.evals.unknown = run.evaluation(
+      type='unknown',
+      data=dict(
+          source='shapes',
+          split='val',
+          image_size=SIZE,
+          num_images=400,
+          prompts=dict(partial=1.0),
+          unnamed=True,
+      ),
+  )
 
 
 def _data() -> dict[str, object]:
