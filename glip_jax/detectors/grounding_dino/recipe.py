@@ -12,6 +12,7 @@ import numpy as np
 from glip_jax import fields, types
 from glip_jax.detectors.grounding_dino import config as config_lib
 from glip_jax.detectors.grounding_dino import (
+    decoding,
     hugging_face_weights,
     mmdet_weights,
     model,
@@ -100,14 +101,19 @@ class GroundingDino:
   @property
   def thresholds(self) -> dict[str, float]:
     """What decoding is told at each call, where nobody says otherwise."""
-    return dict(score_threshold=self.config.decode.score_threshold)
+    own = self.config.decode
+    if own.rule == 'phrases':
+      return dict(score_threshold=own.score_threshold)
+    return dict(
+        score_threshold=own.score_threshold, text_threshold=own.text_threshold
+    )
 
   def decode(
       self, outputs: types.Outputs, batch: types.Batch, **thresholds: Any
   ) -> types.Detections:
-    """See `objective.decode`."""
+    """See `decoding.decode`."""
     options = dataclasses.asdict(self.config.decode) | thresholds
-    return objective.decode(outputs, batch, **options)
+    return decoding.decode(outputs, batch, **options)
 
   def lowest(self, threshold: float) -> dict[str, float]:
     """Thresholds under which no detection of this score is lost."""
