@@ -14,6 +14,7 @@ from glip_jax.data import element, images, records, settings
 from glip_jax.detectors import recipe as recipes
 from glip_jax.evaluators import unpack
 from glip_jax.text import prompts
+from glip_jax.text import tokenizer as tokenizers
 from glip_jax.training import sharding
 
 
@@ -25,7 +26,7 @@ class Found:
     boxes: xyxy, pixels of the image as it was given.
     scores: in [0, 1].
     phrases: the phrase of the prompt that each box answers, or
-      `prompts.UNKNOWN`.
+      `prompts.UNKNOWN`; of a model that names by tokens, their text.
   """
 
   boxes: Float[np.ndarray, 'k 4']
@@ -81,11 +82,14 @@ class Predictor:
     answer = self.detector.detect(batch, same_prompt=True, **lowest)
     found = next(unpack.unpack(batch, answer, unknown=True))
     keep = found.scores >= self.threshold
-    return Found(
-        boxes=found.boxes[keep],
-        scores=found.scores[keep],
-        phrases=tuple(text.name(label) for label in found.labels[keep]),
-    )
+    if found.tokens is None:
+      names = tuple(text.name(label) for label in found.labels[keep])
+    else:
+      # Named by tokens, in the words that the tokenizer makes of them.
+      tokenizer = tokenizers.load_tokenizer(self.data.tokenizer)
+      ids = batch.prompt.ids[0]
+      names = tuple(tokenizer.decode(ids[own]) for own in found.tokens[keep])
+    return Found(found.boxes[keep], found.scores[keep], names)
 
   def in_image(self, path: str | os.PathLike, prompt: str) -> Found:
     """Finds what a prompt names in an image file.

@@ -156,9 +156,12 @@ class Detections:
     labels: int[b k] 0-based phrase index; -1 for an object that no phrase
       names, which only models that are told to look for unknown ones give.
     valid: bool[b k] False at padding.
+    tokens: bool[b k t] the tokens that name each detection, or None where the
+      rule of decoding does not name by tokens.
   """
 
   boxes: Array
   scores: Array
   labels: Array
   valid: Array
+  tokens: Array | None = None

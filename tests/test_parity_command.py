@@ -1,12 +1,13 @@
 """`python tests/parity`: its programs, its exit status, and what matches."""
 
+import dataclasses
 import pathlib
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from parity import compare, detections, padding, precision
+from parity import compare, detections, families, padding, precision, stages
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -42,9 +43,10 @@ def test_detections_match_one_to_one_and_nothing_matches_nothing(
   assert detections.matched(want, mine) == share
 
 
+@pytest.mark.parametrize('name', ['nanoA', 'gd_nano'])
 @pytest.mark.parametrize('within, status', [(True, 0), (False, 1)])
 def test_the_exit_status_says_whether_all_is_within_target(
-    monkeypatch, capsys, within, status
+    monkeypatch, capsys, within, status, name
 ):
   def check(name, *, every, skip):
     assert every and skip == ('double', 'losses')
@@ -53,10 +55,36 @@ def test_the_exit_status_says_whether_all_is_within_target(
     return report
 
   monkeypatch.setattr(compare, 'check', check)
-  arguments = ['nanoA', '--all', '--skip=double,losses']
+  arguments = [name, '--all', '--skip=double,losses']
   assert compare.main(arguments) == status
   word = 'within' if within else 'NOT within'
-  assert f'nanoA: {word} target' in capsys.readouterr().out
+  assert f'{name}: {word} target' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    'error, moved, word',
+    [
+        (0.5, 0.0, 'gd_nano: within'),
+        (3.0, 1.0, 'at the rounding of float32: a stage'),
+        (5.0, 1.0, 'NOT within target'),
+        (3.0, 0.1, 'NOT within target'),
+    ],
+)
+def test_a_stage_over_its_target_is_within_where_rounding_moves_it(
+    monkeypatch, capsys, error, moved, word
+):
+  row = stages.Row('a stage', 'family', error, 9.0, 1.0, error, error)
+  family = dataclasses.replace(
+      families.GROUNDING_DINO,
+      runs={'det': 'images'},
+      rows=lambda name, run, floor: [row],
+      moved=lambda name, run: iter([{'a stage': moved}]),
+      ranks=lambda name, run: [],
+  )
+  monkeypatch.setattr(families, 'of', lambda name: family)
+  skip = '--skip=detections,losses,gradients,trajectory'
+  assert compare.main(['gd_nano', skip]) == ('NOT' in word)
+  assert word in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

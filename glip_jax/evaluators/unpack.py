@@ -19,12 +19,14 @@ class ImageDetections(NamedTuple):
     boxes: float64[k 4] xyxy, pixels of the original image.
     scores: float32[k].
     labels: int[k] 0-based phrase index; -1 as in `types.Detections`.
+    tokens: bool[k t] or None as in `types.Detections`.
   """
 
   index: int
   boxes: np.ndarray
   scores: np.ndarray
   labels: np.ndarray
+  tokens: np.ndarray | None = None
 
 
 def unpack(
@@ -50,6 +52,7 @@ def unpack(
   scores = np.asarray(detections.scores, np.float32)
   labels = np.asarray(detections.labels)
   valid = np.asarray(detections.valid)
+  tokens = detections.tokens
   boxes = boxes / np.asarray(batch.scale, np.float64)[:, None, [1, 0, 1, 0]]
   finite = np.isfinite(boxes).all(-1) & np.isfinite(scores)
   keep = valid & finite & (unknown | (labels >= 0))
@@ -64,7 +67,11 @@ def unpack(
       )
     chosen = keep[row]
     yield ImageDetections(
-        index, boxes[row][chosen], scores[row][chosen], labels[row][chosen]
+        index,
+        boxes[row][chosen],
+        scores[row][chosen],
+        labels[row][chosen],
+        None if tokens is None else np.asarray(tokens[row])[chosen],
     )
 
 

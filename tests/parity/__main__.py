@@ -1,15 +1,17 @@
-"""Agreement with the official code, and what padding and bfloat16 change.
+"""Agreement with the reference, and what padding and bfloat16 change.
 
-    python tests/parity                           # all eight models
-    python tests/parity nanoB L --all             # these, every stage
+    python tests/parity                           # all thirteen models
+    python tests/parity nanoB gd_full --all       # these, every stage
     python tests/parity L --skip=double,gradients
     python tests/parity padding alone A B L       # images in one batch
     python tests/parity padding draws nanoB       # 200 random draws
     python tests/parity precision nanoA L         # what bfloat16 keeps
 
-`--help` behind `padding`, `precision` or nothing lists the options; models are
-nanoA nanoB nanoC nanoL A B C L. The exit status is 1 where something is not
-within target. docs/parity.md says what is compared.
+`--help` behind `padding`, `precision` or nothing lists the options. Models are
+nanoA nanoB nanoC nanoL A B C L of GLIP, and of Grounding DINO, which the first
+three lines take alone, gd_nano mm_nano mms_nano gd_full mm_full. The exit
+status is 1 where something is not within target. docs/parity.md says what is
+compared.
 """
 
 import pathlib

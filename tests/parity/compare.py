@@ -1,17 +1,19 @@
 """Agreement with the reference implementation, in one table.
 
-Of each model: the stages of the forward pass (of each family the one nearest
-to its bound, or --all), with the largest absolute error, the noise floor (how
-far our float32 is from our own float64, and how far the reference, float32 as
-well, is from it) and the stage's largest value; then
-detections, losses, positive sets, gradients and, of small models, trajectories
-of the optimizer. Each model has a process of its own. The last lines say of
-each whether all is within target; if not, the exit status is 1. What is over
-its bound in float32 is within only if measured rounding explains it
-(noise.py), and is marked and named.
+Of each model: the stages of every stored run of the forward pass (of each
+family of stages the one nearest to its target, or --all), then detections,
+losses, what is matched to each box, gradients and, of small GLIPs, steps of the
+optimizer. Beside the error stand its target and the yardsticks: `floor`, how
+far our float32 is from our own float64, `theirs`, how far the reference, in
+float32 as well, is from that, `noise`, what the reference measured of itself,
+and `moved`, how far rounding the parameters moves float64 (where a row is over
+its target). Each model has a process of its own. The last lines say of each
+whether all is within target; if not, the exit status is 1. What is over its
+target in float32 is within only if measured rounding explains it (noise.py),
+and is marked and named.
 
-The full-size models (A B C L) need GLIP_JAX_SHARED, the folder that holds
-reference/golden. See docs/parity.md.
+Full-size models (A B C L gd_full mm_full) need GLIP_JAX_SHARED, the folder that
+holds reference/golden. See docs/parity.md.
 """
 
 import argparse
@@ -23,19 +25,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from parity import (
-    detections,
-    gradients,
-    modes,
-    noise,
-    programs,
-    reference,
-    stages,
-    training,
-)
+from parity import families, gradients, modes, noise, stages
 from parity.noise import Verdict
 
-NAMES = reference.SMALL + reference.FULL
+NAMES = families.NAMES
 SKIPPABLE = ('double', 'detections', 'losses', 'gradients', 'trajectory')
 TRAJECTORIES = ('nanoA', 'nanoB', 'nanoL')
 
@@ -80,74 +73,117 @@ class Report:
 
 
 def report_stages(report: Report, *, every: bool, floor: bool) -> None:
-  """Stages of the category prompt, and those stored of the sentence."""
-  for prefix, title in (('det', 'categories'), ('grd', 'sentence')):
-    rows = stages.rows(report.name, prefix, floor=floor)
+  """Stages of every stored run, and what it chooses by itself."""
+  family = families.of(report.name)
+  for run, title in family.runs.items():
+    rows = family.rows(report.name, run, floor=floor)
+    verdicts, moved = _of_stages(rows, {}), {}
+    if floor and family.moved and Verdict.OUT in verdicts.values():
+      for moved in family.moved(report.name, run):
+        verdicts = _of_stages(rows, moved)
+        if Verdict.OUT not in verdicts.values():
+          break
     print(
         f'{report.name}, stages on {title}: {len(rows)} compared'
-        f'{"" if every else ", the nearest to the bound of each family"}\n'
-        f'  {"stage":34s} {"error":>8s} {"floor":>8s} {"theirs":>8s}'
-        f' {"largest":>8s} {"bound":>8s}'
+        f'{"" if every else ", the nearest to the bound of each family"}'
     )
-    shown = rows if every else stages.worst(rows)
-    for row in rows:
-      values = (row.error, row.floor, row.theirs, row.size, row.bound)
-      values = _show(values)
-      verdict = noise.of_stage(row.error, row.floor, row.theirs, row.bound)
-      if row in shown or not row.ok:
-        report.row(row.stage, verdict, values)
-      else:
-        report.count_row(row.stage, verdict)
+    _report_rows(report, rows, verdicts, moved, every=every)
+    for what, ok, words in family.ranks(report.name, run):
+      report.row(what, ok, words)
+
+
+def _of_stages(rows, moved) -> dict[str, Verdict]:
+  """The verdict on each stage, given how far rounding moves some of them."""
+  found = {}
+  for row in rows:
+    verdict = noise.of_stage(row.error, row.floor, row.theirs, row.bound)
+    if verdict is Verdict.OUT and row.stage in moved:
+      change = moved[row.stage]
+      verdict = noise.of_sensitive(
+          row.error, row.theirs, change, change, row.bound
+      )
+    found[row.stage] = verdict
+  return found
+
+
+def _report_rows(report, rows, verdicts, moved, *, every: bool) -> None:
+  """A table of stages or losses, with all yardsticks that there are."""
+  columns = ('error', 'target', 'floor', 'theirs', 'noise', 'moved', 'largest')
+  print(f'  {"":34s} {" ".join(f"{column:>8s}" for column in columns)}')
+  shown = rows if every else stages.worst(rows)
+  for row in rows:
+    values = (row.error, row.bound, row.floor, row.theirs, row.noise)
+    values = _show((*values, moved.get(row.stage, np.nan), row.size))
+    if row in shown or not row.ok:
+      report.row(row.stage, verdicts[row.stage], values)
+    else:
+      report.count_row(row.stage, verdicts[row.stage])
 
 
 def report_detections(report: Report) -> None:
-  """Detections in three prompt modes."""
+  """Detections in all prompt modes, or of all thresholds."""
   print(f'{report.name}, detections matched one to one')
-  for key, share in detections.shares(report.name).items():
+  found = families.of(report.name).detections(report.name)
+  for key, share in found.items():
     report.row(key, share == 1.0, f'{share:8.1%}')
 
 
-def report_losses(report: Report) -> None:
-  """Losses, and the anchors that are matched to each box."""
-  print(f'{report.name}, losses (error, value) and positives')
-  for key, (error, size) in training.loss_errors(report.name).items():
-    report.row(key, error <= training.LOSS * size, f'{error:8.1e} {size:8.1e}')
-  for i, (mine, want) in enumerate(training.positive_sets(report.name)):
-    equal = np.array_equal(mine, want)
-    word = 'equal' if equal else 'DIFFER'
-    report.row(f'positives of image {i}', equal, f'{(want >= 0).sum()} {word}')
+def report_losses(report: Report, *, every: bool, floor: bool) -> None:
+  """Losses, and what is matched to each box."""
+  family = families.of(report.name)
+  print(f'{report.name}, losses and matches')
+  rows = family.losses(report.name, floor=floor)
+  _report_rows(report, rows, _of_stages(rows, {}), {}, every=every)
+  for what, equal in family.matches(report.name).items():
+    report.row(what, equal, 'equal' if equal else 'DIFFER')
 
 
-def report_gradients(report: Report, *, every: bool) -> None:
+def report_gradients(report: Report, *, every: bool, floor: bool) -> None:
   """Gradients of the stored parameters; yardsticks where float32 is over."""
-  rows = gradients.rows(report.name)
-  exact, floors, draws = {}, {}, 0
+  family = families.of(report.name)
+  compared = family.gradients(report.name)
+  rows = compared.rows()
+  exact, own, floors, draws = {}, {}, {}, 0
   verdicts = _of_gradients(rows, exact, floors)
-  if Verdict.OUT in verdicts.values():
-    _forget()
-    double = gradients.rows(report.name, double=True)
-    exact = {row.name: row.worst for row in double}
+  over = Verdict.OUT in verdicts.values()
+  if over or (floor and family.in_float64):
+    family.forget()
+    exact = {row.name: row.worst for row in compared.rows(double=True)}
+    own = compared.rounding()
+  if over:
     # More draws than explain all could only raise the floors.
-    for floors in gradients.floors(report.name):
+    for floors in compared.floors():
       draws += 1
       verdicts = _of_gradients(rows, exact, floors)
       if Verdict.OUT not in verdicts.values():
         break
-  print(
-      f'{report.name}, gradients: {len(rows)} compared, {draws} draws\n'
-      f'  {"parameter":34s}'
-      f' {"of norm":>8s} {"entries":>8s} {"float64":>8s} {"floor":>8s}'
-      f' {"norm":>8s}'
-  )
+  print(f'{report.name}, gradients: {len(rows)} compared, {draws} draws')
+  _report_spread(compared, rows, exact, own)
+  columns = ('of norm', 'entries', 'target', 'floor', 'theirs', 'moved', 'norm')
+  print(f'  {"":34s} {" ".join(f"{column:>8s}" for column in columns)}')
   worst = sorted(rows, key=lambda row: -row.worst)[:4]
   for row in rows:
     verdict = verdicts[row.name]
     if every or row in worst or row is rows[0] or verdict is Verdict.OUT:
-      yardsticks = exact.get(row.name, np.nan), floors.get(row.name, np.nan)
-      values = (row.norm_error, row.error, *yardsticks, row.norm)
+      found = [x.get(row.name, np.nan) for x in (own, exact, floors)]
+      values = (row.norm_error, row.error, row.bound, *found, row.norm)
       report.row(row.short, verdict, _show(values))
     else:
       report.count_row(row.short, verdict)
+
+
+def _report_spread(compared, rows, exact, own) -> None:
+  """The median and the 95th percentile of all parameters."""
+  for what, values in (
+      ('error', [row.worst for row in rows]),
+      ('floor', list(own.values())),
+      ('theirs', list(exact.values())),
+      ('noise that the reference measured', None),
+  ):
+    spread = np.quantile(values, (0.5, 0.95)) if values else ()
+    spread = compared.noise if values is None else spread
+    if len(spread):
+      print(f'  {what}: median {spread[0]:.1e}, 95 % within {spread[1]:.1e}')
 
 
 def _of_gradients(rows, exact, floors) -> dict[str, Verdict]:
@@ -159,7 +195,7 @@ def _of_gradients(rows, exact, floors) -> dict[str, Verdict]:
           exact.get(row.name, np.nan),
           floors.get(row.name, np.nan),
           largest,
-          gradients.BOUND,
+          row.bound,
       )
       for row in rows
   }
@@ -192,7 +228,7 @@ def report_trajectory(report: Report) -> None:
 
 
 def _show(values) -> str:
-  return ' '.join(f'{x:8.1e}' for x in values)
+  return ' '.join(f'{x:8.1e}' if x == x else f'{"-":>8s}' for x in values)
 
 
 def report_modes(report: Report) -> None:
@@ -207,26 +243,20 @@ def report_modes(report: Report) -> None:
 
 def check(name: str, *, every: bool, skip: tuple[str, ...]) -> Report:
   """Prints all of one model."""
-  report = Report(name)
-  report_stages(report, every=every, floor='double' not in skip)
+  report, floor = Report(name), 'double' not in skip
+  report_stages(report, every=every, floor=floor)
   if 'detections' not in skip:
     report_detections(report)
     report_modes(report)
   if 'losses' not in skip:
-    report_losses(report)
+    report_losses(report, every=every, floor=floor)
   if 'gradients' not in skip:
-    _forget()
-    report_gradients(report, every=every)
+    # In float64 a full model needs all the memory that there is.
+    families.of(name).forget()
+    report_gradients(report, every=every, floor=floor)
   if 'trajectory' not in skip and name in TRAJECTORIES:
     report_trajectory(report)
   return report
-
-
-def _forget() -> None:
-  """Gives memory back: in float64 a full model needs all there is."""
-  programs.forget()
-  stages.forget()
-  reference.forget()
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -248,7 +278,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.error(f'--skip={sorted(unknown)}: choose of {SKIPPABLE}')
   names = args.names or list(NAMES)
   for name in names:
-    reference.folder(name)
+    families.of(name).folder(name)
   if len(names) == 1:
     report = check(names[0], every=args.all, skip=skip)
     print(report.verdict(), flush=True)

@@ -49,19 +49,21 @@ def labelled(found, row: int, names: np.ndarray) -> Found:
   )
 
 
-def matched(want: Found, mine: Found, *, box: float = BOX) -> float:
+def matched(
+    want: Found, mine: Found, *, box: float = BOX, score: float = SCORE
+) -> float:
   """Share matched one to one: same label, box within `box`, score near.
 
   Two empty sets match. Boxes are xyxy, of one convention in both.
   """
   free = np.ones(len(mine[0]), bool)
   hits = 0
-  for corners, score, label in zip(*want, strict=True):
+  for corners, chance, label in zip(*want, strict=True):
     close = (
         free
         & (mine[2] == label)
         & (np.abs(mine[0] - corners).max(axis=1, initial=0) < box)
-        & (np.abs(mine[1] - score) < SCORE)
+        & (np.abs(mine[1] - chance) < score)
     )
     if close.any():
       free[np.flatnonzero(close)[0]] = False

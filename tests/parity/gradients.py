@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -39,6 +39,7 @@ class Row:
     error: norm of the difference over the stored entries, relative to that of
       the entries.
     relative_to: what the two are relative to.
+    bound: what either may be.
   """
 
   name: str
@@ -46,10 +47,11 @@ class Row:
   norm_error: float
   error: float
   relative_to: float
+  bound: float = BOUND
 
   @property
   def ok(self) -> bool:
-    return self.worst <= BOUND
+    return self.worst <= self.bound
 
   @property
   def worst(self) -> float:
@@ -62,33 +64,8 @@ class Row:
     return re.sub(r'^.*(body|head|encoder)\.', '', self.name)
 
 
-def rows(name: str, *, double: bool = False) -> list[Row]:
-  """Every stored gradient beside ours; `double` computes them in float64."""
-  mine = _exact(name) if double else _ours(name, _params(name))
-  return _rows(_stored(name), mine)
-
-
-def floors(name: str) -> Iterator[dict[str, float]]:
-  """How far float64's gradients change when parameters change by rounding.
-
-  Yields:
-    After each of the draws of `noise`: by the name of a row, its worst
-    error over the draws so far.
-  """
-  found = {}
-  for moved in noise.draws(name):
-    mine = _ours(name, moved, double=True)
-    for row in _rows(_exact(name), mine):
-      found[row.name] = max(found.get(row.name, 0.0), row.worst)
-    yield dict(found)
-
-
-def _params(name: str) -> Any:
-  return reference.model(name)[1]
-
-
 @dataclasses.dataclass(frozen=True)
-class _Gradients:
+class Gradients:
   """What is compared: norms, and the entries that the reference stores.
 
   Attributes:
@@ -104,13 +81,109 @@ class _Gradients:
   sizes: dict[str, int]
 
 
-def _stored(name: str) -> _Gradients:
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+  """The gradients of one model beside the reference's.
+
+  Attributes:
+    stored: the reference's.
+    ours: parameters, whether in float64 -> ours.
+    params: () -> the stored parameters.
+    draws: () -> these, moved as far as rounding moves them.
+    bound: what the relative error may be.
+    zero: matches names whose true gradient is zero.
+    noise: median and 95th percentile of the relative distance between the
+      reference's float32 and its float64, where it was measured.
+  """
+
+  stored: Gradients
+  ours: Callable[[Any, bool], Gradients]
+  params: Callable[[], Any]
+  draws: Callable[[], Iterator[Any]]
+  bound: float
+  zero: re.Pattern[str]
+  noise: tuple[float, ...] = ()
+
+  def rows(self, *, double: bool = False) -> list[Row]:
+    """Every stored gradient beside ours; `double` computes it in float64."""
+    return self._rows(self.stored, self._exact if double else self._own)
+
+  def rounding(self) -> dict[str, float]:
+    """How far our float32 is from our float64, by the name of a row."""
+    rows = self._rows(self._exact, self._own)
+    return {row.name: row.worst for row in rows}
+
+  def floors(self) -> Iterator[dict[str, float]]:
+    """How far float64's gradients change when parameters change by rounding.
+
+    Yields:
+      After each of the draws of `noise`: by the name of a row, its worst
+      error over the draws so far.
+    """
+    found = {}
+    for moved in self.draws():
+      for row in self._rows(self._exact, self.ours(moved, True)):
+        found[row.name] = max(found.get(row.name, 0.0), row.worst)
+      yield dict(found)
+
+  @functools.cached_property
+  def _own(self) -> Gradients:
+    return self.ours(self.params(), False)
+
+  @functools.cached_property
+  def _exact(self) -> Gradients:
+    """Ours in float64, at the stored parameters."""
+    return self.ours(self.params(), True)
+
+  def _rows(self, want: Gradients, mine: Gradients) -> list[Row]:
+    """Every parameter, after the norm over all."""
+    error = abs(mine.total / want.total - 1)
+    total = Row(
+        'grad_global_norm', want.total, error, 0.0, want.total, self.bound
+    )
+    return [total] + [self._row(want, mine, name) for name in want.norms]
+
+  def _row(self, want: Gradients, mine: Gradients, name: str) -> Row:
+    norm = want.norms[name]
+    scale = want.total if self.zero.search(name) else norm
+    entries = want.entries[name].reshape(-1)
+    # Of a sample, what its share of the gradient would be were all alike.
+    share = scale * np.sqrt(entries.size / mine.sizes[name])
+    error = np.linalg.norm(mine.entries[name] - entries)
+    error = float(error) / max(share, float(np.linalg.norm(entries)))
+    norm_error = abs(mine.norms[name] - norm) / scale
+    return Row(name, norm, norm_error, error, scale, self.bound)
+
+
+@functools.cache
+def comparison(name: str) -> Comparison:
+  """That of a GLIP."""
+  return Comparison(
+      stored=_stored(name),
+      ours=lambda params, double: _ours(name, params, double=double),
+      params=lambda: _params(name),
+      draws=lambda: noise.draws(name),
+      bound=BOUND,
+      zero=_ZERO,
+  )
+
+
+def rows(name: str, *, double: bool = False) -> list[Row]:
+  """Every stored gradient of a GLIP beside ours."""
+  return comparison(name).rows(double=double)
+
+
+def _params(name: str) -> Any:
+  return reference.model(name)[1]
+
+
+def _stored(name: str) -> Gradients:
   """The reference's."""
   arrays = reference.stored(name)
   prefix = 'gradnorm/'
   names = [x[len(prefix) :] for x in arrays.arrays.files if prefix in x]
   kind = lambda key: 'grad' if f'grad/{key}' in arrays else 'gradsample'
-  return _Gradients(
+  return Gradients(
       total=float(arrays['grad_global_norm']),
       norms={key: float(arrays[prefix + key]) for key in names},
       entries={key: arrays[f'{kind(key)}/{key}'] for key in names},
@@ -118,16 +191,10 @@ def _stored(name: str) -> _Gradients:
   )
 
 
-@functools.cache
-def _exact(name: str) -> _Gradients:
-  """Ours in float64, at the stored parameters."""
-  return _ours(name, _params(name), double=True)
-
-
-def _ours(name: str, params: Any, *, double: bool = False) -> _Gradients:
+def _ours(name: str, params: Any, *, double: bool = False) -> Gradients:
   """Ours."""
   _, grads = programs.gradients(name, params, double=double)
-  total = _norm(grads, jax.tree.map(lambda _: True, grads))
+  total = norm(grads)
   grads = glip.to_official(jax.tree.map(np.asarray, grads))
   norms, entries, sizes = {}, {}, {}
   for key, want in _stored(name).entries.items():
@@ -137,23 +204,7 @@ def _ours(name: str, params: Any, *, double: bool = False) -> _Gradients:
     entries[key] = (
         mine.reshape(-1) if whole else reference.sample(key, mine, want.size)
     )
-  return _Gradients(total, norms, entries, sizes)
-
-
-def _rows(want: _Gradients, mine: _Gradients) -> list[Row]:
-  """Every parameter, after the norm over all."""
-  error = abs(mine.total / want.total - 1)
-  found = [Row('grad_global_norm', want.total, error, 0.0, want.total)]
-  for name, norm in want.norms.items():
-    scale = want.total if _ZERO.search(name) else norm
-    entries = want.entries[name].reshape(-1)
-    # Of a sample, what its share of the gradient would be were all alike.
-    share = scale * np.sqrt(entries.size / mine.sizes[name])
-    error = np.linalg.norm(mine.entries[name] - entries)
-    error = float(error) / max(share, float(np.linalg.norm(entries)))
-    norm_error = abs(mine.norms[name] - norm) / scale
-    found.append(Row(name, norm, norm_error, error, scale))
-  return found
+  return Gradients(total, norms, entries, sizes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,7 +261,7 @@ def trajectory(
     steps.append(
         Step(
             (float(loss), row['total']),
-            (_norm(grads, optimizer.trained), row['grad_norm_before_clip']),
+            (norm(grads, optimizer.trained), row['grad_norm_before_clip']),
             (float(optimizer.schedule(i)), row['lr_fpn_weight']),
         )
     )
@@ -238,8 +289,10 @@ def trajectory_floors(name: str, exact: list[Step]) -> list[float]:
   return found
 
 
-def _norm(grads: Any, trained: Any) -> float:
-  """Global norm of the trained parameters' gradients."""
+def norm(grads: Any, trained: Any = None) -> float:
+  """Global norm of gradients, by default of all parameters."""
+  if trained is None:
+    trained = jax.tree.map(lambda _: True, grads)
   pairs = zip(jax.tree.leaves(grads), jax.tree.leaves(trained), strict=True)
   return float(
       np.sqrt(

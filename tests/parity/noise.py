@@ -80,23 +80,26 @@ def draws(name: str) -> Iterator[Any]:
   Yields:
     One random change of all of them after the other: each is large.
   """
-  params = reference.model(name)[1]
-  scale = _scale(name)
+  yield from moved(reference.model(name)[1], _scale(name))
+
+
+def moved(params: Any, scale: float) -> Iterator[Any]:
+  """The same of any parameters, by up to `scale` half units."""
   for draw in range(DRAWS):
-    yield _nudge(params, scale, draw)
+    yield nudged(params, scale, draw)
 
 
 def _scale(name: str) -> float:
   """Half units of the last place that move the deltas as rounding does."""
   stage, key = 'head/deltas', 'det_bbox_reg'
   exact = stages.double(name, 'det')[stage]
-  params = _nudge(reference.model(name)[1], 1.0, 0)
+  params = nudged(reference.model(name)[1], 1.0, 0)
   moved = stages.run_double(name, 'det', params)[stage]
   theirs, _ = reference.stored(name).error(key, exact)
   return max(1.0, theirs / float(np.abs(moved - exact).max()))
 
 
-def _nudge(params, scale: float, draw: int):
+def nudged(params: Any, scale: float, draw: int) -> Any:
   """Moves float32 parameters at random, by up to `scale` half units."""
   rng = np.random.default_rng(draw)
 

@@ -32,12 +32,17 @@ def folder(name: str) -> pathlib.Path:
     return GOLDEN / 'nano'
   if name not in FULL:
     raise SystemExit(f'{name!r} is unknown: choose of {SMALL + FULL}')
-  shared = os.environ.get('GLIP_JAX_SHARED')
-  if not shared:
+  return shared(name) / 'full'
+
+
+def shared(name: str) -> pathlib.Path:
+  """Where those of a full-size model are that do not travel along."""
+  folder = os.environ.get('GLIP_JAX_SHARED')
+  if not folder:
     raise SystemExit(
         f'{name}: set GLIP_JAX_SHARED to the folder that holds reference/golden'
     )
-  return pathlib.Path(shared) / 'reference' / 'golden' / 'full'
+  return pathlib.Path(folder) / 'reference' / 'golden'
 
 
 def sample(key: str, value: np.ndarray, count: int) -> np.ndarray:
@@ -46,13 +51,11 @@ def sample(key: str, value: np.ndarray, count: int) -> np.ndarray:
   return value.reshape(-1)[rng.integers(0, value.size, size=count)]
 
 
-class Reference:
+class Stored:
   """The stored arrays of one model; big ones are stored as samples."""
 
-  def __init__(self, name: str):
-    self.name = name
-    self.arrays = np.load(folder(name) / f'{name}.npz')
-    self.fused = not name.endswith('A')
+  def __init__(self, path: pathlib.Path):
+    self.arrays = np.load(path)
 
   def __contains__(self, key: str) -> bool:
     return key in self.arrays.files or f'{key}__shape' in self.arrays.files
@@ -68,8 +71,16 @@ class Reference:
     Args:
       key: of the stage.
       value: ours.
-      own: where it means something, of a shape that broadcasts.
+      own: where it means something, of a shape that broadcasts. What is not
+        finite in the reference means nothing.
     """
+    apart, want = self.apart(key, value, own)
+    return float(apart.max()), float(np.abs(want).max())
+
+  def apart(
+      self, key: str, value: np.ndarray, own: np.ndarray | bool = True
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """(absolute errors, values) of the stored entries that mean something."""
     value = np.asarray(value, np.float64)
     own = np.broadcast_to(own, value.shape)
     if key in self.arrays.files:
@@ -79,8 +90,18 @@ class Reference:
       assert tuple(self.arrays[f'{key}__shape']) == value.shape, key
       want = self.arrays[f'{key}__sample']
       value, own = (sample(key, x, want.size) for x in (value, own))
-    value, want = value[own], want[own]
-    return float(np.abs(want - value).max()), float(np.abs(want).max())
+    own = own & np.isfinite(want)
+    assert own.any(), key
+    return np.abs(want[own] - value[own]), want[own]
+
+
+class Reference(Stored):
+  """The stored arrays of a GLIP."""
+
+  def __init__(self, name: str):
+    super().__init__(folder(name) / f'{name}.npz')
+    self.name = name
+    self.fused = not name.endswith('A')
 
 
 @functools.cache

@@ -67,6 +67,7 @@ class Row:
     floor: largest absolute difference of our float32 from our own float64, or
       nan.
     theirs: the same of the reference, which is float32 too.
+    noise: what who made the reference measured of `theirs`, or nan.
   """
 
   stage: str
@@ -76,6 +77,7 @@ class Row:
   bound: float
   floor: float = float('nan')
   theirs: float = float('nan')
+  noise: float = float('nan')
 
   @property
   def ok(self) -> bool:
@@ -103,15 +105,50 @@ def rows(name: str, prefix: str = 'det', *, floor: bool = False) -> list[Row]:
     if prefix != 'det' and f'{prefix}_{key}' not in stored:
       continue
     own = tokens if _OF_TOKENS.fullmatch(stage) else True
-    error, size = stored.error(f'{prefix}_{key}', layout(value), own)
-    bound = LOGITS[name] if family == 'logits' else RELATIVE * size
-    noise = (float('nan'), float('nan'))
-    if floor:
-      mine = float(np.abs(np.where(own, value - exact[stage], 0)).max())
-      theirs, _ = stored.error(f'{prefix}_{key}', layout(exact[stage]), own)
-      noise = (mine, theirs)
-    found.append(Row(stage, family, error, size, bound, *noise))
+    precise = layout(exact[stage]) if floor else None
+    found.append(
+        measured(
+            stored,
+            f'{prefix}_{key}',
+            layout(value),
+            precise,
+            own=own,
+            stage=stage,
+            family=family,
+            bound=LOGITS[name] if family == 'logits' else None,
+        )
+    )
   return found
+
+
+def measured(
+    stored: reference.Stored,
+    key: str,
+    value: np.ndarray,
+    exact: np.ndarray | None,
+    *,
+    own: np.ndarray | bool = True,
+    bound: float | None = None,
+    **said,
+) -> Row:
+  """Compares one stage.
+
+  Args:
+    stored: arrays of the reference.
+    key: of the stage in them.
+    value: ours, in the reference's layout.
+    exact: the same in float64, or None.
+    own: where it means something, of a shape that broadcasts.
+    bound: what the error may be; None is `RELATIVE`.
+    **said: the row's other attributes.
+  """
+  error, size = stored.error(key, value, own)
+  if exact is not None:
+    apart = np.abs(np.where(own, value - exact, 0))
+    said |= dict(floor=float(apart.max()))
+    said |= dict(theirs=stored.error(key, exact, own)[0])
+  bound = RELATIVE * size if bound is None else bound
+  return Row(error=error, size=size, bound=bound, **said)
 
 
 @functools.cache
@@ -143,12 +180,12 @@ def forget() -> None:
 
 def worst(found: list[Row]) -> list[Row]:
   """Of each family the row that is nearest to its bound."""
-  chosen = []
-  for family in FAMILIES:
-    members = [row for row in found if row.family == family]
-    if members:
-      chosen.append(max(members, key=lambda row: row.error / row.bound))
-  return chosen
+  chosen = {}
+  for row in found:
+    best = chosen.setdefault(row.family, row)
+    if row.error / row.bound > best.error / best.bound:
+      chosen[row.family] = row
+  return list(chosen.values())
 
 
 def _official(stage: str, *, fused: bool):

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from glip_jax.detectors.glip import objective
-from parity import reference
+from parity import reference, stages
 
 # Of a loss, relative.
 LOSS = 1e-5
@@ -13,6 +13,20 @@ _LOSSES = {
     'loss_centerness': 'loss_centerness',
     'loss_dot_product_token': 'loss_token',
 }
+
+
+def rows(name: str, *, floor: bool = False) -> list[stages.Row]:
+  """Every loss beside the reference's; none is computed in float64.
+
+  Args:
+    name: of the model.
+    floor: has no meaning here.
+  """
+  del floor
+  return [
+      stages.Row(key, key, error, size, LOSS * size)
+      for key, (error, size) in loss_errors(name).items()
+  ]
 
 
 def loss_errors(name: str) -> dict[str, tuple[float, float]]:

@@ -116,11 +116,22 @@ class Loss:
 
 @dataclasses.dataclass(frozen=True)
 class Decode:
-  """See objective.decode."""
+  """See decoding.decode."""
 
-  max_detections: int = field(300, 'query-phrase pairs of an image', least=1)
+  rule: str = field(
+      'phrases',
+      "the best pairs of a query and a phrase, or as Hugging Face's processor:"
+      ' each query once, named by its tokens',
+      choices=('phrases', 'hf'),
+  )
+  max_detections: int = field(
+      300, 'query-phrase pairs or queries of an image', least=1
+  )
   score_threshold: float = field(
-      0.0, 'pairs at or below it are left out', least=0, most=1
+      0.0, 'what scores at or below it is left out', least=0, most=1
+  )
+  text_threshold: float = field(
+      0.25, "rule 'hf': tokens over it name their query", least=0, most=1
   )
   aggregate: str = field(
       'mean', 'over the tokens of a phrase', choices=('mean', 'max')

@@ -1,4 +1,4 @@
-"""The learning problem of queries: a set loss over tokens, and decoding.
+"""The learning problem of queries: a set loss over tokens.
 
 Training pairs queries and true boxes at the least total cost, layer by layer
 (Hungarian matching), and sums focal losses over the tokens of the pairs, L1
@@ -19,7 +19,7 @@ from glip_jax import types
 from glip_jax.detectors.grounding_dino import config as config_lib
 from glip_jax.detectors.grounding_dino import denoising
 from glip_jax.ops import boxes as box_ops
-from glip_jax.ops import losses, matching, phrases, precision
+from glip_jax.ops import losses, matching, precision
 
 # Keeps the logarithm of a matching's class cost finite; the reference's.
 _EPSILON = 1e-8
@@ -230,44 +230,3 @@ def _present(batch: types.Batch) -> Bool[Array, 'b m']:
   if batch.targets is None:
     raise ValueError('batch.targets=None: the set loss needs ground truth')
   return jnp.asarray(batch.targets.valid) & ~jnp.asarray(batch.targets.crowd)
-
-
-def decode(
-    outputs: types.Outputs,
-    batch: types.Batch,
-    *,
-    score_threshold: float | Float[Array, ''] = 0.0,
-    max_detections: int = 300,
-    aggregate: str = 'mean',
-) -> types.Detections:
-  """The best pairs of a query and a phrase; nothing is suppressed.
-
-  Args:
-    outputs: of the last layer.
-    batch: its `size` and `prompt.spans` are used.
-    score_threshold: pairs at or below it are left out.
-    max_detections: size k of the result, at most all pairs.
-    aggregate: 'mean' or 'max' of the sigmoids of a phrase's tokens.
-
-  Returns:
-    Detections, best first, clipped to the image.
-  """
-  spans = jnp.asarray(batch.prompt.spans)
-  scores = phrases.phrase_scores(
-      jax.nn.sigmoid(precision.widen(outputs.logits)), spans, mode=aggregate
-  )
-  possible = jnp.any(spans, axis=-1)[:, None] & outputs.valid[..., None]
-  scores = jnp.where(possible, scores, -1.0)
-  b, q, c = scores.shape
-  best, index = jax.lax.top_k(scores.reshape(b, -1), min(max_detections, q * c))
-  query, label = jnp.divmod(index, c)
-  boxes = jnp.take_along_axis(outputs.boxes, query[..., None], axis=1)
-  sides = jnp.tile(jnp.asarray(batch.size)[:, None, ::-1], 2)
-  boxes = jnp.clip(boxes, 0.0, sides.astype(boxes.dtype))
-  valid = best > jnp.maximum(score_threshold, 0.0)
-  return types.Detections(
-      jnp.where(valid[..., None], boxes, 0.0),
-      jnp.where(valid, best, 0.0),
-      label,
-      valid,
-  )

@@ -12,6 +12,7 @@ from glip_jax import fields, types
 from glip_jax.detectors import base
 from glip_jax.detectors.grounding_dino import config as config_lib
 from glip_jax.detectors.grounding_dino import (
+    decoding,
     hugging_face_weights,
     mmdet_weights,
     model,
@@ -83,12 +84,20 @@ class GroundingDino(base.Base):
         outputs, batch, self.config.loss, groups=self.config.denoising.groups
     )
 
+  @property
+  def thresholds(self) -> dict[str, float]:
+    """What decoding is told at each call, where nobody says otherwise."""
+    own = self.config.decode
+    if own.rule == 'phrases':
+      return super().thresholds
+    return super().thresholds | dict(text_threshold=own.text_threshold)
+
   def decode(
       self, outputs: types.Outputs, batch: types.Batch, **thresholds: Any
   ) -> types.Detections:
-    """See `objective.decode`."""
+    """See `decoding.decode`."""
     options = dataclasses.asdict(self.config.decode) | thresholds
-    return objective.decode(outputs, batch, **options)
+    return decoding.decode(outputs, batch, **options)
 
   def read_weights(
       self, state: Mapping[str, np.ndarray], params: Any

@@ -3,11 +3,11 @@
 import dataclasses
 
 import compiling
-import dino_reference
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from parity import dino
 
 from glip_jax.detectors import recipe as recipes
 from glip_jax.detectors.grounding_dino import config as config_lib
@@ -19,12 +19,12 @@ GROUPS, M = 3, 5
 
 @pytest.fixture(scope='module')
 def batch():
-  return dino_reference.Reference('gd').batch('train')
+  return dino.Reference('gd_nano').batch('train')
 
 
 def _noised(batch, **options):
   config = config_lib.Denoising(on=True, groups=GROUPS, **options)
-  text = jax.random.normal(jax.random.key(1), (2, dino_reference.TOKENS, 8))
+  text = jax.random.normal(jax.random.key(1), (2, dino.TOKENS, 8))
   key = jax.random.key(0)
   return denoising.noised_truth(key, batch, text, config), text
 
@@ -116,7 +116,7 @@ def test_queries_are_what_they_are_without_denoising(batch):
   on = config_lib.Denoising(on=True, groups=GROUPS)
   plain = recipes.build(config)
   noised = recipes.build(dataclasses.replace(config, denoising=on))
-  params = dino_reference.Reference('gd').params
+  params = dino.Reference('gd_nano').params
   rngs = {'dropout': jax.random.key(0)}
   found = []
   for recipe in (plain, noised):

@@ -6,12 +6,12 @@ import pickle
 import re
 
 import abstract_models
-import dino_reference
 import jax
 import mmdet_modules
 import numpy as np
 import pytest
 import torch_zip as tz
+from parity import dino
 
 from glip_jax.detectors.grounding_dino import mmdet_weights as mmdet
 from glip_jax.weights import buffers, params_file, rules
@@ -199,7 +199,7 @@ _BESIDE = {
 
 @pytest.fixture(scope='module')
 def mm():
-  return dino_reference.Reference('mm')
+  return dino.Reference('mm_nano')
 
 
 def _state(params):
@@ -217,14 +217,14 @@ def _state(params):
   return state
 
 
-@pytest.mark.parametrize('name', ['mm', 'mms', 'gd'])
+@pytest.mark.parametrize('name', ['mm_nano', 'mms_nano', 'gd_nano'])
 def test_all_parameters_come_back_from_its_names(name):
-  model = dino_reference.Reference(name)
+  model = dino.Reference(name)
   state = _state(model.params)
   for key in list(state):  # There the layers have copies of a shared head.
-    if name != 'mm' and '_branches.0.' in key:
+    if name != 'mm_nano' and '_branches.0.' in key:
       state[key.replace('_branches.0.', '_branches.1.')] = state[key]
-  sizes = dataclasses.replace(mmdet_modules.NANO, class_bias=name != 'gd')
+  sizes = dataclasses.replace(mmdet_modules.NANO, class_bias=name != 'gd_nano')
   found = {key: x.shape for key, x in state.items()}
   assert found == mmdet_modules.shapes(sizes)
   back = model.recipe.read_weights(state, model.shapes)

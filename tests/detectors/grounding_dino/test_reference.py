@@ -1,12 +1,12 @@
 """Grounding DINO against Hugging Face's, stage by stage, on nano models."""
 
-import dino_reference
+import dino_weights
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from parity import dino, dino_detections, dino_stages, dino_training, reference
 
-from glip_jax import errors, types
+from glip_jax import errors
 from glip_jax.detectors import recipe as recipes
 from glip_jax.detectors.grounding_dino import (
     hugging_face_weights,
@@ -17,73 +17,35 @@ from glip_jax.weights import formats, params_file, rules
 CANVAS = (160, 192)
 SIZES = ((130, 146), (106, 170))
 WHOLE = (130, 170)
-LAYERS = {
-    'query_pos': 'query_pos',
-    'queries_norm_out': 'after_self_attn',
-    'text_norm_out': 'after_text_attn',
-    'image_norm_out': 'after_deform_attn',
-    'hidden': 'hidden',
-}
 
 
 @pytest.fixture(scope='module')
 def gd():
-  return dino_reference.Reference('gd')
+  return dino.stored('gd_nano')
 
 
-@pytest.fixture(scope='module', params=['gd', 'mm', 'mms'])
+@pytest.fixture(scope='module', params=dino.SMALL)
 def model(request, gd):
-  if request.param == 'gd':
+  if request.param == gd.name:
     return gd
-  return dino_reference.Reference(request.param)
-
-
-def _grid(x, extent, stride):
-  """A map's own cells, channels first."""
-  h, w = (-(-side // stride) for side in extent)
-  return np.asarray(x)[:, :h, :w].transpose(0, 3, 1, 2)
+  return dino.stored(request.param)
 
 
 def test_every_stage_is_the_references(gd):
-  batch = gd.batch('det')
-  index = gd.arrays['det_topk_indices']
-  chosen = dino_reference.placed(index, WHOLE, CANVAS)
-  _, stages = gd.run(batch, chosen)
-  inside = ~gd.arrays['det_enc_vision_pad_mask'][..., None]
-  flat = lambda x: dino_reference.cut(x, WHOLE, CANVAS)
-  errors = {}
+  rows = dino_stages.rows(gd.name, 'det')
+  assert len(rows) == 53
+  assert not [row for row in rows if not row.ok]
+  # What the decoder gives is held to what features are.
+  others = [row for row in rows if 'logits' not in row.family]
+  assert max(row.error for row in others) <= 1e-4
 
-  def compare(key, mine, where=None):
-    errors[key] = gd.compare(f'det_{key}', mine, where)
 
-  for i, stride in zip((2, 3, 4), (8, 16, 32), strict=True):
-    stage = stages['backbone'][f'stage{i + 1}'][0]
-    compare(f'swin_stage{i}', _grid(stage, WHOLE, stride))
-  for i, stride in enumerate(dino_reference.STRIDES):
-    level = stages['pyramid'][f'level{i}'][0]
-    compare(f'input_proj{i}', _grid(level, WHOLE, stride))
-  language = stages['language']
-  compare('bert_embeddings', language['embeddings'][0])
-  compare('bert_last_hidden', language['hidden'][0])
-  compare('text_features', stages['text_features'][0])
-  encoder = stages['encoder']['layers']
-  for i in range(2):
-    rows = lambda name, i=i: flat(encoder[name][0][i])
-    compare(f'enc{i}_fusion_vision', rows('fusion_image'), inside)
-    compare(f'enc{i}_fusion_text', encoder['fusion_text'][0][i])
-    compare(f'enc{i}_text', encoder['text_layer'][0][i])
-    compare(f'enc{i}_vision', rows('image_layer'), inside)
-  compare('object_query', flat(stages['object_query'][0]), inside)
-  compare('init_reference_points', stages['references'][0])
-  decoder = stages['decoder']
-  for i in range(2):
-    for ours, theirs in LAYERS.items():
-      compare(f'dec{i}_{theirs}', decoder['layers'][ours][0][i])
-    moved = decoder['layers']['reference'][0][i]
-    compare(f'dec{i}_reference_points', moved)
-    compare(f'dec{i}_normed', decoder['normed'][0][i])
-  worst = max(errors.items(), key=lambda item: item[1])
-  assert worst[1] <= 1e-4, worst
+def test_every_stored_stage_is_compared(gd):
+  """But logits of boxes, which ours computes for chosen positions alone."""
+  found = {row.stage for row in dino_stages.rows(gd.name, 'det')}
+  keys = {key.split('__')[0] for key in gd.arrays.files}
+  keys = {key[4:] for key in keys if key.startswith('det_')}
+  assert keys - found == {'enc_coord_logits', 'topk_indices'}
 
 
 @pytest.mark.parametrize('prompt', ['det', 'mix', 'train'])
@@ -91,7 +53,7 @@ def test_queries_logits_and_boxes_are_the_references(model, prompt):
   batch = model.batch(prompt)
   outputs, stages = model.run(batch)
   index = model.arrays[f'{prompt}_topk_indices']
-  chosen = dino_reference.placed(index, WHOLE, CANVAS)
+  chosen = dino.placed(index, WHOLE, CANVAS)
   np.testing.assert_array_equal(stages['chosen'][0], chosen)
   mask = np.asarray(batch.prompt.mask)[:, None]
   key = f'{prompt}_logits'
@@ -107,12 +69,18 @@ def test_an_image_in_any_company_is_what_it_is_alone(gd):
   boxes = np.asarray(stages['decoder']['refined'][0][-1])
   for i, size in enumerate(SIZES):
     index = gd.arrays[f'alone{i}_topk_indices']
-    chosen = dino_reference.placed(index, size, (192, 224))
+    chosen = dino.placed(index, size, (192, 224))
     np.testing.assert_array_equal(stages['chosen'][0][i], chosen[0])
-    logits = np.asarray(outputs.logits)[i : i + 1, :, : dino_reference.TOKENS]
+    logits = np.asarray(outputs.logits)[i : i + 1, :, : dino.TOKENS]
     assert gd.compare(f'alone{i}_logits', logits) <= 1e-3
     key = f'alone{i}_pred_boxes'
     assert gd.compare(key, boxes[i : i + 1]) <= 1e-4
+
+
+def test_queries_are_named_and_scored_as_by_the_references_processor(model):
+  shares = dino_detections.shares(model.name)
+  assert len(shares) == 6
+  assert set(shares.values()) == {1.0}
 
 
 def test_files_are_read_and_written_by_hugging_faces_names(model):
@@ -168,13 +136,12 @@ def test_matches_and_losses_are_the_references(model):
   np.testing.assert_allclose(mine, expected, rtol=1e-4)
 
 
-def _encoder_logits(model, params, stages, batch):
-  """The reference's own: of embeddings, before the encoder, not of rows."""
-  queries = jnp.broadcast_to(params['queries'], (2, *params['queries'].shape))
-  logits = jnp.einsum('bqd,btd->bqt', queries, stages['text_features'][0])
-  if 'proposal_bias' in params:
-    logits = logits * queries.shape[-1] ** -0.5 + params['proposal_bias']
-  return jnp.where(batch.prompt.mask[:, None], logits, -1e4)
+def test_totals_with_the_references_own_loss_of_the_encoder_are_its(model):
+  rows = dino_training.rows(model.name)
+  assert len(rows) == 12
+  assert not [row for row in rows if not row.ok]
+  matches = dino_training.matches(model.name)
+  assert len(matches) == 6 and all(matches.values())
 
 
 @pytest.mark.slow
@@ -182,40 +149,28 @@ def test_gradients_are_the_references(model):
   """Of all layers' losses and of the reference's own loss of the encoder."""
   batch, recipe = model.batch('train'), model.recipe
   index = model.arrays['train_topk_indices']
-  chosen = dino_reference.placed(index, WHOLE, CANVAS)
+  chosen = dino.placed(index, WHOLE, CANVAS)
 
   def loss(params):
-    outputs, state = recipe.model.apply(
-        {'params': params},
-        *recipe._inputs(batch),
-        chosen=chosen,
-        mutable=['intermediates'],
-    )
-    stages = state['intermediates']
-    encoder = types.Outputs(
-        _encoder_logits(model, params, stages, batch),
-        jax.lax.stop_gradient(outputs.encoder.boxes),
-        None,
-        None,
-        outputs.valid,
-    )
-    return recipe.loss(outputs.replace(encoder=encoder), batch)[0]
+    outputs, stages = dino.apply(recipe, params, batch, chosen)
+    outputs = dino_training.with_encoder(params, outputs, stages, batch)
+    return recipe.loss(outputs, batch)[0]
 
   with jax.default_matmul_precision('highest'):
     total, gradient = jax.jit(jax.value_and_grad(loss))(model.params)
   np.testing.assert_allclose(total, model.summary['train_loss'], rtol=1e-5)
   state = hugging_face_weights.to_hugging_face(gradient)
-  names = {dino_reference.file_name(key): key for key in model.keys}
+  names = {dino_weights.file_name(key): key for key in model.keys}
   seen = 0
   for row, key in enumerate(model.summary['grad_keys']):
-    name = dino_reference.file_name(key)
+    name = dino_weights.file_name(key)
     if 'key.bias' in name or 'k_proj.bias' in key or name not in state:
       continue
     assert name in names
     mine = np.asarray(state[name], np.float64).reshape(-1)
     want = model.arrays['grad_sample'][row]
-    places = dino_reference.sample(f'grad/{key}', mine.size, want.size)
-    apart = np.linalg.norm(mine[places] - want)
+    entries = reference.sample(f'grad/{key}', mine, want.size)
+    apart = np.linalg.norm(entries - want)
     assert apart <= 1e-3 * (np.linalg.norm(want) + 1e-6), name
     norm = model.arrays['grad_norm'][row]
     np.testing.assert_allclose(np.linalg.norm(mine), norm, rtol=1e-3)

@@ -3,10 +3,11 @@
 import json
 
 import abstract_models
-import dino_reference
+import dino_weights
 import jax
 import numpy as np
 import pytest
+from parity import dino
 
 from glip_jax.detectors.grounding_dino import hugging_face_weights
 
@@ -30,7 +31,7 @@ def test_full_models_have_the_references_names_and_shapes(
   folder = shared / 'reference/golden/query'
   manifest = json.loads((folder / f'{reference}.manifest.json').read_text())
   want = {
-      dino_reference.file_name(key): tuple(shape)
+      dino_weights.file_name(key): tuple(shape)
       for key, shape in manifest['keys'].items()
       if key not in manifest['ties']
   }
@@ -46,7 +47,7 @@ def test_llmdet_has_as_many_arrays_as_its_released_file():
 
 def test_a_head_is_read_under_either_of_its_two_names():
   """Of copies Hugging Face keeps the one whose name comes last."""
-  model = dino_reference.Reference('mm')
+  model = dino.Reference('mm_nano')
   state = {
       key: x
       for key, x in model.state.items()
