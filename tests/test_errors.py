@@ -35,7 +35,7 @@ MISTAKES = {
         'train.py',
         ['--config=configs/shapes.py:lang', '--workdir=@/w'],
         "configs/shapes.py has no option 'lang'",
-        'use long, late, or both joined by a comma',
+        'use long, late, unknown, joined by commas',
     ),
     'no config': (
         'train.py',
