@@ -192,6 +192,17 @@ def test_an_object_that_no_phrase_names_is_called_unknown():
   assert found.phrases == (prompts.UNKNOWN, 'blue square')
 
 
+def test_an_object_may_be_called_by_its_tokens():
+  answer = _detections([[0, 0, 9, 9], [1, 1, 8, 8]], [0.9, 0.8], [0, 0])
+  tokens = np.zeros((1, 2, 16), bool)
+  tokens[0, 0, [2, 4]] = tokens[0, 1, 1] = True
+  text = prompts.from_names(('red circle', 'blue square'))
+  predictor = _answering(answer.replace(tokens=tokens))
+  found = predictor(np.zeros((64, 64, 3), np.uint8), text)
+  words = ('[CLS]', 'red', 'circle', '.', 'blue')
+  assert found.phrases == (f'{words[2]} {words[4]}', words[1])
+
+
 def test_a_prompt_may_have_more_phrases_than_training_had():
   answer = _detections([[0, 0, 9, 9]], [0.9], [3])
   image = np.zeros((64, 64, 3), np.uint8)

@@ -27,6 +27,8 @@ def get_config() -> ml_collections.ConfigDict:
   config.model.update_from_flattened_dict(
       query_batches.CHANGES | {'language.vocab_size': 4096}
   )
+  # The test asks for the names of a prompt alone.
+  config.model.decode.unknown = False
   config.data.extent_multiple = shapes.data.extent_multiple
   config.optimizer.frozen = shapes.optimizer.frozen
   config.steps = STEPS

@@ -31,6 +31,15 @@ def test_a_grid_is_the_same_in_any_canvas():
   np.testing.assert_array_equal(alone, larger[:, :3, :4])
 
 
+def test_more_cycles_are_the_waves_of_a_smaller_image():
+  # Twice the angle at a row of four is the angle at the row of two.
+  fast = positions.sine_grid(
+      jnp.array([[4, 4]]), (2, 2), 8, temperature=20.0, cycles=2.0
+  )
+  small = positions.sine_grid(jnp.array([[2, 2]]), (2, 2), 8, temperature=20.0)
+  np.testing.assert_allclose(fast, small, atol=1e-5)
+
+
 def test_a_grid_of_no_image_is_finite():
   grid = positions.sine_grid(
       jnp.zeros((1, 2), int), (2, 2), 8, temperature=20.0
