@@ -10,7 +10,7 @@
 Without `--config.init` it starts from scratch. Class names come from the
 file. `--config=configs/finetune.py:query` and `:grounding_dino` take the models
 of the other two families, and `--config.init` a run of their `shapes`. Measured
-results stand in docs/results.md.
+results of GLIP's stand in docs/results.md; theirs are not measured.
 """
 
 import ml_collections

@@ -24,8 +24,8 @@ class Stack:
   dropout_rate: float = field(0.1, 'dropout in training', least=0, below=1)
   norm_first: bool = field(
       False,
-      'norm what attention and MLPs read, not their sum with the residual:'
-      ' learns from nothing several times as fast',
+      'norm what attention and MLPs read, not their sum with the residual: for'
+      ' training from nothing',
   )
   remat: bool = field(False, 'recompute layers in the backward pass')
 
