@@ -6,9 +6,9 @@
 PYTHON is an interpreter that has torch and transformers, in an environment of
 its own. Both sides are processes that answer one request at a time, so that
 each has the machine for itself. Memory is what a process grows by in a pass,
-beside weights. Ours has the canvas and the bucket of
-tokens that the data pipeline would give it; theirs has neither. Float32, one
-image, weights by chance.
+beside weights. Ours has the canvas and the bucket of tokens that the data
+pipeline would give it; theirs has neither. Float32, one image, weights by
+chance.
 """
 
 import dataclasses
@@ -65,8 +65,11 @@ class Side:
 
   def run(self) -> None:
     """One pass more."""
-    print(file=self.process.stdin, flush=True)
+    self.process.stdin.write('\n')
+    self.process.stdin.flush()
     answer = self.process.stdout.readline().split()
+    if not answer:
+      raise errors.UserError(f'{self.title} ended: its message is above')
     seconds, grown = map(float, answer)
     self.seconds.append(seconds)
     self.grown = max(self.grown, grown)
@@ -105,14 +108,13 @@ def serve() -> None:
   """Serves our forward passes."""
   size = tuple(map(int, SIZE.value.split('x')))
   tokens = int(TOKENS.value[0])
-  bucket = next(x for x in _BUCKETS if x >= tokens)
+  bucket = min(x for x in _BUCKETS if x >= tokens)
   batch = inputs.batch(size, 1, bucket)
   used = np.arange(bucket)[None] < tokens
-  prompt = dataclasses.replace(
-      batch.prompt, mask=used, spans=batch.prompt.spans & used[:, None]
+  prompt = batch.prompt.replace(
+      mask=used, spans=batch.prompt.spans & used[:, None]
   )
-  batch = batch.replace(prompt=prompt, targets=None)
-  batch = batch.replace(extent=batch.size)
+  batch = batch.replace(prompt=prompt, targets=None, extent=batch.size)
   recipe = recipes.build(recipes.variant(VARIANT.value))
   params = inputs.params(recipe.init, batch)
   program = jax.jit(recipe.forward).lower(params, batch).compile()
@@ -133,8 +135,12 @@ def main(_):
         '--torch is missing: name an interpreter that has torch and'
         ' transformers'
     )
-  for tokens in TOKENS.value:
-    compare(int(tokens))
+  for tokens in map(int, TOKENS.value):
+    if not 2 <= tokens <= max(_BUCKETS):
+      raise errors.UserError(
+          f'--tokens={tokens}: give 2 to {max(_BUCKETS)}, as the models read'
+      )
+    compare(tokens)
 
 
 if __name__ == '__main__':
