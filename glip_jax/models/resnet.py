@@ -164,5 +164,19 @@ def _conv(
       use_bias=False,
       dtype=dtype,
       kernel_init=_kernel_init,
+      conv_general_dilated=_product if side == 1 else None,
       name=name,
   )
+
+
+def _product(
+    x: Float[Array, 'b h w d'],
+    kernel: Float[Array, '1 1 d e'],
+    strides: Sequence[int],
+    *_: Any,
+    **__: Any,
+) -> Float[Array, 'b p q e']:
+  """A 1x1 convolution as a product: on a CPU its gradient takes a third."""
+  x = x[:, :: strides[0], :: strides[1]]
+  y = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
+  return y.reshape(*x.shape[:-1], -1)
