@@ -32,7 +32,7 @@ class MultiHeadAttention(nn.Module):
       query: Float[Array, 'b q d'],
       key: Float[Array, 'b k e'],
       value: Float[Array, 'b k f'],
-      attend: Bool[Array, 'b #q k'] | None = None,
+      attend: Bool[Array, '#b #q k'] | None = None,
       *,
       train: bool = False,
   ) -> Float[Array, 'b q d']:

@@ -81,6 +81,13 @@ class Config:
   num_queries: int = field(
       100, 'boxes of an image, before decoding', least=1, most=2**14
   )
+  num_groups: int = field(
+      1,
+      'sets of queries in training, each with an assignment of its own (arXiv'
+      ' 2207.13085): boxes are learnt more often; the first alone answers',
+      least=1,
+      most=2**10,
+  )
   position_cycles: float = field(
       1.0,
       'periods of the fastest wave of positions, over an image: more tell'

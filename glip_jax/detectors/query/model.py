@@ -30,11 +30,13 @@ class QueryDetector(nn.Module):
     backbone: (image, extent) -> maps of its stages.
     language: (ids, mask) -> token features and the pooled text.
     encoder: (cells, positions, inside) -> cells.
-    decoder: (content, queries, memory, positions, inside) -> queries after
-      each layer.
+    decoder: (content, queries, memory, positions, inside, together) -> queries
+      after each layer.
     stage: which of the maps is used.
     width: of all between the encoders and the heads.
     num_queries: regions of an image.
+    num_groups: sets of so many queries that training has, which do not see
+      each other. The first alone answers.
     objectness: True adds a head for being an object at all.
     cycles: of the fastest wave of positions, over the image.
     dtype: of the matrix products.
@@ -47,6 +49,7 @@ class QueryDetector(nn.Module):
   stage: int = 3
   width: int = 256
   num_queries: int = 100
+  num_groups: int = 1
   objectness: bool = False
   cycles: float = 1.0
   dtype: Any = jnp.float32
@@ -57,7 +60,9 @@ class QueryDetector(nn.Module):
     self.project_image = dense(self.width)
     self.project_pooled = dense(self.width)
     self.queries = self.param(
-        'queries', nn.initializers.normal(1.0), (self.num_queries, self.width)
+        'queries',
+        nn.initializers.normal(1.0),
+        (self.num_groups * self.num_queries, self.width),
     )
     self.query_of_token, self.token = dense(self.width), dense(self.width)
     self.none = dense(1)
@@ -110,10 +115,16 @@ class QueryDetector(nn.Module):
     """
     where, inside = self._cells(size, memory.shape[1:3])
     pooled = _normalized(self.project_pooled(text.pooled))[:, None]
-    queries = self.queries.astype(self.dtype) + pooled
+    num_groups = self.num_groups if train else 1
+    queries = self.queries[: num_groups * self.num_queries]
+    queries = queries.astype(self.dtype) + pooled
     content = jnp.broadcast_to(pooled, queries.shape)
+    together = None
+    if num_groups > 1:
+      group = jnp.arange(queries.shape[1]) // self.num_queries
+      together = (group[:, None] == group)[None]
     held = self.decoder(
-        content, queries, _flat(memory), where, inside, train=train
+        content, queries, _flat(memory), where, inside, together, train=train
     )
     layers = self._heads(held, text, size)
     return layers[-1].replace(auxiliary=layers[:-1])
@@ -140,8 +151,9 @@ class QueryDetector(nn.Module):
       train: True switches dropout on.
 
     Returns:
-      One region per query, boxes from edge to edge in input pixels, `quality`
-      the logit of no phrase, `auxiliary` the outputs of the earlier layers.
+      One region per query, in training per query of all groups: boxes from
+      edge to edge in input pixels, `quality` the logit of no phrase,
+      `auxiliary` the outputs of the earlier layers.
     """
     size, extent = jnp.asarray(size), jnp.asarray(extent)
     memory = self.encode_image(image, size, extent, train=train)

@@ -58,6 +58,7 @@ def loss(
     outputs: Outputs,
     batch: Batch,
     *,
+    num_groups: int = 1,
     match_class: float = 1.0,
     box_weight: float = 5.0,
     giou_weight: float = 2.0,
@@ -67,13 +68,16 @@ def loss(
   """Training loss of all decoder layers.
 
   Normalised over the batch of all devices: cross-entropies of classes by their
-  weights, as DETR's are, all else by the number of true boxes.
+  weights, as DETR's are, all else by the number of true boxes. Each group of
+  queries is assigned all true boxes, and the loss is the mean over groups
+  (Group DETR, arXiv 2207.13085).
 
   Args:
     outputs: of the model; needs `quality`, and uses `auxiliary` and
       `objectness` where they are.
     batch: needs `targets`. An object whose `phrase` is negative is one that no
       phrase names: a query learns its box and the class 'none'.
+    num_groups: into which the queries are divided, each as large.
     match_class: weight of minus the probability of the true class, in the
       assignment alone.
     box_weight: weight of the L1 distance between relative boxes (centre and
@@ -98,8 +102,10 @@ def loss(
   )
   truth = _truth(batch)
   num_boxes = jnp.sum(truth.valid, dtype=jnp.float32)
-  sums = loss_sums(outputs, batch, **costs, none_weight=none_weight)
-  sums = jax.tree.map(lambda x: jnp.sum(x, axis=1), sums)
+  sums = loss_sums(
+      outputs, batch, num_groups=num_groups, **costs, none_weight=none_weight
+  )
+  sums = jax.tree.map(lambda x: jnp.sum(x, axis=(1, 2)) / num_groups, sums)
   count = jnp.maximum(num_boxes, 1.0)
   terms = {
       'loss_class': sums.label / sums.label_weight,
@@ -118,17 +124,18 @@ def loss_sums(
     outputs: Outputs,
     batch: Batch,
     *,
+    num_groups: int = 1,
     match_class: float = 1.0,
     box_weight: float = 5.0,
     giou_weight: float = 2.0,
     none_weight: float = 0.1,
 ) -> LossSums:
-  """What `loss` normalises, by layer and image: independent of the batch.
+  """What `loss` normalises, by layer, group and image, whatever the batch.
 
   Arguments are those of `loss`.
 
   Returns:
-    Sums of shape [l b], the last layer last.
+    Sums of shape [l g b], the last layer last.
 
   Raises:
     ValueError: if `outputs` or `batch` lack what is needed.
@@ -142,7 +149,11 @@ def loss_sums(
     return _layer_sums(outputs, chances, truth, matched, none_weight)
 
   layers = (*outputs.auxiliary, outputs.replace(auxiliary=()))
-  return jax.vmap(layer)(jax.tree.map(lambda *x: jnp.stack(x), *layers))
+  stacked = jax.tree.map(lambda *x: jnp.stack(x), *layers)
+  grouped = jax.tree.map(
+      lambda x: x.reshape(*x.shape[:2], num_groups, -1, *x.shape[3:]), stacked
+  )
+  return jax.vmap(jax.vmap(layer, in_axes=1))(grouped)
 
 
 def _truth(batch: Batch) -> Truth:

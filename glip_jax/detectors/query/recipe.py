@@ -58,8 +58,12 @@ class Query(base.Base):
       self, outputs: types.Outputs, batch: types.Batch
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """See `objective.loss`."""
+    num_groups = outputs.boxes.shape[1] // self.config.num_queries
     return objective.loss(
-        outputs, batch, **dataclasses.asdict(self.config.loss)
+        outputs,
+        batch,
+        num_groups=num_groups,
+        **dataclasses.asdict(self.config.loss),
     )
 
   def decode(
@@ -128,6 +132,7 @@ def build(config: config_lib.Config | Mapping[str, Any]) -> Query:
           stage=config.stage,
           width=config.width,
           num_queries=config.num_queries,
+          num_groups=config.num_groups,
           objectness=config.objectness == 'head',
           cycles=config.position_cycles,
           dtype=dtype,

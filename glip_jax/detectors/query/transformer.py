@@ -82,6 +82,7 @@ class Decoder(nn.Module):
       memory: Float[Array, 'b n d'],
       positions: Float[Array, 'b n d'],
       inside: Bool[Array, 'b n'],
+      together: Bool[Array, '#b q q'] | None = None,
       *,
       train: bool = False,
   ) -> Float[Array, 'l b q d']:
@@ -93,14 +94,17 @@ class Decoder(nn.Module):
       memory: of the encoder.
       positions: of the memory's cells.
       inside: False at cells that no image owns.
+      together: False where a query does not see another; None: all see all.
       train: True switches dropout on (rng 'dropout').
 
     Returns:
       What the queries hold after each layer, through one more norm that the
       layers share.
     """
-    layers = _stack(DecoderLayer, self, inputs=4)(**_sizes(self, train))
-    held = layers(x, queries, memory, memory + positions, inside[:, None])[1]
+    layers = _stack(DecoderLayer, self, inputs=5)(**_sizes(self, train))
+    held = layers(
+        x, queries, memory, memory + positions, inside[:, None], together
+    )[1]
     return _layer_norm(self.dtype, 'norm')(held)
 
 
@@ -156,13 +160,14 @@ class DecoderLayer(nn.Module):
       memory: Float[Array, 'b n d'],
       keys: Float[Array, 'b n d'],
       attend: Bool[Array, 'b 1 n'],
+      together: Bool[Array, '#b q q'] | None,
   ) -> tuple[Float[Array, 'b q d'], Float[Array, 'b q d']]:
     """The queries after the layer, twice: to go on with, and to stack."""
     attend_to, around = _attention(self), _residual(self)
 
     def look(x):
       seen = x + queries
-      return attend_to(name='self_attention')(seen, seen, x)
+      return attend_to(name='self_attention')(seen, seen, x, together)
 
     def find(x):
       gather = attend_to(name='cross_attention')

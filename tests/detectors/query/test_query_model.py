@@ -1,5 +1,7 @@
 """The query model: exact under padding, and its full size."""
 
+import functools
+
 import abstract_models
 import compiling
 import jax
@@ -77,6 +79,21 @@ def test_recomputing_layers_changes_no_parameter_and_no_answer(tiny):
       forward(params, batch).boxes,
       rtol=1e-5,
   )
+
+
+def test_groups_do_not_see_each_other_and_the_first_answers():
+  recipe = query_batches.recipe(num_groups=3)
+  params = abstract_models.random_params(recipe)
+  batch = query_batches.batch([0])
+  other = params | {'queries': params['queries'].at[6:].add(1.0)}
+  train = compiling.quick_jit(functools.partial(recipe.forward, train=True))
+  answers = compiling.quick_jit(recipe.forward)(params, batch)
+  trained, changed = train(params, batch), train(other, batch)
+  assert answers.boxes.shape[1] == 6
+  assert trained.boxes.shape[1] == trained.auxiliary[0].boxes.shape[1] == 18
+  for outputs in (trained, changed):
+    np.testing.assert_allclose(outputs.boxes[:, :6], answers.boxes, rtol=1e-5)
+  assert np.abs(trained.boxes - changed.boxes)[:, 6:].min(axis=-1).all()
 
 
 def test_the_textbook_model_has_the_sizes_of_detr_and_bert():

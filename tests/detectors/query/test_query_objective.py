@@ -153,6 +153,25 @@ def test_the_loss_is_that_of_plain_loops():
   np.testing.assert_allclose(total, sum(parts.values()), rtol=1e-6)
 
 
+def test_the_loss_of_groups_is_the_mean_of_theirs():
+  batch = _hard_batch()
+  first, second = _outputs(batch), _outputs(batch, seed=1)
+  both = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), first, second)
+  total, parts = compiling.quick_jit(
+      lambda outputs, batch: objective.loss(
+          outputs, batch, num_groups=2, **WEIGHTS
+      )
+  )(both, batch)
+  alone = [loss_of(outputs, batch)[1] for outputs in (first, second)]
+  assert not np.allclose(alone[0]['loss_box'], alone[1]['loss_box'], rtol=0.01)
+  for name, value in parts.items():
+    want = (alone[0][name] + alone[1][name]) / 2
+    np.testing.assert_allclose(value, want, rtol=1e-5, err_msg=name)
+  np.testing.assert_allclose(
+      total, sum(parts.values()) - parts['num_boxes'], rtol=1e-6
+  )
+
+
 def test_neither_order_nor_padding_nor_batch_change_what_an_image_adds():
   batch = _hard_batch()
   outputs = _outputs(batch)
@@ -173,11 +192,11 @@ def test_neither_order_nor_padding_nor_batch_change_what_an_image_adds():
     )
   alone = jax.tree.map(lambda x: x[1:2], (outputs, batch))
   jax.tree.map(
-      lambda a, b: np.testing.assert_allclose(a[:, 1:2], b, rtol=1e-5),
+      lambda a, b: np.testing.assert_allclose(a[:, :, 1:2], b, rtol=1e-5),
       want,
       sums_of(*alone),
   )
-  assert np.ptp(np.asarray(want.label), axis=1).min() > 0.01
+  assert np.ptp(np.asarray(want.label), axis=-1).min() > 0.01
 
 
 @pytest.mark.parametrize('what', ['padding', 'crowds', 'too many'])
