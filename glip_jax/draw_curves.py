@@ -1,4 +1,4 @@
-"""Curves of metrics over steps, several runs in one figure, by matplotlib."""
+"""Curves of metrics over steps or images: runs in one figure of matplotlib."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,6 +24,7 @@ _TOO_LARGE = 1e30  # To be drawn.
 def plot_metrics(
     runs: Mapping[str, Sequence[Mapping[str, Any]]],
     metrics: Sequence[str] = ('loss', 'AP'),
+    batch_sizes: Mapping[str, int] | None = None,
 ) -> Any:
   """A panel for each metric, side by side, with a curve for each run.
 
@@ -31,6 +32,8 @@ def plot_metrics(
     runs: by name, the records of a `metrics.jsonl`, oldest first.
     metrics: keys of the records; `AP` also finds `val/AP` and `test/AP`, a
       panel each. Those that no run has are left out.
+    batch_sizes: by name of the run, for curves over the images that were
+      trained on; None draws over steps.
 
   Returns:
     A `matplotlib.figure.Figure`, which has `savefig`.
@@ -45,6 +48,12 @@ def plot_metrics(
         "curves are drawn by matplotlib: pip install 'glip_jax[plots]'"
     ) from None
   panels = _find(runs, metrics)
+  if batch_sizes is not None:
+    factors = [np.array([[batch_sizes[name]], [1.0]]) for name in runs]
+    panels = {
+        key: [curve * x for curve, x in zip(curves, factors, strict=True)]
+        for key, curves in panels.items()
+    }
   columns = max(1, _LETTERS * len(panels) // (max(map(len, runs)) + 8))
   height = _INCHES[1] + _ROW * math.ceil(len(runs) / columns)
   paper = figure.Figure((_INCHES[0] * len(panels), height))
@@ -53,6 +62,7 @@ def plot_metrics(
   for axes, (key, curves) in zip(row, panels.items(), strict=True):
     _draw(axes, curves)
     axes.set_title(key, loc='left')
+    axes.set_xlabel('step' if batch_sizes is None else 'images')
   # One legend above all panels, as a run looks the same in all of them.
   handles = [lines.Line2D([], [], **_look(i)) for i in range(len(runs))]
   where = dict(loc='outside upper left', ncols=columns, frameon=False)
@@ -105,7 +115,7 @@ def _draw(axes: Any, curves: Sequence[np.ndarray]):
       values = _smooth(values, len(values) // 50)
     marker = 'o' if len(values) <= _FEW else None
     axes.plot(steps, values, **_look(i), marker=marker, markersize=4)
-  axes.set(xlabel='step', xlim=(0, None))
+  axes.set_xlim(0, None)
   axes.xaxis.set_major_formatter(_thousands)
   axes.grid(color='0.9')
   axes.set_axisbelow(True)
@@ -119,9 +129,9 @@ def _smooth(values: np.ndarray, width: int) -> np.ndarray:
   return total / np.convolve(np.ones_like(values), window, 'same')
 
 
-def _thousands(step: float, _: int) -> str:
+def _thousands(count: float, _: int) -> str:
   """Short: 400, 20k, 1.5M."""
   for size, letter in ((1e6, 'M'), (1e3, 'k')):
-    if abs(step) >= size:
-      return f'{step / size:.6g}{letter}'
-  return f'{step:.6g}'
+    if abs(count) >= size:
+      return f'{count / size:.6g}{letter}'
+  return f'{count:.6g}'

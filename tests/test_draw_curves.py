@@ -81,6 +81,13 @@ def test_a_spike_does_not_flatten_the_rest():
   assert axes.get_ylim()[1] < 3
 
 
+def test_runs_of_other_batch_sizes_are_compared_over_images():
+  runs = {'a': _run(1.0), 'b': _run(2.0, 5)}
+  (axes,) = draw_curves.plot_metrics(runs, batch_sizes={'a': 16, 'b': 8}).axes
+  assert [line.get_xdata()[-1] for line in axes.lines] == [1600, 400]
+  assert axes.get_xlabel() == 'images'
+
+
 def test_without_matplotlib_the_extra_is_named(monkeypatch):
   monkeypatch.setitem(sys.modules, 'matplotlib', None)
   with pytest.raises(UserError, match=r"pip install 'glip_jax\[plots\]'"):
@@ -101,6 +108,8 @@ def test_tool_writes_an_image_of_folders(tmp_path):
   out = tmp_path / 'out.png'
   plot.plot([str(tmp_path / 'a'), str(tmp_path / 'b')], str(out), ['loss'])
   assert Image.open(out).size == (640, 422)
+  with pytest.raises(UserError, match='a/config.json'):
+    plot.plot([str(tmp_path / 'a')], str(out), ['loss'], over='images')
 
 
 def test_tool_names_a_run_that_does_not_exist(tmp_path):

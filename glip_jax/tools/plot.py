@@ -13,16 +13,21 @@ from glip_jax.errors import UserError
 from glip_jax.training import metrics
 
 
-def plot(runs: Sequence[str], out: str, names: Sequence[str]) -> None:
+def plot(
+    runs: Sequence[str], out: str, names: Sequence[str], over: str = 'steps'
+) -> None:
   """Writes one image of all runs.
 
   Args:
     runs: work folders or `metrics.jsonl` files.
     out: path of an image; its ending says which format.
     names: metrics, a panel each.
+    over: 'steps', or 'images': steps times the batch size that the
+      `config.json` beside the metrics holds.
 
   Raises:
-    UserError: a run has no metrics, or none of these.
+    UserError: a run has no metrics, or none of these, or no config where it is
+      drawn over images.
   """
   target = pathlib.Path(out).expanduser()
   if target.suffix.lower() not in ('.png', '.jpg', '.jpeg', '.webp'):
@@ -30,7 +35,7 @@ def plot(runs: Sequence[str], out: str, names: Sequence[str]) -> None:
   configuring.check_folder('out', target.parent)
   if not runs:
     raise UserError('--runs is empty: give folders that training wrote to')
-  records = {}
+  records, batch_sizes = {}, {}
   for run in runs:
     path = pathlib.Path(run).expanduser()
     path = path / metrics.FILE if path.is_dir() else path
@@ -42,7 +47,9 @@ def plot(runs: Sequence[str], out: str, names: Sequence[str]) -> None:
     folder = path.parent if path.name == metrics.FILE else path
     name = folder.name if folder.name not in records else str(folder)
     records[name] = metrics.read_metrics(path)
-  figure = draw_curves.plot_metrics(records, names)
+    if over == 'images':
+      batch_sizes[name] = configuring.load(path.parent)['batch_size']
+  figure = draw_curves.plot_metrics(records, names, batch_sizes or None)
   target.parent.mkdir(parents=True, exist_ok=True)
   figure.savefig(target)
 
@@ -50,7 +57,7 @@ def plot(runs: Sequence[str], out: str, names: Sequence[str]) -> None:
 def main(_: Sequence[str]):
   """Runs the command line."""
   options = flags.FLAGS
-  plot(options.runs, options.out, options.metrics)
+  plot(options.runs, options.out, options.metrics, options.over)
   print(f'wrote {options.out}')
 
 
@@ -64,5 +71,8 @@ if __name__ == '__main__':
   flags.DEFINE_string('out', 'curves.png', 'Image to write.')
   flags.DEFINE_list(
       'metrics', ['loss', 'AP'], 'A panel each; AP also finds val/AP.'
+  )
+  flags.DEFINE_enum(
+      'over', 'steps', ['steps', 'images'], 'What is on the horizontal axis.'
   )
   configuring.run(main)
