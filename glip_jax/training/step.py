@@ -37,7 +37,8 @@ def make_train_step(
   Args:
     recipe: model, loss and forward, from `detectors.recipe.build`.
     optimizer: from `make_optimizer`.
-    ema_decay: decay of `state.ema`; unused where the state keeps none.
+    ema_decay: decay of `state.ema`, less in the first steps: at most
+      (1 + step) / (10 + step). Unused where the state keeps none.
     seed: seed of dropout and the like.
     param_shardings: where the parameters live on a mesh of several devices;
       activations are then split by the batch alone.
@@ -116,7 +117,10 @@ def _updated(
   params = optax.apply_updates(state.params, updates)
   ema = state.ema
   if ema is not None:
-    ema = optax.incremental_update(params, ema, 1 - ema_decay)
+    # The first steps leave nothing of the parameters that training began with.
+    count = state.step.astype(jnp.float32)
+    decay = jnp.minimum(ema_decay, (1 + count) / (10 + count))
+    ema = optax.incremental_update(params, ema, 1 - decay)
   return state.replace(
       step=state.step + 1, params=params, opt_state=opt_state, ema=ema
   )

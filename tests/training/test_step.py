@@ -69,16 +69,22 @@ def test_the_same_step_repeats_bit_for_bit_and_the_next_drops_other_units(
   assert reports[0]['loss'] != reports[1]['loss']
 
 
-def test_the_average_trails_the_parameters(run, batch):
-  states, _ = _take(run, batch, 3)
-  decay = toy_training.EMA_DECAY
+@pytest.mark.parametrize(
+    ('count', 'decay'), [(2, 3 / 12), (1000, toy_training.EMA_DECAY)]
+)
+def test_the_average_trails_the_parameters_closely_at_first(
+    run, batch, count, decay
+):
+  *_, old = _take(run, batch, 2)[0]
+  old = old.replace(step=np.int32(count))
+  (_, new), _ = _take(run, batch, 1, start=old)
   jax.tree.map(
       lambda new, old, p: np.testing.assert_allclose(
           new, decay * old + (1 - decay) * p, rtol=1e-5, atol=1e-7
       ),
-      states[3].ema,
-      states[2].ema,
-      states[3].params,
+      new.ema,
+      old.ema,
+      new.params,
   )
 
 
