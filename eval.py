@@ -104,11 +104,12 @@ def _out() -> epath.Path:
 
 
 def _source() -> loading.File | epath.Path:
-  """The file of weights or the folder of a checkpoint that the flags name."""
+  """The file of weights or the workdir that the flags name."""
   if WEIGHTS.value:
     return loading.find(WEIGHTS.value)
   workdir = epath.Path(WORKDIR.value).expanduser()
-  return checkpoint_files.find(workdir, STEP.value)
+  checkpoint_files.find(workdir, STEP.value)  # Or it is refused.
+  return workdir
 
 
 def _read_params(
@@ -117,7 +118,7 @@ def _read_params(
   """The parameters that the flags name, of a file or of a checkpoint."""
   if isinstance(source, loading.File):
     return source.read(shapes, recipe, ema=EMA.value)
-  return checkpoint_files.restore_params(source, shapes)
+  return checkpoint_files.restore_params(source, shapes, STEP.value)
 
 
 def _config() -> run.Run:

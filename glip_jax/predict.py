@@ -50,10 +50,10 @@ def load(
   """
   predicting.check_threshold(threshold)
   workdir = epath.Path(workdir).expanduser()
-  folder = checkpoint_files.find(workdir, step)
+  checkpoint_files.find(workdir, step)  # Refused before anything is built.
   return predicting.make_predictor(
       run.read(configuring.load(workdir)),
-      lambda shapes, _: checkpoint_files.restore_params(folder, shapes),
+      lambda shapes, _: checkpoint_files.restore_params(workdir, shapes, step),
       threshold=threshold,
   )
 

@@ -37,7 +37,8 @@ def convert(
     out: str | os.PathLike,
     *,
     weights: str | os.PathLike | None = None,
-    folder: str | os.PathLike | None = None,
+    workdir: str | os.PathLike | None = None,
+    step: str | int = 'latest',
     official: bool = False,
     ema: bool = False,
 ) -> int:
@@ -47,7 +48,9 @@ def convert(
     model: `config.model`.
     out: file to write; its ending says in which format.
     weights: file to read, or name of a released model, or else
-    folder: of a checkpoint, whose average is taken if it has one.
+    workdir: of a run, or folder of one checkpoint; the average of the weights
+      is taken if there is one.
+    step: of the workdir, as `checkpoint_files.find` has it.
     official: write official names.
     ema: take the average that `weights` holds beside them.
 
@@ -62,7 +65,7 @@ def convert(
   if weights is not None:
     params = loading.find(weights).read(shapes, recipe, ema=ema)
   else:
-    params = checkpoint_files.restore_params(folder, shapes)
+    params = checkpoint_files.restore_params(workdir, shapes, step)
   params_file.write(out, params, recipe, official=official)
   return sum(x.size for x in jax.tree.leaves(params))
 
@@ -80,7 +83,8 @@ def main(_: Sequence[str]):
   out = _out(options.out)
   _check_source(options)
   if options.workdir:
-    read = dict(folder=checkpoint_files.find(options.workdir, options.step))
+    checkpoint_files.find(options.workdir, options.step)
+    read = dict(workdir=options.workdir, step=options.step)
     model = configuring.load(os.path.expanduser(options.workdir))['model']
   else:
     model = _model(options)

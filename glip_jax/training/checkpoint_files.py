@@ -1,24 +1,34 @@
 """Reading what lies in a folder of checkpoints: steps, parameters, shapes.
 
-No model is needed for it: Orbax keeps the shape of every array beside it.
+No model is needed for it: Orbax keeps the shape of every array beside it. All
+who read one take the next best where it is damaged (`first_whole`).
 """
 
+import contextlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
+from absl import logging
 from etils import epath
 
 from glip_jax import errors
-from glip_jax.training import tables
+from glip_jax.training import checksums, tables
+
+T = TypeVar('T')
 
 FOLDER = 'checkpoints'
 METRIC = 'AP'  # What the best checkpoint has most of.
+CHECKSUMS = 'checksums'  # Of all arrays by name, in a checkpoint's `meta`.
 _SHOWN = 3  # Names that a message lists before it counts the rest.
+
+
+class Damaged(errors.UserError):
+  """A checkpoint that cannot be read, or is not what was saved."""
 
 
 def find(path: str | os.PathLike, step: str | int = 'latest') -> epath.Path:
@@ -32,9 +42,67 @@ def find(path: str | os.PathLike, step: str | int = 'latest') -> epath.Path:
   Raises:
     UserError: if there is no such checkpoint.
   """
+  return _candidates(path, step)[0]
+
+
+def first_whole(
+    path: str | os.PathLike,
+    step: str | int,
+    read: Callable[[epath.Path], T],
+) -> T:
+  """What is read of a checkpoint, or of the next where that is damaged.
+
+  A warning names the damaged one. A checkpoint that was asked for by its number
+  or folder has no other behind it.
+
+  Args:
+    path: as for `find`.
+    step: as for `find`; behind the latest stand the earlier ones, behind the
+      best those that reached less.
+    read: reads a folder; raises `Damaged`, as in `reading`.
+
+  Raises:
+    UserError: if there is no such checkpoint.
+    Damaged: if none of them is whole.
+  """
+  folders = _candidates(path, step)
+  for folder, other in zip(folders, folders[1:], strict=False):
+    try:
+      return read(folder)
+    except Damaged as error:
+      logging.warning('%s. %s is read instead', error, other)
+  return read(folders[-1])
+
+
+@contextlib.contextmanager
+def reading(folder: epath.Path) -> Iterator[None]:
+  """Says of what goes wrong inside that the checkpoint is damaged.
+
+  Raises:
+    Damaged: for anything but an error of the user's and want of memory.
+  """
+  try:
+    yield
+  except (errors.UserError, MemoryError, jax.errors.JaxRuntimeError):
+    raise
+  except Exception as error:  # Orbax and TensorStore raise all kinds.
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    raise damaged(folder, reason) from error
+
+
+def damaged(folder: epath.Path, reason: str) -> Damaged:
+  """The error of a damaged checkpoint."""
+  return Damaged(
+      f'{folder} is damaged ({reason}): remove it to go on from an earlier'
+      ' checkpoint, or take another --workdir'
+  )
+
+
+def _candidates(path: str | os.PathLike, step: str | int) -> list[epath.Path]:
+  """The checkpoint that is asked for, and those to read in its place."""
   path = absolute(path)
   if (path / 'state').exists():
-    return path
+    return [path]
   if path.exists() and not path.is_dir():
     raise errors.UserError(
         f'{path} is a file, not the folder of a run: files of weights go by'
@@ -45,15 +113,16 @@ def find(path: str | os.PathLike, step: str | int = 'latest') -> epath.Path:
   if not steps:
     raise no_checkpoint(folder)
   if step == 'latest':
-    step = max(steps)
-  elif step == 'best':
-    step = max(steps, key=lambda n: (_measured(folder / str(n)), n))
+    return [folder / str(n) for n in sorted(steps, reverse=True)]
+  if step == 'best':
+    order = lambda n: (_measured(folder / str(n)), n)
+    return [folder / str(n) for n in sorted(steps, key=order, reverse=True)]
   if str(step) not in map(str, steps):
     raise errors.UserError(
         f'{folder} has no checkpoint {step!r}: choose latest, best or one of'
         f' {sorted(steps)}'
     )
-  return folder / str(step)
+  return [folder / str(step)]
 
 
 def latest_step(workdir: str | os.PathLike) -> int | None:
@@ -80,8 +149,9 @@ def absolute(path: str | os.PathLike) -> epath.Path:
 
 def shapes(folder: epath.Path) -> dict[str, Any]:
   """Shapes of everything in a checkpoint, by path name."""
-  metadata = ocp.PyTreeCheckpointHandler().metadata(folder / 'state')
-  return tables.named_leaves(metadata.tree)
+  with reading(folder):
+    metadata = ocp.PyTreeCheckpointHandler().metadata(folder / 'state')
+    return tables.named_leaves(metadata.tree)
 
 
 def param_shapes(folder: epath.Path) -> tuple[str, dict[str, Any]]:
@@ -101,7 +171,11 @@ def param_shapes(folder: epath.Path) -> tuple[str, dict[str, Any]]:
 
 
 def read(folder: epath.Path, item: str, abstract: Any) -> Any:
-  """Reads the leaves of `abstract` under `item`, with their shardings."""
+  """Reads the leaves of `abstract` under `item`, with their shardings.
+
+  Raises:
+    Damaged: if they cannot be read or are not what was saved.
+  """
   first = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
   def target(leaf):
@@ -109,7 +183,10 @@ def read(folder: epath.Path, item: str, abstract: Any) -> Any:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
   wanted = {item: jax.tree.map(target, abstract)}
-  with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+  with (
+      reading(folder),
+      ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer,
+  ):
     restored = checkpointer.restore(
         folder / 'state',
         args=ocp.args.PyTreeRestore(
@@ -118,7 +195,41 @@ def read(folder: epath.Path, item: str, abstract: Any) -> Any:
             partial_restore=True,
         ),
     )
+    check_sums(folder, restored)
   return restored[item]
+
+
+def check_sums(folder: epath.Path, restored: Any) -> None:
+  """Compares what was restored with the checksums that were saved.
+
+  Args:
+    folder: of the checkpoint; one without checksums is warned of.
+    restored: state, or part of it, from there.
+
+  Raises:
+    Damaged: if an array is another than was saved.
+    UserError: if one is what was saved, and not finite.
+  """
+  saved = meta(folder).get(CHECKSUMS)
+  if saved is None:
+    logging.warning('%s has no checksums: it is read as it is', folder)
+    saved = {}
+  found = checksums.sums(restored)
+  changed = [n for n, x in found.items() if saved.get(n, x[0]) != x.checksum]
+  if changed:
+    what = f'other bits than were saved in {listing(changed)}'
+    raise damaged(folder, what)
+  broken = [name for name, x in found.items() if not x.finite]
+  if broken:
+    raise errors.UserError(
+        f'{folder} holds values that are not finite in {listing(broken)}: its'
+        ' run diverged; take an earlier checkpoint'
+    )
+
+
+def meta(folder: epath.Path) -> dict[str, Any]:
+  """What describes the run and the arrays of a checkpoint."""
+  return json.loads((folder / 'meta' / 'metadata').read_text())
 
 
 def restore_params(
@@ -138,10 +249,13 @@ def restore_params(
   Raises:
     UserError: if there is no checkpoint, or it is one of another model.
   """
-  folder = find(path, step)
-  item, there = param_shapes(folder)
-  check_same(folder, there, tables.named_leaves(abstract_params))
-  return read(folder, item, abstract_params)
+
+  def restore(folder: epath.Path) -> Any:
+    item, there = param_shapes(folder)
+    check_same(folder, there, tables.named_leaves(abstract_params))
+    return read(folder, item, abstract_params)
+
+  return first_whole(path, step, restore)
 
 
 def check_same(
@@ -192,5 +306,7 @@ def _steps(folder: epath.Path) -> list[int]:
 def _measured(checkpoint: epath.Path) -> float:
   """What a checkpoint reached, -inf if it was not measured."""
   file = checkpoint / 'metrics' / 'metrics'
-  metrics = json.loads(file.read_text()) if file.exists() else {}
-  return metrics.get(METRIC, -math.inf)
+  try:
+    return float(json.loads(file.read_text())[METRIC])
+  except (OSError, ValueError, TypeError, KeyError):  # Or it is damaged.
+    return -math.inf

@@ -20,7 +20,7 @@ from grain import checkpoint as grain_checkpoint
 from orbax.checkpoint import checkpoint_managers
 
 from glip_jax import errors
-from glip_jax.training import checkpoint_files, processes, tables
+from glip_jax.training import checkpoint_files, checksums, processes, tables
 from glip_jax.training import state as state_lib
 
 
@@ -79,12 +79,15 @@ class Checkpointer:
       meta: JSON values that describe the run, such as its config.
       metrics: what was measured at this step; None if nothing was.
     """
+    sums = {name: x.checksum for name, x in checksums.sums(state).items()}
     self._manager.save(
         step,
         args=ocp.args.Composite(
             state=ocp.args.StandardSave(state),
             data=grain_checkpoint.CheckpointSave(iterator),
-            meta=ocp.args.JsonSave(dict(meta)),
+            meta=ocp.args.JsonSave(
+                dict(meta) | {checkpoint_files.CHECKSUMS: sums}
+            ),
         ),
         metrics=dict(metrics or {}),
     )
@@ -113,7 +116,7 @@ class Checkpointer:
         or optimizer, or of another data pipeline, or is damaged.
     """
     folder = checkpoint_files.find(self._folder, step)
-    try:
+    with checkpoint_files.reading(folder):
       own = tables.named_leaves(abstract_state)
       checkpoint_files.check_same(folder, checkpoint_files.shapes(folder), own)
       _check_position(folder, iterator)
@@ -124,16 +127,42 @@ class Checkpointer:
               state=ocp.args.StandardRestore(abstract_state),
               data=grain_checkpoint.CheckpointRestore(iterator),
           ),
-      )
-    except errors.UserError:
-      raise
-    except (OSError, ValueError) as error:
-      reason = str(error).splitlines()[0][:200]
-      raise errors.UserError(
-          f'{folder} is damaged ({reason}): remove it to go on from an earlier'
-          ' checkpoint, or take another --workdir'
-      ) from error
-    return restored['state']
+      )['state']
+      checkpoint_files.check_sums(folder, restored)
+    return restored
+
+  def restore_last(
+      self,
+      abstract_state: state_lib.TrainState,
+      iterator: Any,
+      config: Mapping[str, Any] | None = None,
+  ) -> tuple[int, state_lib.TrainState]:
+    """Restores the last checkpoint that is whole.
+
+    Damaged ones behind it are put aside as `damaged_<step>`, so that the run
+    can save these steps again.
+
+    Args:
+      abstract_state: as for `restore`.
+      iterator: as for `restore`.
+      config: as for `restore`.
+
+    Returns:
+      Its step, and the state.
+
+    Raises:
+      UserError: as `restore`; if no checkpoint is whole, nothing is put aside.
+    """
+
+    def restore(folder: epath.Path) -> tuple[int, state_lib.TrainState]:
+      step = int(folder.name)
+      return step, self.restore(step, abstract_state, iterator, config)
+
+    step, state = checkpoint_files.first_whole(self._folder, 'latest', restore)
+    if step != latest_step(self._folder.parent):
+      processes.on_first(functools.partial(_put_aside, self._folder, step))
+      self._manager.reload()
+    return step, state
 
   def close(self):
     """Waits and releases the threads."""
@@ -170,6 +199,13 @@ def _remove_unfinished(folder: epath.Path):
         path.rmtree()
 
 
+def _put_aside(folder: epath.Path, step: int):
+  """Renames the checkpoints behind a step."""
+  for path in list(folder.iterdir()):
+    if path.name.isdigit() and int(path.name) > step:
+      path.rename(folder / f'damaged_{path.name}')
+
+
 def _check_position(folder: epath.Path, iterator: Any):
   """Raises a UserError if the data position is not one of this pipeline."""
   number, count = jax.process_index(), jax.process_count()
@@ -190,8 +226,7 @@ def _check_position(folder: epath.Path, iterator: Any):
 
 def _check_settings(folder: epath.Path, config: Mapping[str, Any]):
   """Raises a UserError if a setting that the data position needs differs."""
-  file = folder / 'meta' / 'metadata'
-  saved = json.loads(file.read_text()).get('config', {})
+  saved = checkpoint_files.meta(folder).get('config', {})
   for key in ('batch_size', 'seed'):
     if key in saved and key in config and saved[key] != config[key]:
       raise errors.UserError(

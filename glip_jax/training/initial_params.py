@@ -1,11 +1,13 @@
 """Starting a model from the parameters of another: a checkpoint or a file."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+from etils import epath
 
 from glip_jax import errors
 from glip_jax.training import checkpoint_files, tables
@@ -60,7 +62,14 @@ def from_checkpoint(
   Raises:
     UserError: if there is no checkpoint or nothing in it fits.
   """
-  folder = checkpoint_files.find(path, step)
+  read = functools.partial(_from_folder, path, params)
+  return checkpoint_files.first_whole(path, step, read)
+
+
+def _from_folder(
+    path: str | os.PathLike, params: Any, folder: epath.Path
+) -> tuple[Any, InitReport]:
+  """`from_checkpoint`, of the folder of one."""
   item, there = checkpoint_files.param_shapes(folder)
   own = tables.named_leaves(params)
   fits = {n for n in own if n in there and own[n].shape == there[n].shape}

@@ -200,6 +200,82 @@ def test_a_damaged_checkpoint_is_named(
   checkpointer.close()
 
 
+def _damage(checkpoint, what):
+  """Removes a part of a checkpoint, or changes bits in its arrays."""
+  path = checkpoint / what
+  if what == 'sums':  # As if any bit of each array had been another one.
+    file = checkpoint / 'meta' / 'metadata'
+    meta = json.loads(file.read_text())
+    sums = {n: x ^ 1 for n, x in meta['checksums'].items()}
+    file.write_text(json.dumps(meta | {'checksums': sums}))
+    return
+  if what != 'bits':
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return
+  files = [p for p in (checkpoint / 'state').rglob('d/*') if p.is_file()]
+  path = max(files, key=lambda p: p.stat().st_size)
+  data = bytearray(path.read_bytes())
+  for i in range(len(data) // 4, len(data) * 3 // 4, 16):
+    data[i] ^= 0x40
+  path.write_bytes(data)
+
+
+@pytest.mark.parametrize('lost', ['bits', 'state/_METADATA', 'data'])
+def test_a_run_goes_on_from_the_last_whole_checkpoint(
+    runs, one_device, iterator, tmp_path, lost, caplog
+):
+  shutil.copytree(runs.straight / 'checkpoints', tmp_path / 'checkpoints')
+  last = tmp_path / 'checkpoints' / '8'
+  _damage(last, lost)
+  checkpointer = checkpointing.Checkpointer(tmp_path)
+  step, now = checkpointer.restore_last(one_device.abstract, iterator)
+  assert step == now.step == 6
+  assert 'checkpoints/8 is damaged' in caplog.text
+  assert 'checkpoints/6 is read instead' in caplog.text
+  assert (tmp_path / 'checkpoints' / 'damaged_8').exists()
+  checkpointer.save(8, now, iterator, meta={})
+  assert checkpointer.wait() == 8
+  checkpointer.close()
+
+
+@pytest.mark.parametrize('lost', ['sums', 'state/_METADATA', 'meta'])
+def test_readers_of_parameters_take_the_last_whole_checkpoint(
+    runs, one_device, tmp_path, lost, caplog
+):
+  shutil.copytree(runs.straight / 'checkpoints', tmp_path / 'checkpoints')
+  last = tmp_path / 'checkpoints' / '8'
+  _damage(last, lost)
+  params = one_device.init.params
+  read = checkpoint_files.restore_params(tmp_path, params)
+  whole = checkpoint_files.restore_params(tmp_path, params, 6)
+  jax.tree.map(np.testing.assert_array_equal, read, whole)
+  started, report = initial_params.from_checkpoint(tmp_path, params)
+  jax.tree.map(np.testing.assert_array_equal, started, whole)
+  assert report.path.endswith('checkpoints/6')
+  assert caplog.text.count('checkpoints/8 is damaged') == 2
+  # Who names a checkpoint means that one.
+  with pytest.raises(checkpoint_files.Damaged, match='8 is damaged'):
+    checkpoint_files.restore_params(tmp_path, params, 8)
+  assert last.exists()
+
+
+def test_a_diverged_checkpoint_and_one_without_checksums_are_told(
+    one_device, iterator, tmp_path, caplog
+):
+  checkpointer = checkpointing.Checkpointer(tmp_path)
+  params = jax.tree.map(lambda x: x * jax.numpy.nan, one_device.init.params)
+  broken = one_device.init.replace(params=params, ema=params)
+  checkpointer.save(1, broken, iterator, meta={})
+  checkpointer.close()
+  with pytest.raises(UserError, match='not finite in .*body/kernel'):
+    checkpoint_files.restore_params(tmp_path, params)
+  file = tmp_path / 'checkpoints' / '1' / 'meta' / 'metadata'
+  file.write_text('{}')
+  with pytest.raises(UserError, match='not finite'):
+    checkpoint_files.restore_params(tmp_path, params)
+  assert 'has no checksums' in caplog.text
+
+
 @pytest.mark.parametrize('key', ['batch_size', 'seed'])
 def test_settings_that_the_data_position_needs_must_stay(
     one_device, iterator, tmp_path, key
