@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import functools
 import os
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,12 +50,15 @@ from glip_jax.training import (
     sharding,
     state,
     step,
+    stopping,
     watching,
+    workdir_lock,
 )
 from glip_jax.weights import formats, params_file, released
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'Config file.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.')
+_AGAIN = 'the same command goes on from there'
 
 
 def train(config: Any, workdir: str) -> None:
@@ -112,18 +116,22 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
 
   # Restore the run, or initialise it.
   meta = {'config': fields.to_dict(config)}
+  if not start:
+    params = state.materialise(init_params, param_shardings)
+    if config.init:
+      params, loaded = _start_from(config.init, recipe, params)
+      _say(str(loaded))
+  closing.enter_context(workdir_lock.hold(workdir))
   checkpointer = checkpointing.Checkpointer(
       workdir, keep=config.keep_checkpoints
   )
   closing.callback(checkpointer.close)
   if start:
-    now = checkpointer.restore(start, abstract, iterator, meta['config'])
+    start, now = checkpointer.restore_last(abstract, iterator, meta['config'])
     _say(f'continuing {workdir} at step {start} of {config.steps}')
+    if changed := configuring.changes(workdir, meta['config']):
+      _say(f'other fields than before: {changed}')
   else:
-    params = state.materialise(init_params, param_shardings)
-    if config.init:
-      params, loaded = _start_from(config.init, recipe, params)
-      _say(str(loaded))
     make_state = functools.partial(
         state.make_state, optimizer=tx, ema=average.on
     )
@@ -137,6 +145,9 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
   )
 
   # Compile: the step and, when first used, the detection.
+  stop = closing.enter_context(stopping.Stop())
+  _say('compiling the step')
+  began = time.monotonic()
   train_step = step.compile_step(
       step.make_train_step(
           recipe,
@@ -148,6 +159,7 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
       abstract,
       sharding.put_batch(example, mesh),
   )
+  _say(f'compiled in {time.monotonic() - began:.0f} s')
   detector = serving.Detector(recipe, mesh, now.best_params)
 
   # Loop: numbers of a step are read when the next one is on its way.
@@ -162,10 +174,10 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
       skip_nonfinite=config.optimizer.skip_nonfinite,
   )
   for done in range(start + 1, config.steps + 1):
+    is_told = _is_due(done, config.log_every, config.steps)
     batch = next(iterator)
     now, numbers = train_step(now, sharding.put_batch(batch, mesh))
-    told = _is_due(done, config.log_every, config.steps)
-    watch.add(done, numbers, batch.id, told=told)
+    watch.add(done, numbers, batch.id, told=is_told)
     measured = None
     if _is_due(done, config.eval_every, config.steps):
       watch.read()
@@ -176,12 +188,17 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
       measured = evaluation.headline(results)
       writer.write(done, evaluation.scalars(results))
       progress.update(done, ap=measured.get('AP'))
+    is_stopped = stop.is_asked(together=is_told) and done < config.steps
     is_saved = _is_due(done, config.checkpoint_every, config.steps)
-    if is_saved or measured is not None:
+    if is_saved or is_stopped or measured is not None:
       watch.read()
       writer.flush()
       with progress.pause():
         checkpointer.save(done, now, iterator, meta=meta, metrics=measured)
+    if is_stopped:
+      progress.close()
+      saved = checkpointer.folder / str(checkpointer.wait())
+      raise stop.error(f'stopped at step {done}, saved in {saved}; {_AGAIN}')
 
   # Evaluate: the last round was complete; say what came out.
   progress.close()

@@ -12,7 +12,7 @@ import pathlib
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
@@ -27,13 +27,19 @@ _NEEDS_CONFIG = (
 
 
 def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
-  """`app.run` that prints a user's error as one line and exits with 1."""
+  """`app.run` that prints a user's error as one line and exits with 1.
+
+  What a signal stops is one line too, with the status 128 + signal.
+  """
 
   def guarded(argv: Sequence[str]):
     try:
       main(argv)
     except errors.UserError as error:
       _fail(error)
+    except errors.Stopped as stopped:
+      print(stopped, file=sys.stderr)
+      sys.exit(stopped.status)
     except KeyboardInterrupt:
       print('stopped', file=sys.stderr)
       sys.exit(130)
@@ -79,6 +85,45 @@ def load(workdir: str | os.PathLike) -> dict[str, Any]:
         ' run was trained with, or start another run by --config.init'
     )
   return values
+
+
+def changes(workdir: str | os.PathLike, config: Mapping[str, Any]) -> str:
+  """Which fields differ from the config that a workdir holds.
+
+  Args:
+    workdir: folder of a run, which may hold no config.
+    config: fields that the run goes on with.
+
+  Returns:
+    `optimizer.lr 0.001 -> 0.0001, ...`; `steps` is left out, as raising it is
+    what continuing is for. '' where nothing differs.
+  """
+  try:
+    before = dict(_leaves(load(workdir)))
+  except errors.UserError:
+    return ''
+  # As it is read back: tuples are lists.
+  after = dict(_leaves(json.loads(json.dumps(dict(config)))))
+  names = dict.fromkeys((*before, *after))
+  shown = (
+      lambda fields, name: json.dumps(fields[name]) if name in fields else '-'
+  )
+  return ', '.join(
+      f'{name} {shown(before, name)} -> {shown(after, name)}'
+      for name in names
+      if name != 'steps' and shown(before, name) != shown(after, name)
+  )
+
+
+def _leaves(
+    fields: Mapping[str, Any], prefix: str = ''
+) -> Iterator[tuple[str, Any]]:
+  """Path and value of every field in a nest of them."""
+  for name, value in fields.items():
+    if isinstance(value, Mapping) and value:
+      yield from _leaves(value, f'{prefix}{name}.')
+    else:
+      yield prefix + name, value
 
 
 def check_folder(name: str, path: str | os.PathLike) -> None:

@@ -6,7 +6,7 @@ import pathlib
 import compiling
 import jax
 import pytest
-from tiny_runs import compiled, eight, runs, sequels  # noqa: F401
+from tiny_runs import compiled, eight, runs, sequels, stopped  # noqa: F401
 
 
 def pytest_configure():

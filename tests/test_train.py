@@ -5,6 +5,7 @@ All that shares the runs is in this file, for a process runs whole files.
 """
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -56,6 +57,19 @@ def test_a_killed_run_records_every_step_once_with_the_same_numbers(runs):
   assert set(CURVES) <= set(straight[-1])
   losses = [record['loss'] for record in straight]
   assert np.isfinite(losses).all() and len(set(losses)) == 8
+
+
+def test_sigterm_saves_the_step_and_a_second_run_is_refused(stopped):
+  step = checkpoint_files.latest_step(stopped.workdir)
+  steps = metrics.read_metrics(stopped.workdir / metrics.FILE)[-1]['step']
+  assert stopped.status == 143
+  saved = stopped.workdir / 'checkpoints' / str(step)
+  line = f'stopped at step {step}, saved in {saved}; the same command goes on'
+  assert step == steps > 0 and line in stopped.errors
+  assert 'Traceback' not in stopped.errors + stopped.refusal
+  assert re.fullmatch(
+      r"error: workdir='.*' is in use by process \d+ on .*\n", stopped.refusal
+  )
 
 
 def test_a_finished_run_is_left_alone(runs, sequels):

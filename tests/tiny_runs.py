@@ -94,6 +94,41 @@ def sequels(runs, tmp_path_factory, compiled):
   )
 
 
+@dataclasses.dataclass
+class Stopped:
+  """A run that was asked to end, beside a second one in its workdir.
+
+  Attributes:
+    workdir: of both.
+    status: of the first.
+    errors: what the first said.
+    refusal: what the second said.
+  """
+
+  workdir: pathlib.Path
+  status: int
+  errors: str
+  refusal: str
+
+
+@pytest.fixture(scope='session')
+def stopped(runs, tmp_path_factory, compiled):
+  """A long run that SIGTERM ends."""
+  workdir = tmp_path_factory.mktemp('stopped') / 'run'
+  start = lambda: _train(
+      workdir, compiled, '--config.steps=100000', evals='none'
+  )
+  first = start()
+  while first.poll() is None and not (workdir / 'metrics.jsonl').exists():
+    time.sleep(0.01)
+  second = start()
+  _, refusal = second.communicate(timeout=300)
+  assert second.returncode == 1
+  first.send_signal(signal.SIGTERM)
+  _, errors = first.communicate(timeout=300)
+  return Stopped(workdir, first.returncode, errors, refusal)
+
+
 @pytest.fixture(scope='session')
 def eight(runs, tmp_path_factory, compiled):
   """Workdir of the longer run on eight simulated devices."""

@@ -18,8 +18,10 @@ def end_with_parent(worker_index: int, worker_count: int) -> None:
     worker_count: number of workers, not used.
   """
   del worker_index, worker_count
-  # A terminal sends its interrupt to all; the parent ends the workers.
-  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  # Terminals and job managers send their signals to all; the parent, which may
+  # still want a batch, ends the workers.
+  for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_IGN)
   parent = multiprocessing.parent_process()
   if parent is not None:
     watch = threading.Thread(target=_wait_and_exit, args=(parent.sentinel,))
