@@ -25,6 +25,10 @@ Spans = tuple[tuple[int, int], ...]
 # What an object that no phrase names is called: label -1.
 UNKNOWN = 'unknown object'
 
+# Halves of characters, which no encoding has and no tokenizer takes: escapes
+# of JSON that were cut in two, or bytes of a command line that are not UTF-8.
+_HALF = re.compile('[\ud800-\udfff]')
+
 # A full stop between two digits is a decimal point.
 _SEPARATOR = re.compile(r'(?<!\d)\.|\.(?!\d)|[;\n]')
 
@@ -62,8 +66,9 @@ class TextPrompt:
       overlap, and a phrase may have several.
 
   Raises:
-    UserError: phrases and spans differ in number, or a phrase has no span, or
-      one that is reversed, outside the caption, or of white space only.
+    UserError: phrases and spans differ in number, a phrase has no span, or one
+      that is reversed, outside the caption, or of white space only, or the
+      caption holds half of a character.
   """
 
   caption: str
@@ -71,6 +76,11 @@ class TextPrompt:
   spans: tuple[Spans, ...]
 
   def __post_init__(self):
+    if not is_whole(self.caption):
+      raise errors.UserError(
+          f'prompt {_shorten(self.caption)!r} holds half of a character (a lone'
+          ' surrogate): write it in UTF-8'
+      )
     if len(self.phrases) != len(self.spans):
       raise errors.UserError(
           f'{len(self.phrases)} phrases have {len(self.spans)} span lists:'
@@ -93,6 +103,11 @@ def clean_name(name: str) -> str:
   """
   name = re.sub(r'\(.*\)', '', name)
   return name.replace('_', ' ').replace('  ', ' ')
+
+
+def is_whole(text: str) -> bool:
+  """Whether a text holds no half of a character, as all that can be encoded."""
+  return _HALF.search(text) is None
 
 
 def from_names(names: Sequence[str], separator: str = '. ') -> TextPrompt:
@@ -214,9 +229,10 @@ def encode(
   )
   tokens = encoded['input_ids']
   offsets = np.array(encoded['offset_mapping'], np.int32).reshape(-1, 2)
-  phrases = _token_spans(text, offsets)
+  # First: a table of tokens by phrases has no room for any amount of text.
   if len(tokens) > num_tokens:
-    raise _too_long(text, phrases, num_tokens)
+    raise _too_long(text, offsets, num_tokens)
+  phrases = _token_spans(text, offsets)
   ids = np.full(num_tokens, tokenizer.pad_token_id, np.int32)
   ids[: len(tokens)] = tokens
   spans = np.zeros((count, num_tokens), bool)
@@ -260,33 +276,34 @@ def _token_spans(
       rows[index] |= (starts < end) & (ends > start)
     if not rows[index].any():
       raise errors.UserError(
-          f'phrase {index} {text.phrases[index]!r} has no token: the tokenizer'
-          ' drops all its characters; name it in letters or digits'
+          f'phrase {index} {_shorten(text.phrases[index])!r} has no token: the'
+          ' tokenizer drops all its characters; name it in letters or digits'
       )
   return rows
 
 
 def _too_long(
-    text: TextPrompt, phrases: Bool[np.ndarray, 'c t'], limit: int
+    text: TextPrompt, offsets: Int[np.ndarray, 't 2'], limit: int
 ) -> PromptTooLong:
   """Says which phrase is the first that ends behind the limit."""
-  total = phrases.shape[1]
-  # The last place is kept for [SEP].
-  outside = phrases[:, max(limit - 1, 0) :].any(axis=1)
-  if not outside.any():
+  total = len(offsets)
+  # Tokens but [CLS] and [SEP] stand in the order of the text: those before the
+  # end of a phrase are its own and what comes first.
+  ends = np.array([max(end for _, end in item) for item in text.spans], int)
+  needed = np.searchsorted(offsets[1:-1, 0], ends) + 2
+  if not (needed > limit).any():
     message = (
         f'prompt {_shorten(text.caption)!r} has {total} tokens, num_tokens='
         f'{limit}: shorten what follows its phrases, or raise num_tokens'
     )
     return PromptTooLong(message, None, total, limit)
-  index = int(outside.argmax())
-  needed = int(phrases[index].nonzero()[0][-1]) + 2
+  index = int((needed > limit).argmax())
   message = (
       f'phrase {index} {_shorten(text.phrases[index])!r} does not fit: up to'
-      f' there the prompt needs {needed} tokens, in all {total}, num_tokens='
-      f'{limit}: split it into several prompts, or raise num_tokens'
+      f' there the prompt needs {needed[index]} tokens, in all {total},'
+      f' num_tokens={limit}: split it into several prompts, or raise num_tokens'
   )
-  return PromptTooLong(message, index, needed, limit)
+  return PromptTooLong(message, index, int(needed[index]), limit)
 
 
 def _check_spans(index: int, spans: Spans, caption: str) -> None:

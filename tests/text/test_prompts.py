@@ -247,6 +247,18 @@ def test_phrase_of_which_no_token_is_left_is_refused(small):
     prompts.encode(text, small)
 
 
+@pytest.mark.parametrize('text', ['dog\ud83d', '\udcff cat', '\udfff'])
+def test_half_of_a_character_is_refused_wherever_it_enters(text):
+  for make in (
+      lambda: prompts.from_names(['cat', f'a {text}']),
+      lambda: prompts.from_caption(f'a {text}', [[(0, 1)]]),
+      lambda: prompts.ended(prompts.from_names(['cat']), text),
+  ):
+    with pytest.raises(errors.UserError, match='half of a character') as info:
+      make()
+    str(info.value).encode()
+
+
 # Length.
 
 
@@ -297,6 +309,23 @@ def test_too_long_error_survives_the_way_home_from_a_worker(small):
   assert str(copy) == str(info.value)
   assert vars(copy) == vars(info.value)
   assert isinstance(copy, errors.UserError)
+
+
+def test_the_length_is_looked_at_before_any_table_is_made(small, monkeypatch):
+  monkeypatch.setattr(prompts, '_token_spans', lambda *_: pytest.fail('table'))
+  text = prompts.from_names(['red star'] * 3000)
+  with pytest.raises(prompts.PromptTooLong) as info:
+    prompts.encode(text, small, num_tokens=9)
+  # [CLS], twice 'red star .', 'red star', [SEP].
+  assert (info.value.phrase, info.value.needed) == (2, 10)
+  assert 'in all 9001' in str(info.value)
+
+
+def test_a_phrase_of_several_spans_is_as_long_as_its_last(small):
+  text = prompts.from_caption('a dog and a cat', [[(0, 1)], [(12, 15), (2, 5)]])
+  with pytest.raises(prompts.PromptTooLong) as info:
+    prompts.encode(text, small, num_tokens=6)
+  assert (info.value.phrase, info.value.needed) == (1, 7)
 
 
 def test_more_phrases_than_room_is_refused(small):

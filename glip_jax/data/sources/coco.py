@@ -208,8 +208,6 @@ def _class_name(name: Any) -> str:
     return ''
   # Composed and decomposed accents look the same and are one name.
   name = unicodedata.normalize('NFC', str(name)).strip()
-  if any(unicodedata.category(character) == 'Cs' for character in name):
-    return ''  # Half of a character: no encoding has it.
   try:
     prompts.from_names((name,))
   except UserError:

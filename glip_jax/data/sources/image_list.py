@@ -19,6 +19,7 @@ from jaxtyping import UInt8
 from glip_jax.data.images import image_size, read_image
 from glip_jax.data.sources.annotation_file import Entries, Id, Report, read_id
 from glip_jax.errors import UserError
+from glip_jax.text.prompts import is_whole
 
 _MISMATCHES_LOGGED = 3
 
@@ -130,7 +131,8 @@ def read_images(
     images: from `entries`.
     folder: where the images are.
     report: where faults are counted.
-    captioned: leave out images without a caption.
+    captioned: leave out images without a caption, or with one that holds half
+      of a character.
 
   Returns:
     The images, their captions (none unless `captioned`), and the position of
@@ -156,6 +158,8 @@ def read_images(
     fault = _fault(identity, file, positions, listing)
     if not fault and captioned and not _is_text(image.get('caption')):
       fault = 'image without caption'
+    if not fault and captioned and not is_whole(image['caption']):
+      fault = 'caption with half of a character'
     if fault:
       report.fault(fault, f'{name} {file!r}')
       positions.setdefault(identity, None)

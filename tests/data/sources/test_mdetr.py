@@ -9,6 +9,7 @@ import pytest
 from glip_jax.data.sources import image_list, table
 from glip_jax.data.sources.mdetr import MdetrSource, read_span
 from glip_jax.data.sources.protocol import is_detection
+from glip_jax.errors import UserError
 
 
 def _grounded(content):
@@ -44,6 +45,17 @@ def test_truth_and_text_are_those_of_the_record_without_its_pixels(
   np.testing.assert_array_equal(truth.boxes, record.boxes)
   np.testing.assert_array_equal(truth.phrase, record.phrase)
   assert not truth.is_list and not record.is_list
+
+
+def test_a_caption_with_half_of_a_character_is_a_fault(content, opened):
+  content = _grounded(content)
+  other = content['images'][0] | {'id': 'y', 'caption': 'a dog \ud83d'}
+  content['images'].append(other)
+  source = opened(content, MdetrSource)
+  assert len(source) == 1
+  assert source.report.counts['caption with half of a character'] == 1
+  with pytest.raises(UserError, match='half of a character: images'):
+    opened(content, MdetrSource, bad_records='raise')
 
 
 def test_a_caption_that_is_one_phrase_is_a_sentence_all_the_same(
