@@ -3,12 +3,14 @@
   python -m glip_jax.predict --workdir=runs/shapes --image=photo.jpg \
       --prompt='red circle. blue star'
   python -m glip_jax.predict --workdir=runs/shapes --image=photo.jpg \
-      --prompt='red circle' --prompt=dog --threshold=0.2 --out=found.png
+      --prompt='red circle' --prompt='st. bernard' --threshold=0.2 --out=a.png
   python -m glip_jax.predict --weights=grounding_dino_t --image=photo.jpg \
       --prompt='a red car. dog'
 
 The last one needs no training run: --weights takes the name of a released model
-or a file (docs/weights.md). Prints a table of phrases, scores and boxes
+or a file (docs/weights.md). One --prompt is split into names at full stops; of
+several each is one name. Names are read as those of a data set are, so
+'red_circle' is 'red circle'. Prints a table of phrases, scores and boxes
 (pixels of the image) and writes the image with the boxes drawn on it.
 """
 
@@ -16,12 +18,12 @@ import functools
 import os
 from collections.abc import Sequence
 
-from absl import flags
+from absl import flags, logging
 from etils import epath
 
 from glip_jax import configuring, draw, errors, loading, predicting, run
 from glip_jax.data import images
-from glip_jax.text import prompts
+from glip_jax.text import parsing
 from glip_jax.training import checkpoint_files, runtime
 
 _FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.webp': 'WEBP'}
@@ -61,7 +63,7 @@ def load(
 def write_image(
     predictor: predicting.Predictor,
     image: str | os.PathLike,
-    prompt: str,
+    prompt: str | Sequence[str],
     out: str | os.PathLike,
 ) -> predicting.Found:
   """Looks at an image file and writes it again, what was found drawn on it.
@@ -69,7 +71,7 @@ def write_image(
   Args:
     predictor: from `load`.
     image: path of the image.
-    prompt: phrases, separated by full stops.
+    prompt: as for `Predictor.in_image`.
     out: path of the image to write; its folder is made.
 
   Returns:
@@ -81,7 +83,7 @@ def write_image(
   """
   path = epath.Path(out)
   file_format = _file_format(path)
-  text = prompts.from_caption(prompt)
+  text = parsing.read_prompt(prompt)
   pixels = images.read_image(image)
   found = predictor(pixels, text)
   scores = found.scores.tolist()
@@ -124,7 +126,8 @@ def define_flags(values: flags.FlagValues = flags.FLAGS):
   flags.DEFINE_multi_string(
       'prompt',
       None,
-      "What to look for: 'red circle. blue star'; may be repeated.",
+      "What to look for: 'red circle. blue star'. Where it is repeated, each is"
+      ' one name.',
       flag_values=values,
   )
   string(
@@ -187,11 +190,13 @@ def main(_: Sequence[str]):
     folder = options.workdir or f'runs/{epath.Path(options.weights).stem}'
     folder = epath.Path(folder).expanduser() / 'predictions'
     out = folder / f'{image.stem}.png'
-  prompt = '. '.join(options.prompt)
+  # One is a list of names; of several each is a name.
+  prompt = options.prompt if len(options.prompt) > 1 else options.prompt[0]
   # What can be wrong is looked at before the model is loaded.
   _file_format(out)
   configuring.check_folder('out', out.parent)
-  prompts.from_caption(prompt)
+  for note in parsing.notes(parsing.read_prompt(prompt)):
+    logging.warning('%s', note)
   images.image_size(image)
   runtime.start(distributed='False')
   print(write_image(_load(options), image, prompt, out).table())

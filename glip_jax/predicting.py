@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ from glip_jax import errors, run, serving, types
 from glip_jax.data import element, images, records, settings
 from glip_jax.detectors import recipe as recipes
 from glip_jax.evaluators import unpack
-from glip_jax.text import prompts
+from glip_jax.text import parsing, prompts
 from glip_jax.text import tokenizer as tokenizers
 from glip_jax.training import sharding
 
@@ -72,7 +72,8 @@ class Predictor:
 
     Args:
       image: RGB, of any size.
-      text: from `prompts.from_caption` or `prompts.from_names`.
+      text: from `parsing.read_prompt`, `prompts.from_names` or, with spans,
+        `prompts.from_caption`.
 
     Raises:
       UserError: the prompt has more tokens than the model reads.
@@ -91,18 +92,21 @@ class Predictor:
       names = tuple(tokenizer.decode(ids[own]) for own in found.tokens[keep])
     return Found(found.boxes[keep], found.scores[keep], names)
 
-  def in_image(self, path: str | os.PathLike, prompt: str) -> Found:
+  def in_image(
+      self, path: str | os.PathLike, prompt: str | Sequence[str]
+  ) -> Found:
     """Finds what a prompt names in an image file.
 
     Args:
       path: of the image.
-      prompt: phrases, separated by full stops.
+      prompt: names separated by full stops, or a list of names; see
+        `parsing.read_prompt`.
 
     Raises:
       UserError: the image cannot be read, or the prompt holds no words or too
         many.
     """
-    text = prompts.from_caption(prompt)
+    text = parsing.read_prompt(prompt)
     return self(images.read_image(path), text)
 
   def _batch(self, image: np.ndarray, text: prompts.TextPrompt) -> types.Batch:

@@ -26,7 +26,7 @@ from glip_jax.data import images, pipeline, records
 from glip_jax.detectors import recipe as recipes
 from glip_jax.errors import UserError
 from glip_jax.evaluators import unpack
-from glip_jax.text import prompts
+from glip_jax.text import parsing, prompts
 from glip_jax.training import checkpointing, state
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -206,7 +206,7 @@ def test_an_object_may_be_called_by_its_tokens():
 def test_a_prompt_may_have_more_phrases_than_training_had():
   answer = _detections([[0, 0, 9, 9]], [0.9], [3])
   image = np.zeros((64, 64, 3), np.uint8)
-  found = _answering(answer)(image, prompts.from_caption('a. b. c. d'))
+  found = _answering(answer)(image, parsing.read_prompt('a. b. c. d'))
   assert found.phrases == ('d',)
 
 
@@ -215,7 +215,7 @@ def test_a_prompt_that_is_too_long_is_refused_by_name():
   image = np.zeros((64, 64, 3), np.uint8)
   caption = '. '.join(['red circle'] * 9)
   with pytest.raises(prompts.PromptTooLong, match="'red circle' does not fit"):
-    predictor(image, prompts.from_caption(caption))
+    predictor(image, parsing.read_prompt(caption))
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_the_table_has_a_line_for_each_detection():
   ]
 
 
-def test_prompts_given_apart_are_joined_and_the_picture_has_a_place(
+def test_prompts_given_apart_are_a_name_each_and_the_picture_has_a_place(
     workdir, photo, predictor, monkeypatch, capsys
 ):
   values = flags.FlagValues()
@@ -285,8 +285,8 @@ def test_prompts_given_apart_are_joined_and_the_picture_has_a_place(
       'predict',
       f'--workdir={workdir}',
       f'--image={photo}',
-      '--prompt=red circle',
-      '--prompt=dog',
+      '--prompt=red_circle. dog',
+      '--prompt=st. bernard',
   ])
   asked = []
   monkeypatch.setattr(flags, 'FLAGS', values)
@@ -294,7 +294,9 @@ def test_prompts_given_apart_are_joined_and_the_picture_has_a_place(
       predict, 'load', lambda *args, **options: _Listening(predictor, asked)
   )
   predict.main([])
-  assert [text.phrases for text in asked] == [('red circle', 'dog')]
+  assert [text.phrases for text in asked] == [
+      ('red circle. dog', 'st. bernard')
+  ]
   out = workdir / 'predictions' / 'photo.png'
   printed = capsys.readouterr().out
   assert printed.startswith('phrase')

@@ -61,7 +61,7 @@ def test_a_config_says_how_extents_round_and_prompts_end():
   assert made.prompt.mask.sum() == plain.mask.sum() + 1
   np.testing.assert_array_equal(made.prompt.ids[:ends], plain.ids[:ends])
   np.testing.assert_array_equal(made.prompt.spans, plain.spans)
-  text = prompts.from_caption('red circle. ')
+  text = prompts.from_caption('red circle. ', [[(0, 10)]])
   assert prompts.ended(text, '.') is text
 
 

@@ -125,7 +125,8 @@ def test_flip_mirrors_pixels_and_boxes_together():
     ],
 )  # pyformat: disable
 def test_flip_leaves_captions_about_sides_alone(caption, stays):
-  record = _record(text=prompts.from_caption(caption), phrase=np.zeros(2, int))
+  text = prompts.from_caption(caption, [[(0, 6)]])
+  record = _record(text=text, phrase=np.zeros(2, int))
   flipped = transforms.Flip(1.0).random_map(record, np.random.default_rng(0))
   assert (flipped is record) == stays
 
