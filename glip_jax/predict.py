@@ -23,7 +23,7 @@ from etils import epath
 
 from glip_jax import configuring, draw, errors, loading, predicting, run
 from glip_jax.data import images
-from glip_jax.text import parsing
+from glip_jax.text import parsing, prompts
 from glip_jax.training import checkpoint_files, runtime
 
 _FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.webp': 'WEBP'}
@@ -78,8 +78,8 @@ def write_image(
     What was found.
 
   Raises:
-    UserError: the image cannot be read, the prompt holds no words or too
-      many, or `out` is a folder or ends in no format of images.
+    UserError: the image cannot be read, the prompt holds no words or is none
+      that the model can read, or `out` is a folder or no image.
   """
   path = epath.Path(out)
   file_format = _file_format(path)
@@ -166,10 +166,13 @@ def _check(options: flags.FlagValues):
       )
 
 
-def _load(options: flags.FlagValues) -> predicting.Predictor:
-  """What the flags name."""
+def _load(
+    options: flags.FlagValues, text: prompts.TextPrompt
+) -> predicting.Predictor:
+  """What the flags name, if a run of training can read the prompt."""
   if not options.weights:
     workdir = epath.Path(options.workdir).expanduser()
+    predicting.check_prompt(run.read(configuring.load(workdir)).data, text)
     return load(workdir, step=options.step, threshold=options.threshold)
   return loading.load(
       options.weights,
@@ -195,11 +198,12 @@ def main(_: Sequence[str]):
   # What can be wrong is looked at before the model is loaded.
   _file_format(out)
   configuring.check_folder('out', out.parent)
-  for note in parsing.notes(parsing.read_prompt(prompt)):
+  text = parsing.read_prompt(prompt)
+  for note in parsing.notes(text):
     logging.warning('%s', note)
   images.image_size(image)
   runtime.start(distributed='False')
-  print(write_image(_load(options), image, prompt, out).table())
+  print(write_image(_load(options, text), image, prompt, out).table())
   print(f'\n{out}')
 
 

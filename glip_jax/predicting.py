@@ -13,7 +13,7 @@ from glip_jax import errors, run, serving, types
 from glip_jax.data import element, images, records, settings
 from glip_jax.detectors import recipe as recipes
 from glip_jax.evaluators import unpack
-from glip_jax.text import parsing, prompts
+from glip_jax.text import legible, parsing, prompts
 from glip_jax.text import tokenizer as tokenizers
 from glip_jax.training import sharding
 
@@ -76,8 +76,9 @@ class Predictor:
         `prompts.from_caption`.
 
     Raises:
-      UserError: the prompt has more tokens than the model reads.
+      UserError: the model cannot read the prompt (see `check_prompt`).
     """
+    check_prompt(self.data, text)
     batch = self._batch(image, text)
     lowest = self.detector.recipe.lowest(self.threshold)
     answer = self.detector.detect(batch, same_prompt=True, **lowest)
@@ -103,8 +104,8 @@ class Predictor:
         `parsing.read_prompt`.
 
     Raises:
-      UserError: the image cannot be read, or the prompt holds no words or too
-        many.
+      UserError: the image cannot be read, the prompt holds no words, or the
+        model cannot read it (see `check_prompt`).
     """
     text = parsing.read_prompt(prompt)
     return self(images.read_image(path), text)
@@ -154,6 +155,21 @@ def make_predictor(
   if threshold is None:
     threshold = recipe.show_threshold
   return Predictor(config.data, detector, threshold)
+
+
+def check_prompt(data: settings.Config, text: prompts.TextPrompt) -> None:
+  """Refuses a prompt that a model cannot read, or not as it is meant.
+
+  Args:
+    data: `config.data` of the model: its tokenizer and tokens.
+    text: what to look for.
+
+  Raises:
+    UserError: it has more tokens than the model reads, the tokenizer knows no
+      word of a name, or two names of a list have the same tokens.
+  """
+  prompt = _element(data, len(text.phrases)).encode(text)
+  legible.check_distinct(text, prompt)
 
 
 def check_threshold(threshold: float | None) -> None:

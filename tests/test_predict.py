@@ -203,6 +203,16 @@ def test_an_object_may_be_called_by_its_tokens():
   assert found.phrases == (f'{words[2]} {words[4]}', words[1])
 
 
+@pytest.mark.parametrize(
+    'names',
+    [('bow_(weapon)', 'bow_(ribbon)'), ('dog', '\u56fe'), ('King', 'king')],
+)
+def test_a_predictor_refuses_names_that_it_cannot_read(names):
+  image = np.zeros((64, 64, 3), np.uint8)
+  with pytest.raises(UserError, match='are the same tokens|knows no word'):
+    _answering(None)(image, prompts.from_names(names))
+
+
 def test_a_prompt_may_have_more_phrases_than_training_had():
   answer = _detections([[0, 0, 9, 9]], [0.9], [3])
   image = np.zeros((64, 64, 3), np.uint8)
@@ -302,6 +312,45 @@ def test_prompts_given_apart_are_a_name_each_and_the_picture_has_a_place(
   assert printed.startswith('phrase')
   assert printed.endswith(f'\n{out}\n')
   assert out.exists()
+
+
+_UNREADABLE = [
+    (['dog. cat. Dog'], "'dog' and 'Dog' are the same tokens"),
+    (['bow_(weapon)', 'bow_(ribbon)'], "'bow' and 'bow' are the same tokens"),
+    (
+        ['p\u00e2t\u00e9; pate'],
+        "'p\u00e2t\u00e9' and 'pate' are the same tokens",
+    ),
+    (['5 \u20ac. 5 \u00a3'], "'5 \u20ac' and '5 \u00a3' are the same tokens"),
+    (['red circle. \u56fe\u738b'], "knows no word of '\u56fe\u738b'"),
+    (['dog \udcff'], 'half of a character'),
+    (['. '.join(['dog'] * 40_000)], "phrase 7 'dog' does not fit"),
+]
+
+
+@pytest.mark.parametrize('prompt, message', _UNREADABLE)
+def test_a_prompt_that_the_model_cannot_read_is_refused_before_it_is_loaded(
+    workdir, photo, monkeypatch, prompt, message
+):
+  monkeypatch.setattr(predict, 'load', lambda *_, **__: pytest.fail('loaded'))
+  prompts_given = [f'--prompt={name}' for name in prompt]
+  with pytest.raises(UserError, match=message):
+    _main(
+        monkeypatch, f'--workdir={workdir}', f'--image={photo}', *prompts_given
+    )
+
+
+def test_a_comma_list_is_told_to_be_one_name(
+    workdir, photo, predictor, monkeypatch, caplog
+):
+  monkeypatch.setattr(predict, 'load', lambda *_, **__: predictor)
+  _main(
+      monkeypatch,
+      f'--workdir={workdir}',
+      f'--image={photo}',
+      '--prompt=a king, an ace',
+  )
+  assert "'a king, an ace' is one phrase, as commas" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import threading
 
 import grain
 import numpy as np
+from absl import logging
 from jaxtyping import Bool, Float, Int
 
 from glip_jax import types
 from glip_jax.data.records import Record
 from glip_jax.errors import UserError
-from glip_jax.text import prompts
+from glip_jax.text import legible, prompts
 from glip_jax.text.tokenizer import load_tokenizer
 
 # Threads that import transformers at the same time find it half imported.
 _LOADING = threading.Lock()
+_NAMES_TOLD = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,26 +47,30 @@ class ToElement(grain.transforms.Map):
   prompt_end: str = ''
 
   def encode(self, text: prompts.TextPrompt) -> types.Prompt:
-    """Encodes a prompt.
+    """Encodes a prompt; tells once of phrases that are not read whole.
 
     Raises:
-      UserError: if it has too many tokens or phrases.
+      UserError: if it has too many tokens or phrases, or the tokenizer knows no
+        word of a phrase.
     """
     with _LOADING:
       tokenizer = load_tokenizer(self.tokenizer)
-    return prompts.encode(
+    prompt = prompts.encode(
         prompts.ended(text, self.prompt_end),
         tokenizer,
         num_tokens=self.num_tokens,
         num_phrases=self.num_phrases,
     )
+    for phrase in legible.check_known(text, prompt, tokenizer):
+      _tell_unknown(phrase, self.tokenizer)
+    return prompt
 
   def map(self, record: Record) -> types.Batch:
     """Pads a record.
 
     Raises:
-      UserError: if its prompt has too many tokens or phrases, or its image
-        exceeds the canvas.
+      UserError: if its prompt cannot be encoded, or its image exceeds the
+        canvas.
     """
     size = np.array(record.image.shape[:2], np.int32)
     canvas = np.array(self.canvas, np.int32)
@@ -107,6 +114,19 @@ class ToElement(grain.transforms.Map):
         valid=np.arange(self.num_boxes) < count,
         crowd=crowd,
     )
+
+
+@functools.lru_cache(maxsize=1024)
+def _tell_unknown(phrase: str, tokenizer: str) -> None:
+  """Says once of a phrase that the model does not read the whole of it."""
+  logging.log_first_n(
+      logging.WARNING,
+      '%s has words that tokenizer=%r does not know: the model reads them as'
+      ' [UNK], like any others',
+      _NAMES_TOLD,
+      legible.quote((phrase,)),
+      tokenizer,
+  )
 
 
 def _most_useful(

@@ -92,8 +92,8 @@ def eval_batches(
     Batches; `source.image_id(id)` is the original id of a record.
 
   Raises:
-    UserError: if the prompt of the vocabulary does not fit, a record is bad and
-      bad records are to be refused, or none is usable.
+    UserError: if a model cannot read the vocabulary (`settings.check_prompt`),
+      a record is bad and bad records are to be refused, or none is usable.
   """
   data = settings.read_data(data)
   element = settings.to_element(data)

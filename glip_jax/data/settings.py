@@ -15,7 +15,7 @@ from glip_jax.data.element import ToElement
 from glip_jax.data.sources.protocol import Source, is_detection
 from glip_jax.errors import UserError
 from glip_jax.fields import field
-from glip_jax.text import prompts
+from glip_jax.text import legible, prompts
 
 BAD_RECORDS = ('skip', 'raise')
 SOURCES = ('coco', 'mdetr', 'tfds', 'shapes')
@@ -191,24 +191,32 @@ def to_element(data: Config) -> ToElement:
 
 
 def check_prompt(source: Source, element: ToElement) -> None:
-  """Refuses a vocabulary whose prompt no record could be given.
+  """Refuses a vocabulary that no record could be given, or no model learn.
 
   Args:
     source: any; a grounding source passes.
     element: from `to_element`.
 
   Raises:
-    UserError: the prompt of all classes does not fit.
+    UserError: the prompt of all classes does not fit, or classes are unknown
+      to the tokenizer or have the same tokens.
   """
   if not is_detection(source):
     return
   try:
-    element.encode(prompts.from_names(source.names))
+    prompt = element.encode(prompts.from_names(source.names))
   except UserError as error:
     raise UserError(
         f'the prompt of all {len(source.names)} classes cannot be used'
         f' ({error}); keep fewer by names= or exclude='
     ) from error
+  if groups := legible.same_tokens(prompt, source.names):
+    raise UserError(
+        f'classes {"; ".join(map(legible.quote, groups))} are the same tokens,'
+        ' so the model cannot tell them apart (text in parentheses is not read,'
+        ' and mostly neither are capitals and accents): make them one class by'
+        ' giving them one name in the file, rename one, or drop one by exclude='
+    )
 
 
 def training_steps(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from glip_jax import errors
 from glip_jax.data import settings
 from glip_jax.data.settings import Data, Spec
 from glip_jax.data.sources import table
@@ -40,8 +41,8 @@ def open_training(data: settings.Config) -> TrainingSources:
     data: `config.data`; docs/data.md lists the fields.
 
   Raises:
-    UserError: if a source cannot be opened, a setting is wrong, or the prompt
-      of a vocabulary does not fit.
+    UserError: if a source cannot be opened, a setting is wrong, or a model
+      cannot read a vocabulary (see `settings.check_prompt`).
   """
   data = settings.read_data(data)
   mixture = _mixture(data.train)
@@ -107,6 +108,7 @@ class _Opener:
     source = table.open_source(
         own, bad_records=self._data.bad_records, what=what
     )
-    settings.check_prompt(source, self._element)
+    with errors.naming(what):
+      settings.check_prompt(source, self._element)
     self._opened.append(Opened(source, own))
     return Opened(source, spec)

@@ -27,7 +27,7 @@ def open_sources(
 
   Raises:
     UserError: a source cannot be opened, is empty or not of the evaluation's
-      kind, or the prompt of its classes does not fit.
+      kind, or a model cannot read its classes (see `settings.check_prompt`).
   """
   data, sources = settings.read_data(data), {}
   for name, spec in evals.items():
@@ -37,7 +37,8 @@ def open_sources(
           f'evals.{name}.data has no records: give a source that has, or remove'
           ' the evaluation'
       )
-    settings.check_prompt(source, settings.to_element(data))
+    with errors.naming(f'evals.{name}.data'):
+      settings.check_prompt(source, settings.to_element(data))
     sources[name] = source
   return sources
 

@@ -145,14 +145,11 @@ def _read_classes(content: dict[str, Any], report: Report) -> dict[Id, str]:
 
 
 def _note_equal_names(classes: dict[Id, str], report: Report) -> None:
-  first: dict[str, str] = {}
+  seen = set()
   for key, name in classes.items():
-    other = first.setdefault(name.casefold(), name)
-    if other is not name and other == name:
+    if name in seen:
       report.note('class merged with one of the same name', repr(key))
-    elif other is not name:
-      kind = 'classes that a tokenizer may not tell apart'
-      report.note(kind, f'{other!r}, {name!r}')
+    seen.add(name)
 
 
 def choose_names(

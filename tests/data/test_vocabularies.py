@@ -1,0 +1,133 @@
+"""Data sets of names that a model cannot read, or not tell apart."""
+
+import json
+
+import pytest
+from small_world import NUM_IMAGES, config_of, spec_of
+
+from glip_jax.data import element, pipeline, settings, training_sources
+from glip_jax.data.sources import table
+from glip_jax.errors import UserError
+from glip_jax.evaluators import evaluation, runner
+
+
+@pytest.fixture
+def named(world, tmp_path):
+  """Writes the small world with other names and captions; gives its spec."""
+
+  def write(*names, captions=(), **fields):
+    content = json.loads((world / 'good.json').read_text())
+    content['categories'] = [
+        {'id': n, 'name': name} for n, name in enumerate(names, 1)
+    ]
+    for image, caption in zip(content['images'], captions, strict=False):
+      image['caption'] = caption
+    (tmp_path / 'own.json').write_text(json.dumps(content))
+    path = str(tmp_path / 'own.json')
+    return spec_of(world, annotations=path, **fields)
+
+  return write
+
+
+def _refusals(spec, **fields):
+  """What a data set is refused with, in each way that it comes to a model."""
+  data = config_of(spec, **fields)
+  staged = {'train': {'split': 'val'}, 'curriculum': {'a': spec | {'until': 5}}}
+  evals = {'val': runner.Evaluation(data=settings.Spec(**spec))}
+  ways = {
+      'config.data.train': lambda: training_sources.open_training(data),
+      'config.data.curriculum.a': lambda: training_sources.open_training(
+          data | staged | {'num_tokens': 256, 'num_phrases': 30}
+      ),
+      'evals.val.data': lambda: evaluation.open_sources(evals, data),
+      '': lambda: next(
+          pipeline.eval_batches(table.open_source(spec), data, batch_size=1)
+      ),
+  }
+  for field, way in ways.items():
+    with pytest.raises(UserError) as info:
+      way()
+    assert str(info.value).startswith(field)
+    yield str(info.value)
+
+
+@pytest.mark.parametrize(
+    'names',
+    [
+        ('bat_(animal)', 'bat_(sports_equipment)'),
+        ('p\u00e2t\u00e9', 'pate'),
+        ('5 \u20ac', '5 \u00a3'),
+        ('Polish', 'polish'),
+    ],
+)
+def test_classes_of_the_same_tokens_are_refused_by_name(named, names):
+  for message in _refusals(named(*names)):
+    assert f'classes {names[0]!r} and {names[1]!r} are the same' in message
+    assert 'by giving them one name in the file' in message
+    assert 'exclude=' in message
+
+
+def test_classes_of_the_same_tokens_are_mended_as_the_message_says(named):
+  names = 'bat_(animal)', 'bat_(sports_equipment)'
+  mended = dict(exclude=(names, names[:1]), merge=(('bat', 'bat'), ()))
+  for file, exclude in mended.values():
+    data = config_of(named(*file, exclude=exclude))
+    (opened,) = training_sources.open_training(data).train
+    assert [name.strip() for name in opened.source.text(0).phrases] == ['bat']
+
+
+def test_the_data_set_of_use_is_refused_with_all_its_names(shared):
+  folder = shared / 'data' / 'use_cases' / 'names_same_tokens'
+  spec = {
+      'annotations': str(folder / 'annotations.json'),
+      'images': str(folder / 'images'),
+  }
+  for message in _refusals(spec):
+    assert (
+        "'bat_(animal)' and 'bat_(sports_equipment)';"
+        " 'p\u00e2t\u00e9' and 'pate' are the same tokens"
+    ) in message
+
+
+def test_a_class_of_unknown_words_is_refused_by_name(named):
+  spec = named('red circle', '\u56fe \u738b')
+  with pytest.raises(UserError, match="no word of '\u56fe \u738b'.*exclude="):
+    training_sources.open_training(config_of(spec))
+  for message in _refusals(named('\u56fe', '\u738b', exclude=('\u56fe',))):
+    assert "no word of '\u738b'" in message
+
+
+def test_words_that_are_unknown_in_part_are_told_once(named, monkeypatch):
+  told = []
+  monkeypatch.setattr(
+      element.logging,
+      'log_first_n',
+      lambda level, message, n, *args: told.append(message % args),
+  )
+  spec = named('red circle', '5 \u20a9')
+  for _ in range(2):
+    training_sources.open_training(config_of(spec))
+    batches = pipeline.eval_batches(
+        table.open_source(spec), config_of(spec), batch_size=4
+    )
+    assert len(list(batches)) == 2
+  (line,) = told
+  assert line.startswith("'5 \u20a9' has words that tokenizer='shapes' does")
+
+
+@pytest.mark.parametrize('bad_records', ['skip', 'raise'])
+def test_a_caption_with_a_phrase_of_unknown_words_is_a_bad_record(
+    named, bad_records
+):
+  # A phrase at [2, 12), another at [18, 29).
+  captions = ['a red circle on a \u56fe\u738b\u56fe\u738b\u56fe\u738b\u56fe']
+  spec = named('a', 'b', captions=captions, source='mdetr')
+  data = config_of(spec, bad_records=bad_records)
+  batches = pipeline.eval_batches(
+      table.open_source(spec), data, batch_size=NUM_IMAGES
+  )
+  if bad_records == 'raise':
+    with pytest.raises(UserError, match='record 100: .*knows no word of'):
+      next(batches)
+  else:
+    assert next(batches).id.tolist() == [-2, *range(1, NUM_IMAGES)]
