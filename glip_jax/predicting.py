@@ -27,16 +27,20 @@ class Found:
     scores: in [0, 1].
     phrases: the phrase of the prompt that each box answers, or
       `prompts.UNKNOWN`; of a model that names by tokens, their text.
+    asked: what was looked for; None if that is not known.
+    threshold: the lowest score that counted.
   """
 
   boxes: Float[np.ndarray, 'k 4']
   scores: Float[np.ndarray, 'k']
   phrases: tuple[str, ...]
+  asked: prompts.TextPrompt | None = None
+  threshold: float = 0.0
 
   def table(self) -> str:
     """Aligned lines for a terminal, boxes as x0 y0 x1 y1."""
     if not self.phrases:
-      return 'nothing found'
+      return '\n'.join(self._why())
     width = max(len('phrase'), *map(len, self.phrases))
     names = ''.join(f'{name:>9}' for name in ('x0', 'y0', 'x1', 'y1'))
     lines = [f'{"phrase":<{width}}  score{names}']
@@ -46,6 +50,16 @@ class Found:
       corners = ''.join(f'{x:>9.1f}' for x in box)
       lines.append(f'{phrase:<{width}}  {score:>5.3f}{corners}')
     return '\n'.join(lines)
+
+  def _why(self) -> list[str]:
+    """What was looked for where nothing was found, and what to know of it."""
+    if self.asked is None:
+      return ['nothing found']
+    names = legible.quote(self.asked.phrases)
+    said = (
+        f'nothing found: nothing scores {self.threshold:g} or more as {names}'
+    )
+    return [said, *parsing.notes(self.asked)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +105,8 @@ class Predictor:
       tokenizer = tokenizers.load_tokenizer(self.data.tokenizer)
       ids = batch.prompt.ids[0]
       names = tuple(tokenizer.decode(ids[own]) for own in found.tokens[keep])
-    return Found(found.boxes[keep], found.scores[keep], names)
+    boxes, scores = found.boxes[keep], found.scores[keep]
+    return Found(boxes, scores, names, asked=text, threshold=self.threshold)
 
   def in_image(
       self, path: str | os.PathLike, prompt: str | Sequence[str]

@@ -267,6 +267,21 @@ def test_nothing_found_is_said():
   assert found.table() == 'nothing found'
 
 
+def test_where_nothing_is_found_the_table_says_what_was_looked_for():
+  boxes = [[0, 0, 9, 9]]
+  found = _answering(_detections(boxes, [0.2], [0]))(
+      np.zeros((64, 64, 3), np.uint8),
+      parsing.read_prompt('dog; the king of hearts, the ace'),
+  )
+  said, note = found.table().split('\n')
+  assert said == (
+      "nothing found: nothing scores 0.3 or more as 'dog' and 'the king of"
+      " hearts, the ace'"
+  )
+  assert 'commas separate nothing' in note
+  assert note.endswith("write 'the king of hearts. the ace'")
+
+
 def test_the_table_has_a_line_for_each_detection():
   found = predicting.Found(
       boxes=np.array([[1.0, 2.25, 30.0, 400.0]]),
