@@ -183,7 +183,7 @@ def check_prompt(data: settings.Config, text: prompts.TextPrompt) -> None:
     UserError: it has more tokens than the model reads, the tokenizer knows no
       word of a name, or two names of a list have the same tokens.
   """
-  prompt = _element(data, len(text.phrases)).encode(text)
+  prompt = _element(data, len(text.phrases)).encode_and_tell(text)
   legible.check_distinct(text, prompt)
 
 

@@ -47,12 +47,23 @@ class ToElement(grain.transforms.Map):
   prompt_end: str = ''
 
   def encode(self, text: prompts.TextPrompt) -> types.Prompt:
-    """Encodes a prompt; tells once of phrases that are not read whole.
+    """Encodes a prompt.
 
     Raises:
       UserError: if it has too many tokens or phrases, or the tokenizer knows no
         word of a phrase.
     """
+    return self._read(text)[0]
+
+  def encode_and_tell(self, text: prompts.TextPrompt) -> types.Prompt:
+    """As `encode`; tells once of each phrase that is not read whole."""
+    prompt, partly_known = self._read(text)
+    for phrase in partly_known:
+      _tell_unknown(phrase, self.tokenizer)
+    return prompt
+
+  def _read(self, text: prompts.TextPrompt) -> tuple[types.Prompt, list[str]]:
+    """A prompt encoded, and those of its phrases that are not read whole."""
     with _LOADING:
       tokenizer = load_tokenizer(self.tokenizer)
     prompt = prompts.encode(
@@ -61,9 +72,7 @@ class ToElement(grain.transforms.Map):
         num_tokens=self.num_tokens,
         num_phrases=self.num_phrases,
     )
-    for phrase in legible.check_known(text, prompt, tokenizer):
-      _tell_unknown(phrase, self.tokenizer)
-    return prompt
+    return prompt, legible.check_known(text, prompt, tokenizer)
 
   def map(self, record: Record) -> types.Batch:
     """Pads a record.
@@ -82,7 +91,9 @@ class ToElement(grain.transforms.Map):
     image = np.zeros((*self.canvas, 3), np.uint8)
     image[: size[0], : size[1]] = record.image
     multiple = -(-size // self.extent_multiple) * self.extent_multiple
-    prompt = self.encode(record.text)
+    # Names of a list were told where the source was opened, not in each worker.
+    encode = self.encode if record.is_list else self.encode_and_tell
+    prompt = encode(record.text)
     scale = np.array(getattr(record, 'scale', (1.0, 1.0)), np.float32)
     return types.Batch(
         image=image,

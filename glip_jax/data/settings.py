@@ -204,7 +204,7 @@ def check_prompt(source: Source, element: ToElement) -> None:
   if not is_detection(source):
     return
   try:
-    prompt = element.encode(prompts.from_names(source.names))
+    prompt = element.encode_and_tell(prompts.from_names(source.names))
   except UserError as error:
     raise UserError(
         f'the prompt of all {len(source.names)} classes cannot be used'

@@ -2,13 +2,21 @@
 
 import json
 
+import numpy as np
 import pytest
 from small_world import NUM_IMAGES, config_of, spec_of
 
-from glip_jax.data import element, pipeline, settings, training_sources
+from glip_jax.data import (
+    element,
+    pipeline,
+    records,
+    settings,
+    training_sources,
+)
 from glip_jax.data.sources import table
 from glip_jax.errors import UserError
 from glip_jax.evaluators import evaluation, runner
+from glip_jax.text import prompts
 
 
 @pytest.fixture
@@ -113,6 +121,24 @@ def test_words_that_are_unknown_in_part_are_told_once(named, monkeypatch):
     assert len(list(batches)) == 2
   (line,) = told
   assert line.startswith("'5 \u20a9' has words that tokenizer='shapes' does")
+
+
+def test_workers_tell_of_captions_alone(monkeypatch):
+  told = []
+  monkeypatch.setattr(element, '_tell_unknown', lambda *name: told.append(name))
+  read = settings.to_element(config_of({'split': 'val'}))
+  for is_list in (True, False):
+    record = records.Record(
+        image=np.zeros((32, 32, 3), np.uint8),
+        boxes=np.zeros((0, 4), np.float32),
+        phrase=np.zeros(0, np.int32),
+        crowd=np.zeros(0, bool),
+        text=prompts.from_names(['dog', f'{7 + is_list} \u20a9']),
+        is_list=is_list,
+        index=0,
+    )
+    read.map(record)
+  assert told == [('7 \u20a9', 'shapes')]
 
 
 @pytest.mark.parametrize('bad_records', ['skip', 'raise'])
