@@ -103,22 +103,41 @@ def _out() -> epath.Path:
   return epath.Path('runs') / epath.Path(WEIGHTS.value).stem / 'eval'
 
 
-def _source() -> loading.File | epath.Path:
-  """The file of weights or the workdir that the flags name."""
+@dataclasses.dataclass
+class _Checkpoint:
+  """A checkpoint that the flags name.
+
+  Attributes:
+    folder: of it; of another, once it was read in the place of a damaged one.
+  """
+
+  folder: epath.Path
+
+  def __str__(self) -> str:
+    return str(self.folder)
+
+  def read(self, shapes: Any) -> Any:
+    """The parameters."""
+    workdir = epath.Path(WORKDIR.value).expanduser()
+    self.folder, params = checkpoint_files.restore(workdir, shapes, STEP.value)
+    return params
+
+
+def _source() -> loading.File | _Checkpoint:
+  """The file of weights or the checkpoint that the flags name."""
   if WEIGHTS.value:
     return loading.find(WEIGHTS.value)
   workdir = epath.Path(WORKDIR.value).expanduser()
-  checkpoint_files.find(workdir, STEP.value)  # Or it is refused.
-  return workdir
+  return _Checkpoint(checkpoint_files.find(workdir, STEP.value))
 
 
 def _read_params(
-    recipe: recipes.Recipe, source: loading.File | epath.Path, shapes: Any
+    recipe: recipes.Recipe, source: loading.File | _Checkpoint, shapes: Any
 ) -> Any:
   """The parameters that the flags name, of a file or of a checkpoint."""
   if isinstance(source, loading.File):
     return source.read(shapes, recipe, ema=EMA.value)
-  return checkpoint_files.restore_params(source, shapes, STEP.value)
+  return source.read(shapes)
 
 
 def _config() -> run.Run:
@@ -139,8 +158,6 @@ def main(_: Sequence[str]):
       distributed=config.distributed,
       compilation_cache=config.compilation_cache,
   )
-  if WORKDIR.value:  # All processes the same step; of a cache each its own.
-    source = processes.on_first(_source)
   with forms.use(**dataclasses.asdict(config.forms)):
     results = _evaluate(config, source, out)
   if jax.process_index() == 0:
@@ -150,7 +167,7 @@ def main(_: Sequence[str]):
 
 
 def _evaluate(
-    config: run.Run, source: loading.File | epath.Path, out: epath.Path
+    config: run.Run, source: loading.File | _Checkpoint, out: epath.Path
 ) -> Mapping[str, Any]:
   recipe = recipes.build(config.model)
   mesh = _mesh(config)

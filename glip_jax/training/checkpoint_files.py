@@ -17,7 +17,7 @@ from absl import logging
 from etils import epath
 
 from glip_jax import errors
-from glip_jax.training import checksums, tables
+from glip_jax.training import checksums, processes, tables
 
 T = TypeVar('T')
 
@@ -53,7 +53,8 @@ def first_whole(
   """What is read of a checkpoint, or of the next where that is damaged.
 
   A warning names the damaged one. A checkpoint that was asked for by its number
-  or folder has no other behind it.
+  or folder has no other behind it. One process looks and tells all: on a folder
+  that hosts share they may see different ones.
 
   Args:
     path: as for `find`.
@@ -65,7 +66,7 @@ def first_whole(
     UserError: if there is no such checkpoint.
     Damaged: if none of them is whole.
   """
-  folders = _candidates(path, step)
+  folders = processes.on_first(lambda: _candidates(path, step))
   for folder, other in zip(folders, folders[1:], strict=False):
     try:
       return read(folder)
@@ -250,12 +251,20 @@ def restore_params(
     UserError: if there is no checkpoint, or it is one of another model.
   """
 
-  def restore(folder: epath.Path) -> Any:
+  return restore(path, abstract_params, step)[1]
+
+
+def restore(
+    path: str | os.PathLike, abstract_params: Any, step: str | int = 'latest'
+) -> tuple[epath.Path, Any]:
+  """As `restore_params`, with the folder of the checkpoint that was whole."""
+
+  def read_all(folder: epath.Path) -> tuple[epath.Path, Any]:
     item, there = param_shapes(folder)
     check_same(folder, there, tables.named_leaves(abstract_params))
-    return read(folder, item, abstract_params)
+    return folder, read(folder, item, abstract_params)
 
-  return first_whole(path, step, restore)
+  return first_whole(path, step, read_all)
 
 
 def check_same(
