@@ -114,6 +114,7 @@ class Report:
     file: name of the annotation file.
     counts: number of times that each kind of fault or note was seen.
     names: the first few names of each kind.
+    kept: what is left and what there was, by what it is: 'images', 'boxes'.
   """
 
   def __init__(self, file: str, *, bad_records: str):
@@ -127,6 +128,7 @@ class Report:
     self._bad_records = check_bad_records(bad_records)
     self.counts: dict[str, int] = {}
     self.names: dict[str, list[str]] = {}
+    self.kept: dict[str, tuple[int, int]] = {}
 
   def fault(self, kind: str, name: str) -> None:
     """Counts something that is left out.
@@ -164,6 +166,13 @@ class Report:
     return ', '.join(self.names[kind]) + (f', +{more} more' if more else '')
 
   def log(self) -> None:
-    """Writes the report as one warning, or nothing if there were no faults."""
-    if self.counts:
-      logging.warning('%s: %s', self.file, self)
+    """Writes what is left and the faults as one line, a warning if any."""
+    left = ', '.join(
+        f'{left} of {had} {what}' for what, (left, had) in self.kept.items()
+    )
+    is_whole = all(left == had for left, had in self.kept.values())
+    level = logging.INFO if is_whole and not self.counts else logging.WARNING
+    told = '; '.join(
+        [f'{left} are used', *([str(self)] if self.counts else [])]
+    )
+    logging.log(level, '%s: %s', self.file, told)

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from glip_jax.data.records import Truth
-from glip_jax.data.sources.annotation_file import Entries, Id, Report, read_id
-from glip_jax.data.sources.image_list import Images
 from glip_jax.text.prompts import TextPrompt
 
 # Truth that leaves the image by less than this is left alone: float dust
@@ -100,68 +97,6 @@ class Boxes:
     return found
 
 
-def read_boxes(
-    annotations: Entries,
-    images: Images,
-    positions: Mapping[Id | None, int | None],
-    report: Report,
-    label: Callable[[dict[str, Any], int, str], int | None],
-) -> Boxes:
-  """Makes the table of boxes, leaving out those that cannot be used.
-
-  Args:
-    annotations: (name, entry) pairs of the file.
-    images: the images that the boxes belong to.
-    positions: where in `images` each id is, as `read_images` says.
-    report: where faults are counted.
-    label: what a box is: called with the entry, the position of its image
-      and the name; None leaves the box out, silently.
-
-  Returns:
-    The boxes, those of an image in the order of the file.
-  """
-  rows = []
-  for name, annotation in annotations:
-    identity = read_id(annotation.get('image_id'))
-    if identity not in positions:
-      report.fault('box of an unknown image', f'{name} image_id={identity!r}')
-    index = positions.get(identity)
-    if index is None:
-      continue
-    box = read_box(annotation.get('bbox'))
-    if box is None:
-      report.fault('malformed box', f'{name} {annotation.get("bbox")!r}')
-      continue
-    note = box_note(box, images.stated_size(index))
-    if note:
-      report.note(note, name)
-    # Only the sides decide here: where an image ends is known when it is read.
-    if not box[2] * box[3]:
-      continue
-    what = label(annotation, index, name)
-    if what is not None:
-      crowd = _is_set(annotation, 'iscrowd') or _is_set(annotation, 'ignore')
-      rows.append((index, box, what, crowd, _stated_area(annotation)))
-  return _as_table(rows, len(images))
-
-
-def read_box(box: Any) -> tuple[float, float, float, float] | None:
-  """Returns x, y, width, height, or None if the value is no box.
-
-  Numbers written as strings are read; NaN, infinity and negative sizes are no
-  boxes, sizes of zero are.
-  """
-  if not isinstance(box, (list, tuple)) or len(box) != 4:
-    return None
-  try:
-    x, y, width, height = (float(value) for value in box)
-  except (TypeError, ValueError, OverflowError):
-    return None
-  if not all(map(math.isfinite, (x, y, width, height))):
-    return None
-  return (x, y, width, height) if min(width, height) >= 0 else None
-
-
 def box_note(
     box: tuple[float, float, float, float], size: tuple[int, int] | None
 ) -> str:
@@ -194,31 +129,3 @@ def clip_boxes(
   limit = np.array([width, height, width, height], np.float64)
   corners = np.clip(corners, 0, limit).astype(np.float32)
   return corners, (corners[:, 2:] > corners[:, :2]).all(axis=1)
-
-
-def _is_set(annotation: dict[str, Any], key: str) -> bool:
-  return annotation.get(key) in (1, True, '1')
-
-
-def _stated_area(annotation: dict[str, Any]) -> float:
-  area = annotation.get('area')
-  try:
-    return float(area) if isinstance(area, (int, float)) else math.nan
-  except OverflowError:
-    return math.nan
-
-
-def _as_table(rows: list[tuple[Any, ...]], num_images: int) -> Boxes:
-  # Stable, so boxes of one image keep the order of the file.
-  rows = sorted(rows, key=lambda row: row[0])
-  image, xywh, label, crowd, area = (
-      zip(*rows, strict=True) if rows else [()] * 5
-  )
-  counts = np.bincount(np.array(image, np.int64), minlength=num_images)
-  return Boxes(
-      offset=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-      xywh=np.array(xywh, np.float64).reshape(-1, 4),
-      label=np.array(label, np.int32),
-      crowd=np.array(crowd, bool),
-      area=np.array(area, np.float64),
-  )

@@ -10,9 +10,15 @@ from typing import Any
 
 from glip_jax.data.images import BadImage
 from glip_jax.data.records import Truth
-from glip_jax.data.sources import annotation_file, boxes, image_list
+from glip_jax.data.sources import (
+    annotation_file,
+    box_reading,
+    boxes,
+    image_list,
+)
 from glip_jax.data.sources.annotation_file import Id, Report
 from glip_jax.data.sources.ground_truth import Classes, leave_out
+from glip_jax.data.sources.ids import Ids
 from glip_jax.data.sources.image_records import ImageRecords
 from glip_jax.errors import UserError
 from glip_jax.text import prompts
@@ -108,19 +114,23 @@ class CocoSource(Classes, ImageRecords):
   ) -> boxes.Boxes:
     """Makes the table of boxes of the classes in `names`."""
     labels = {name: label for label, name in enumerate(self.names)}
+    ids = Ids(classes, self.report, 'category_id')
 
     def label(annotation: dict[str, Any], _: int, name: str) -> int | None:
-      key = annotation_file.read_id(annotation.get('category_id'))
+      wanted = annotation.get('category_id')
+      key = ids.find(wanted, name)
       if key not in classes:
-        self.report.fault('box of an unknown class', f'{name} {key!r}')
+        self.report.fault('box of an unknown class', f'{name} {wanted!r}')
         return None
-      return labels.get(classes[key])
+      return labels.get(classes[key], box_reading.UNUSED)
 
     if 'annotations' not in content:
       self.report.note("file without 'annotations', so without boxes", 'all')
       content = {**content, 'annotations': []}
     found = annotation_file.entries(content, 'annotations', self.report)
-    return boxes.read_boxes(found, self._images, positions, self.report, label)
+    return box_reading.read_boxes(
+        found, self._images, positions, self.report, label
+    )
 
 
 def _read_classes(content: dict[str, Any], report: Report) -> dict[Id, str]:

@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 
 from glip_jax.data.records import Truth
-from glip_jax.data.sources import annotation_file, boxes, image_list
+from glip_jax.data.sources import (
+    annotation_file,
+    box_reading,
+    boxes,
+    image_list,
+)
 from glip_jax.data.sources.annotation_file import Report
 from glip_jax.data.sources.image_records import ImageRecords
 from glip_jax.text import prompts
@@ -68,7 +73,7 @@ class MdetrSource(ImageRecords):
       known = phrases[index]
       return known.setdefault(spans, len(known)) if spans else None
 
-    self._boxes = boxes.read_boxes(
+    self._boxes = box_reading.read_boxes(
         annotation_file.entries(content, 'annotations', self.report),
         self._images,
         positions,
