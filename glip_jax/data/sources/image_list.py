@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,10 +19,17 @@ from jaxtyping import UInt8
 
 from glip_jax.data.images import image_size, read_image
 from glip_jax.data.sources.annotation_file import Entries, Id, Report, read_id
+from glip_jax.data.sources.listing import Listing
 from glip_jax.errors import UserError
 from glip_jax.text.prompts import is_whole
 
 _MISMATCHES_LOGGED = 3
+
+# Entries of one file, without captions and with them.
+_SHARED = (
+    'entry of the file of another, joined with it',
+    'entry of the file and caption of another, whose boxes it lacks',
+)
 
 
 class Strings(Sequence[str]):
@@ -123,6 +131,9 @@ def read_images(
 ) -> tuple[Images, Strings, dict[Id | None, int | None]]:
   """Makes the table of images, leaving out those that cannot be used.
 
+  Entries of one file are one image, under the first of their ids; `captioned`
+  ones stay apart, as a record is a caption there.
+
   Only names are looked at here; whether a file is an image shows when it is
   read. Every folder is listed once, which also on network drives is faster
   than asking for each file.
@@ -150,82 +161,109 @@ def read_images(
         f'images={folder!r} is not a folder; give the folder that the'
         " 'file_name' of each image is relative to"
     )
-  listing = _Listing(folder)
-  rows, captions = [], []
-  positions: dict[Id | None, int | None] = {}
+  table = _Table(_find_files(images, folder), report, captioned)
   for name, image in images:
-    identity, file = read_id(image.get('id')), image.get('file_name')
-    fault = _fault(identity, file, positions, listing)
-    if not fault and captioned and not _is_text(image.get('caption')):
-      fault = 'image without caption'
-    if not fault and captioned and not is_whole(image['caption']):
-      fault = 'caption with half of a character'
-    if fault:
-      report.fault(fault, f'{name} {file!r}')
-      positions.setdefault(identity, None)
-      continue
-    positions[identity] = len(rows)
-    rows.append((identity, listing.find(file), _stated_size(image)))
-    captions += [image['caption']] if captioned else []
-  if not rows:
+    table.add(name, image)
+  report.kept['images'] = len(table.rows), len(images)
+  if not table.rows:
     raise UserError(
         f'{report.file} has no usable image in {folder!r} ({report}); check'
         ' images= and the file'
     )
-  return Images(folder, rows), Strings(captions), positions
+  return Images(folder, table.rows), Strings(table.captions), table.positions
 
 
-class _Listing:
-  """Which files there are in a folder and those below; lists each once."""
+class _Table:
+  """The rows of `Images`, their captions, and where the row of each id is."""
 
-  def __init__(self, folder: str):
-    self._folder = folder
-    self._files: dict[str, frozenset[str]] = {}
+  def __init__(self, found: Mapping[str, str], report: Report, captioned: bool):
+    self.rows: list[tuple[Id, str, tuple[int, int]]] = []
+    self.captions: list[str] = []
+    self.positions: dict[Id | None, int | None] = {}
+    self._found, self._report, self._captioned = found, report, captioned
+    # Without captions a file is one record, which holds the boxes of all of
+    # its entries: in two, each would have those of the other as background.
+    self._places: dict[tuple[Any, ...], int] = {}
 
-  def find(self, file: str) -> str:
-    """Returns the path as it stands on disk, or '' if there is no file."""
-    # Files written on Windows separate folders by backslashes.
-    for path in (file, file.replace('\\', '/')):
-      parent, name = os.path.split(path)
-      if name in self._names(parent):
-        return path
+  def add(self, name: str, image: dict[str, Any]) -> None:
+    """Adds an entry: a row of its own, or one that there is, or none."""
+    identity, file = read_id(image.get('id')), image.get('file_name')
+    caption = image.get('caption') if self._captioned else ''
+    fault = _fault(identity, file, self._found)
+    if not fault and not _is_text(caption) and self._captioned:
+      fault = 'image without caption'
+    if not fault and self._captioned and not is_whole(caption):
+      fault = 'caption with half of a character'
+    path = '' if fault else os.path.normpath(self._found[file])
+    place = None if fault else self._places.get((path, caption))
+    known = self.positions.get(identity)
+    if known is not None and known == place:
+      self._report.note('image that is listed twice', f'{name} {file!r}')
+      return
+    if known is not None:
+      fault = 'second image of the same id'
+    if fault:
+      self._report.fault(fault, f'{name} {file!r}')
+      self.positions.setdefault(identity, None)
+      return
+    self._note(name, file, path, place)
+    if place is not None and not self._captioned:
+      self.positions[identity] = place
+      return
+    self.positions[identity] = self._places[path, caption] = len(self.rows)
+    self.rows.append((identity, path, _stated_size(image)))
+    self.captions += [caption] if self._captioned else []
+
+  def _note(self, name: str, file: str, path: str, place: int | None) -> None:
+    if kind := _found_by(file, path):
+      self._report.note(kind, f'{name} {file!r} is {path!r}')
+    if place is not None:
+      self._report.note(_SHARED[self._captioned], f'{name} {file!r}')
+
+
+def _find_files(images: Entries, folder: str) -> Mapping[str, str]:
+  """Where the files are whose names stay within the folder."""
+  names = (image.get('file_name') for _, image in images)
+  return Listing(folder).find_all(
+      name for name in names if _is_text(name) and not _strays(name)
+  )
+
+
+def _strays(file: str) -> str:
+  """Says why a name is not even looked for, or ''."""
+  if '://' in file:
+    return 'file_name that is a URL'
+  if '..' in re.split(r'[\\/]', file) or '\0' in file:
+    return 'file_name outside the images folder'
+  return ''
+
+
+def _is_text(value: Any) -> bool:
+  return isinstance(value, str) and bool(value.strip())
+
+
+def _found_by(file: str, path: str) -> str:
+  """Says in what a name differs from the path that was found, or ''."""
+  names = os.path.normpath(file), os.path.normpath(file.replace('\\', '/'))
+  if path in names:
     return ''
-
-  def _names(self, parent: str) -> frozenset[str]:
-    if parent not in self._files:
-      try:
-        with os.scandir(os.path.join(self._folder, parent)) as found:
-          self._files[parent] = frozenset(entry.name for entry in found)
-      except (OSError, ValueError):  # ValueError: no name of a file.
-        self._files[parent] = frozenset()
-    return self._files[parent]
+  composed = unicodedata.normalize('NFC', path)
+  if composed == unicodedata.normalize('NFC', names[1]):
+    return 'file whose accents are composed otherwise, found'
+  return 'file found by what is left of its name'
 
 
-def _is_text(caption: Any) -> bool:
-  return isinstance(caption, str) and bool(caption.strip())
-
-
-def _fault(
-    identity: Id | None,
-    file: Any,
-    positions: Mapping[Id | None, int | None],
-    listing: _Listing,
-) -> str:
+def _fault(identity: Id | None, file: Any, found: Mapping[str, str]) -> str:
   """Says why an image cannot be used, or ''."""
   if identity is None:
     return 'image without id'
-  if positions.get(identity) is not None:
-    return 'second image of the same id'
-  if not isinstance(file, str) or not file.strip():
+  if not _is_text(file):
     return 'image without file_name'
-  if '://' in file:
-    return 'file_name that is a URL'
-  parts = re.split(r'[\\/]', file)
-  if not parts[0] or re.fullmatch('[A-Za-z]:', parts[0]):
-    return 'absolute file_name'
-  if '..' in parts or '\0' in file:
-    return 'file_name outside the images folder'
-  return '' if listing.find(file) else 'missing image'
+  if stray := _strays(file):
+    return stray
+  if file not in found:
+    return 'missing image'
+  return '' if found[file] else 'one of several names of a single file'
 
 
 def _stated_size(image: Mapping[str, Any]) -> tuple[int, int]:

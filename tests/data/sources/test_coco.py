@@ -1,6 +1,7 @@
 """COCO files as a source: classes, boxes, faults, truth."""
 
 import json
+import os
 import pickle
 
 import numpy as np
@@ -149,14 +150,18 @@ def test_the_truth_is_read_once_and_only_headers_of_images(opened, monkeypatch):
 
 
 @pytest.mark.parametrize('kind, per_box', [(CocoSource, 45), (MdetrSource, 61)])
-def test_a_large_set_is_small_when_sent_to_workers(opened, kind, per_box):
+def test_a_large_set_is_small_when_sent_to_workers(
+    folder, opened, kind, per_box
+):
   """Bytes: 45 a box, 16 a phrase; 40 an image and 16 a caption, and texts."""
   num_images, num_boxes = 20_000, 200_000
   caption = 'ten things'
   images = [
-      {'id': n, 'file_name': 'a.png', 'caption': caption}
+      {'id': n, 'file_name': f'{n:05}', 'caption': caption}
       for n in range(num_images)
   ]
+  for image in images:
+    os.link(folder / 'a.png', folder / image['file_name'])
   boxes = [
       {
           'image_id': n % num_images,
@@ -172,7 +177,7 @@ def test_a_large_set_is_small_when_sent_to_workers(opened, kind, per_box):
       {'images': images, 'annotations': boxes, 'categories': categories}, kind
   )
   sent = pickle.dumps(source)
-  texts = len('a.png') + len('19999') + (kind is MdetrSource) * len(caption)
+  texts = len('00000') + len('19999') + (kind is MdetrSource) * len(caption)
   per_image = 40 + texts + (kind is MdetrSource) * 16
   assert len(sent) <= num_images * per_image + num_boxes * per_box + 4000
   copy = pickle.loads(sent)
