@@ -95,6 +95,28 @@ class Guard:
       ) from error
 
 
+class CutTold(grain.transforms.Map):
+  """Tells once, in each process, that a record has too many boxes."""
+
+  def __init__(self, num_boxes: int):
+    """Takes `config.data.num_boxes`."""
+    self._num_boxes = num_boxes
+    self._is_told = False
+
+  def map(self, record: Record) -> Record:
+    """Gives back the record as it is."""
+    if len(record.boxes) > self._num_boxes and not self._is_told:
+      self._is_told = True
+      logging.warning(
+          'record %d, and maybe others, has %d boxes: training leaves out what'
+          ' is over num_boxes=%d, the smallest; raise config.data.num_boxes',
+          record.index,
+          len(record.boxes),
+          self._num_boxes,
+      )
+    return record
+
+
 @dataclasses.dataclass(frozen=True)
 class GuardedElement(grain.transforms.Map):
   """`ToElement` for the records of a `Guard`, with the same rule.

@@ -16,9 +16,15 @@ from absl import flags
 
 from glip_jax import types
 from glip_jax.data import settings, workers
-from glip_jax.data.guard import Guard, GuardedElement, broken_id, broken_indices
+from glip_jax.data.guard import (
+    CutTold,
+    Guard,
+    GuardedElement,
+    broken_id,
+    broken_indices,
+)
 from glip_jax.data.records import Record, Truth
-from glip_jax.data.sources.protocol import Source, is_detection
+from glip_jax.data.sources.protocol import Source, is_detection, num_boxes
 from glip_jax.data.training_sources import Opened, TrainingSources
 from glip_jax.errors import UserError
 from glip_jax.text import prompts
@@ -171,6 +177,8 @@ def _training_stream(
   own_seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
   guard = Guard(opened.source, data.bad_records)
   stream = grain.MapDataset.source(guard).seed(own_seed).shuffle().repeat()
+  if num_boxes(opened.source) is None:  # Else told when it was opened.
+    stream = stream.map(CutTold(data.num_boxes))
   for step in settings.training_steps(data, opened.spec):
     is_random = isinstance(step, grain.transforms.RandomMap)
     stream = stream.random_map(step) if is_random else stream.map(step)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+from absl import logging
 
 from glip_jax import errors
 from glip_jax.data import settings
 from glip_jax.data.settings import Data, Spec
 from glip_jax.data.sources import table
-from glip_jax.data.sources.protocol import Source
+from glip_jax.data.sources.protocol import Source, num_boxes
 from glip_jax.errors import UserError
 
 
@@ -41,16 +43,46 @@ def open_training(data: settings.Config) -> TrainingSources:
     data: `config.data`; docs/data.md lists the fields.
 
   Raises:
-    UserError: if a source cannot be opened, a setting is wrong, or a model
-      cannot read a vocabulary (see `settings.check_prompt`).
+    UserError: if a source cannot be opened, a setting is wrong, a model cannot
+      read a vocabulary (see `settings.check_prompt`), or `train` has no box.
   """
   data = settings.read_data(data)
   mixture = _mixture(data.train)
   stages = _stages(data.curriculum)
   opener = _Opener(data)
+  train = tuple(opener.open(*named) for named in mixture.items())
+  _check_boxes([opened.source for opened in train], list(mixture))
   return TrainingSources(
-      train=tuple(opener.open(*named) for named in mixture.items()),
+      train=train,
       curriculum=tuple(opener.open(*named) for named in stages.items()),
+  )
+
+
+def _check_boxes(sources: Sequence[Source], names: Sequence[str]) -> None:
+  """Refuses sources of negatives alone."""
+  counts = [num_boxes(source) for source in sources]
+  if all(count is not None and not count.any() for count in counts):
+    raise UserError(
+        f'{", ".join(names)}: no image has a box to learn from; give a file'
+        " whose 'annotations' are of the classes in use"
+    )
+
+
+def _tell_boxes_left_out(source: Source, limit: int, what: str) -> None:
+  """Says how many boxes of a source are too many for a batch."""
+  counts = num_boxes(source)
+  if counts is None or not (over := counts[counts > limit]).size:
+    return
+  logging.warning(
+      '%s: %d of %d images have more than num_boxes=%d boxes: training leaves'
+      ' out %d of %d boxes, the smallest; raise config.data.num_boxes to %d',
+      what,
+      len(over),
+      len(counts),
+      limit,
+      (over - limit).sum(),
+      counts.sum(),
+      counts.max(),
   )
 
 
@@ -110,5 +142,6 @@ class _Opener:
     )
     with errors.naming(what):
       settings.check_prompt(source, self._element)
+    _tell_boxes_left_out(source, self._data.num_boxes, what)
     self._opened.append(Opened(source, own))
     return Opened(source, spec)

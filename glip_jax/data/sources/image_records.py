@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import abc
 
+import numpy as np
+from jaxtyping import Int
+
 from glip_jax.data.records import Record, Truth
-from glip_jax.data.sources import image_list
+from glip_jax.data.sources import boxes, image_list
 from glip_jax.data.sources.annotation_file import Id
 
 
@@ -13,6 +16,7 @@ class ImageRecords(abc.ABC):
   """Records, one for each image of a list, that are read when asked for."""
 
   _images: image_list.Images
+  _boxes: boxes.Boxes
 
   def __len__(self) -> int:
     return len(self._images)
@@ -26,6 +30,10 @@ class ImageRecords(abc.ABC):
     """
     image = self._images.read(index)
     return self._truth(index, image.shape[:2]).of(image, index)
+
+  def num_boxes(self) -> Int[np.ndarray, n]:
+    """Boxes of each record, those counted that its image may not have."""
+    return np.diff(self._boxes.offset)
 
   def image_id(self, index: int) -> Id:
     """Original id of an image."""

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol, TypeGuard
 
+import numpy as np
+from jaxtyping import Int
+
 from glip_jax.data.records import Record, Truth
 from glip_jax.text.prompts import TextPrompt
 
@@ -64,6 +67,12 @@ class DetectionSource(Source, Protocol):
     Raises:
       UserError: if there are such and bad records are to be refused.
     """
+
+
+def num_boxes(source: Source) -> Int[np.ndarray, n] | None:
+  """Boxes of each record, None where a source would have to read them all."""
+  counted = getattr(source, 'num_boxes', None)
+  return counted() if counted else None
 
 
 def is_detection(source: Source) -> TypeGuard[DetectionSource]:
