@@ -79,6 +79,9 @@ def _out() -> epath.Path:
         '--workdir is missing: give that of a training run, or a file of'
         ' --weights'
     )
+  errors.check_no_url('--workdir', WORKDIR.value, buckets=True)
+  errors.check_no_url('--weights', WEIGHTS.value)
+  errors.check_no_url('--out', OUT.value, buckets=True)
   if WORKDIR.value and WEIGHTS.value:
     raise errors.UserError('--workdir and --weights: give one of the two')
   if WEIGHTS.value and CONFIG.value is None:

@@ -56,7 +56,8 @@ def draw_boxes(
       further, up to double, where the labels would cover much of the image.
 
   Raises:
-    ValueError: boxes, labels and scores differ in number.
+    ValueError: boxes, labels and scores differ in number, or the image has
+      other values.
   """
   if len(boxes) != len(labels):
     raise ValueError(f'{len(boxes)} boxes but {len(labels)} labels')
@@ -251,7 +252,13 @@ def _spell(tokenizer: Any, ids: np.ndarray) -> str:
 def _to_pil(image: AnyImage) -> Image.Image:
   if isinstance(image, Image.Image):
     return image.convert('RGB').copy()
-  return Image.fromarray(np.array(image, np.uint8))
+  if getattr(image, 'dtype', None) != np.uint8:
+    found = getattr(image, 'dtype', type(image).__name__)
+    raise ValueError(
+        f'image is {found}: give uint8[h w 3] RGB, which'
+        ' data.any_image.to_rgb makes of other images'
+    )
+  return Image.fromarray(np.array(image))
 
 
 def _enlarge(image: Image.Image, min_side: int) -> tuple[Image.Image, float]:

@@ -1,7 +1,13 @@
 """The error that a user can cause and mend, and the end that he asked for."""
 
 import contextlib
+import os
+import re
 from collections.abc import Iterator
+
+# pathlib writes two slashes as one.
+_URL = re.compile(r'(https?|ftps?|file|hf):/|data:|[a-z][a-z0-9+.-]+://', re.I)
+_BUCKET = re.compile('(gs|s3)://')
 
 
 class UserError(ValueError):
@@ -31,3 +37,35 @@ def naming(what: str) -> Iterator[None]:
     yield
   except UserError as error:
     raise UserError(f'{what}: {error}') from error
+
+
+def is_url(path: str | os.PathLike[str]) -> bool:
+  """Whether a path is an address, that of a bucket included."""
+  return bool(_URL.match(os.fspath(path)))
+
+
+def url_refused(what: str, path: str | os.PathLike[str]) -> str:
+  """What is said of an address where nothing is fetched from."""
+  return (
+      f'{what}={os.fspath(path)[:200]!r} is a URL: download it first, and give'
+      ' the path of what you have then'
+  )
+
+
+def check_no_url(
+    what: str, path: str | os.PathLike[str] | None, *, buckets: bool = False
+) -> None:
+  """Refuses an address where a path is wanted: nothing is fetched.
+
+  Args:
+    what: the field, flag or argument it comes from, for the message.
+    path: None passes.
+    buckets: gs:// and s3:// pass too.
+
+  Raises:
+    UserError: it is one.
+  """
+  if path is None or not is_url(path):
+    return
+  if not (buckets and _BUCKET.match(os.fspath(path))):
+    raise UserError(url_refused(what, path))

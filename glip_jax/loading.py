@@ -56,6 +56,7 @@ def find(source: str | os.PathLike, variant: str | None = None) -> File:
     UserError: the name is unknown, or its file cannot be had.
   """
   name = os.fspath(source)
+  errors.check_no_url('weights', name)
   variant = variant or released.variant_of(name)
   path = epath.Path(name).expanduser()
   fetched = name in released.RELEASED

@@ -17,12 +17,13 @@ several each is one name. Names are read as those of a data set are, so
 import functools
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags, logging
 from etils import epath
 
 from glip_jax import configuring, draw, errors, loading, predicting, run
-from glip_jax.data import images
+from glip_jax.data import any_image, images
 from glip_jax.text import parsing, prompts
 from glip_jax.training import checkpoint_files, runtime
 
@@ -51,6 +52,7 @@ def load(
       the threshold.
   """
   predicting.check_threshold(threshold)
+  errors.check_no_url('workdir', workdir, buckets=True)
   workdir = epath.Path(workdir).expanduser()
   checkpoint_files.find(workdir, step)  # Refused before anything is built.
   return predicting.make_predictor(
@@ -62,15 +64,15 @@ def load(
 
 def write_image(
     predictor: predicting.Predictor,
-    image: str | os.PathLike,
+    image: Any,
     prompt: str | Sequence[str],
     out: str | os.PathLike,
 ) -> predicting.Found:
-  """Looks at an image file and writes it again, what was found drawn on it.
+  """Looks at an image and writes it again, what was found drawn on it.
 
   Args:
     predictor: from `load`.
-    image: path of the image.
+    image: path of the image, or another form that `any_image.to_rgb` reads.
     prompt: as for `Predictor.in_image`.
     out: path of the image to write; its folder is made.
 
@@ -81,10 +83,11 @@ def write_image(
     UserError: the image cannot be read, the prompt holds no words or is none
       that the model can read, or `out` is a folder or no image.
   """
+  errors.check_no_url('out', out, buckets=True)
   path = epath.Path(out)
   file_format = _file_format(path)
-  text = parsing.read_prompt(prompt)
-  pixels = images.read_image(image)
+  text = predicting.as_prompt(prompt)
+  pixels = any_image.to_rgb(image)
   found = predictor(pixels, text)
   scores = found.scores.tolist()
   drawn = draw.draw_boxes(pixels, found.boxes, found.phrases, scores=scores)
@@ -147,6 +150,10 @@ def define_flags(values: flags.FlagValues = flags.FLAGS):
 
 def _check(options: flags.FlagValues):
   """Refuses flags that leave something unsaid, or say what has no meaning."""
+  for name in ('image', 'out', 'workdir', 'weights'):
+    errors.check_no_url(
+        f'--{name}', options[name].value, buckets=name in ('out', 'workdir')
+    )
   for name in ('image', 'prompt'):
     if not options[name].value:
       raise errors.UserError(f'--{name} is missing; for example {_EXAMPLE}')

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from glip_jax import errors, run, serving, types
-from glip_jax.data import element, images, records, settings
+from glip_jax.data import any_image, element, records, settings
 from glip_jax.detectors import recipe as recipes
 from glip_jax.evaluators import unpack
 from glip_jax.text import legible, parsing, prompts
@@ -77,7 +77,7 @@ class Predictor:
   threshold: float
 
   def __call__(
-      self, image: UInt8[np.ndarray, 'h w 3'], text: prompts.TextPrompt
+      self, image: Any, text: prompts.TextPrompt | str | Sequence[str]
   ) -> Found:
     """Finds what the phrases of a prompt name.
 
@@ -85,15 +85,18 @@ class Predictor:
     phrases above `data.num_phrases`.
 
     Args:
-      image: RGB, of any size.
-      text: from `parsing.read_prompt`, `prompts.from_names` or, with spans,
-        `prompts.from_caption`.
+      image: of any size: an array, a PIL image or a path, as
+        `any_image.to_rgb` says.
+      text: what `parsing.read_prompt` reads, or a prompt, such as one with
+        spans of `prompts.from_caption`.
 
     Raises:
-      UserError: the model cannot read the prompt (see `check_prompt`).
+      UserError: the image is none or cannot be read, the prompt holds no words,
+        or the model cannot read it (see `check_prompt`).
     """
+    text = as_prompt(text)
     check_prompt(self.data, text)
-    batch = self._batch(image, text)
+    batch = self._batch(any_image.to_rgb(image), text)
     lowest = self.detector.recipe.lowest(self.threshold)
     answer = self.detector.detect(batch, same_prompt=True, **lowest)
     found = next(unpack.unpack(batch, answer, unknown=True))
@@ -119,13 +122,13 @@ class Predictor:
         `parsing.read_prompt`.
 
     Raises:
-      UserError: the image cannot be read, the prompt holds no words, or the
-        model cannot read it (see `check_prompt`).
+      UserError: as for a call.
     """
-    text = parsing.read_prompt(prompt)
-    return self(images.read_image(path), text)
+    return self(path, prompt)
 
-  def _batch(self, image: np.ndarray, text: prompts.TextPrompt) -> types.Batch:
+  def _batch(
+      self, image: UInt8[np.ndarray, 'h w 3'], text: prompts.TextPrompt
+  ) -> types.Batch:
     """A batch of one, made as evaluation makes its batches."""
     record = records.Record(
         image=image,
@@ -185,6 +188,27 @@ def check_prompt(data: settings.Config, text: prompts.TextPrompt) -> None:
   """
   prompt = _element(data, len(text.phrases)).encode_and_tell(text)
   legible.check_distinct(text, prompt)
+
+
+def as_prompt(
+    text: prompts.TextPrompt | str | Sequence[str],
+) -> prompts.TextPrompt:
+  """The prompt that a caller means by a text, a list of names, or a prompt.
+
+  Raises:
+    UserError: it is none of these, or holds no words.
+  """
+  if isinstance(text, prompts.TextPrompt):
+    return text
+  is_list = isinstance(text, (list, tuple))
+  if isinstance(text, str) or (
+      is_list and all(isinstance(name, str) for name in text)
+  ):
+    return parsing.read_prompt(text)
+  raise errors.UserError(
+      f'a prompt of type {type(text).__name__} is none: give a text such as'
+      " 'cat. dog', or a list of names"
+  )
 
 
 def check_threshold(threshold: float | None) -> None:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from glip_jax import types
+from glip_jax import errors, types
 from glip_jax.detectors import recipe as recipe_lib
 from glip_jax.training import sharding, state, tables
 
@@ -72,7 +72,11 @@ class Detector:
 
     Returns:
       Detections of the rows of this process, boxes in input pixels.
+
+    Raises:
+      UserError: the images are not uint8 RGB.
     """
+    _check_images(batch.image)
     thresholds = self._thresholds(thresholds)
     batch = batch.replace(targets=None)
     if not same_prompt:
@@ -89,7 +93,11 @@ class Detector:
 
     Args:
       batch: numpy arrays; `image`, `size` and `extent` are read.
+
+    Raises:
+      UserError: the images are not uint8 RGB.
     """
+    _check_images(batch.image)
     inputs = (batch.image, batch.size, batch.extent)
     rows = sharding.put_batch(inputs, self.mesh)
     return self._programs.encode_image(self.params, *rows)
@@ -192,6 +200,16 @@ def _spread(tree: Any, num_rows: int) -> Any:
   return jax.tree.map(
       lambda x: jnp.broadcast_to(x, (num_rows, *x.shape[1:])), tree
   )
+
+
+def _check_images(image: Any) -> None:
+  """Refuses images that the model would take for others, floats above all."""
+  shape, dtype = np.shape(image), getattr(image, 'dtype', type(image).__name__)
+  if len(shape) != 4 or shape[-1] != 3 or dtype != np.uint8:
+    raise errors.UserError(
+        f'batch.image is {dtype} of shape {list(shape)}: give uint8 of shape'
+        ' [b h w 3], RGB in 0..255 (any_image.to_rgb makes it of other images)'
+    )
 
 
 def load(

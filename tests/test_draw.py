@@ -46,6 +46,12 @@ def test_boxes_are_drawn_where_they_are():
   assert (columns.min(), columns.max()) == (64, 128)
 
 
+@pytest.mark.parametrize('image', [np.zeros((9, 9, 3)), [[0]], 'a.png'])
+def test_values_that_are_not_uint8_are_refused(image):
+  with pytest.raises(ValueError, match='image is .*: give uint8.*to_rgb'):
+    draw.draw_boxes(image, np.zeros((0, 4)), [])
+
+
 def test_the_given_image_is_left_alone():
   image = _grey(300, 300)
   pil = Image.fromarray(image.copy())

@@ -139,6 +139,18 @@ MISTAKES = {
         "workdir='oci://bucket/run' is no address of a bucket",
         'give gs://bucket/run, or a local folder',
     ),
+    'a workdir that is a URL': (
+        'eval.py',
+        ['--workdir=https://x.y/run'],
+        "--workdir='https://x.y/run' is a URL",
+        'download it first, and give the path of what you have then',
+    ),
+    'annotations that are a URL': (
+        'train.py',
+        [COCO, '--workdir=@/w', 'https://x.y/a.json', '@/images'],
+        "evals.val.data.annotations='https://x.y/a.json' is a URL",
+        'download it first',
+    ),
     'no steps': (
         'train.py',
         [TINY, '--workdir=@/w', '--config.steps=0'],

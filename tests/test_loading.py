@@ -42,6 +42,14 @@ def test_names_that_are_none_and_files_of_unknown_models_are_refused(tmp_path):
     glip_jax.load(str(path), variant='nanoA', **SMALL)
 
 
+@pytest.mark.parametrize('name', ['https://x.y/a.pth', 'HTTP://x.y/glip_t'])
+def test_a_url_is_to_be_downloaded_first(name):
+  with pytest.raises(errors.UserError, match=f"weights='{name}' is a URL: dow"):
+    glip_jax.load(name)
+  with pytest.raises(errors.UserError, match='is a URL: download it first'):
+    formats.read(name)
+
+
 def _cached(path, monkeypatch):
   """Lets the hub's package find a file, whatever is asked for."""
   monkeypatch.setattr(

@@ -262,6 +262,68 @@ def test_a_threshold_below_that_of_the_config_counts(predictor, photo):
   assert found.scores.min() < _config().model.decode.score_threshold
 
 
+def test_every_form_of_an_image_and_a_prompt_finds_the_same(photo):
+  pixels = images.read_image(photo)
+  seen = []
+  answer = _detections([[8, 19, 16, 38]], [0.9], [1])
+
+  class Seeing(_Always):
+
+    def detect(self, batch, **_):
+      seen.append((batch.image, batch.prompt.ids))
+      return super().detect(batch)
+
+  predictor = predicting.Predictor(_config().data, Seeing(answer), 0.3)
+  forms = [pixels, pixels / 255, pixels.tolist(), Image.fromarray(pixels)]
+  for image in [*forms, photo, str(photo), photo.read_bytes()]:
+    for text in ('. '.join(NAMES), list(NAMES), NAMES):
+      assert predictor(image, text).phrases == ('blue square',)
+  assert predictor.in_image(photo, '. '.join(NAMES)).phrases[0] == NAMES[1]
+  for image, ids in seen[1:]:
+    np.testing.assert_array_equal(image, seen[0][0])
+    np.testing.assert_array_equal(ids, seen[0][1])
+
+
+def test_what_is_no_image_or_no_prompt_is_refused_at_the_door():
+  predictor = _answering(None)
+  image = np.zeros((64, 64, 3), np.uint8)
+  with pytest.raises(UserError, match='floats must be in 0..1: undo'):
+    predictor(image - np.float32(1.5), 'dog')
+  with pytest.raises(UserError, match="image='https://x.y/a.png' is a URL"):
+    predictor.in_image('https://x.y/a.png', 'dog')
+  for text in (None, 3, {'dog': 1}):
+    with pytest.raises(UserError, match='a prompt of type .* is none: give'):
+      predictor(image, text)
+  with pytest.raises(UserError, match=r'names=\[\] is not a list of names'):
+    predictor(image, [])
+
+
+@pytest.mark.parametrize(
+    'arguments, name',
+    [
+        (['--workdir=a', '--image=https://x.y/a.png'], 'image'),
+        (['--workdir=https://x.y/run', '--image=a.png'], 'workdir'),
+        (['--weights=https://x.y/a.pth', '--image=a.png'], 'weights'),
+        (['--workdir=a', '--image=a.png', '--out=https://x.y/a.png'], 'out'),
+    ],
+)
+def test_a_url_is_refused_whatever_flag_it_is_given(
+    monkeypatch, arguments, name
+):
+  with pytest.raises(UserError, match=f"--{name}='https://.* download it fir"):
+    _main(monkeypatch, '--prompt=dog', *arguments)
+
+
+def test_a_url_is_refused_by_the_functions_too(tmp_path):
+  with pytest.raises(UserError, match="workdir='https://x.y/run' is a URL"):
+    predict.load('https://x.y/run')
+  predictor = _answering(None)
+  with pytest.raises(UserError, match="image='https://x.y/a.png' is a URL"):
+    predict.write_image(
+        predictor, 'https://x.y/a.png', 'dog', tmp_path / 'a.png'
+    )
+
+
 def test_nothing_found_is_said():
   found = predicting.Found(np.zeros((0, 4)), np.zeros(0), ())
   assert found.table() == 'nothing found'

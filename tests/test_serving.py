@@ -11,6 +11,7 @@ import tiny_config
 
 from glip_jax import serving, types
 from glip_jax.detectors import recipe as recipes
+from glip_jax.errors import UserError
 from glip_jax.training import sharding
 
 NUM_TOKENS = 12
@@ -99,6 +100,25 @@ def test_thresholds_are_given_at_each_call_without_compiling_again(detector):
 def test_an_unknown_threshold_is_refused(detector):
   with pytest.raises(TypeError, match=r"\['score'\] are no thresholds"):
     detector.detect(_batch(_prompt(0)), score=0.5)
+
+
+@pytest.mark.parametrize(
+    'change, said',
+    [
+        (lambda x: x / np.float32(255), r'float32 of shape \[1, 64, 64, 3\]'),
+        (lambda x: x.astype(np.int32), r'int32 of shape'),
+        (lambda x: x[0], r'uint8 of shape \[64, 64, 3\]'),
+        (lambda x: x[..., :1], r'uint8 of shape \[1, 64, 64, 1\]'),
+        (lambda x: x.tolist(), r'list of shape'),
+        (lambda x: None, r'NoneType of shape \[\]'),
+    ],
+)
+def test_images_that_are_not_uint8_rgb_are_refused(detector, change, said):
+  batch = _batch(_prompt(0))
+  batch = batch.replace(image=change(batch.image))
+  for door in (detector.detect, detector.encode_image):
+    with pytest.raises(UserError, match=f'batch.image is {said}.* give uint8'):
+      door(batch)
 
 
 @pytest.mark.parametrize('name, most', [('T', 0.85), ('A', 0.45)])

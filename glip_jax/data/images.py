@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from glip_jax import errors
 from glip_jax.errors import UserError
 
 # Pillow warns above this many pixels and refuses twice as many; an image of
@@ -62,7 +63,7 @@ def read_image(
       image.load()
       if _is_upright(image, annotated_size):
         image = ImageOps.exif_transpose(image)
-      return _to_rgb(image)
+      return to_rgb(image)
     # Decoders raise nearly every built-in error on damaged data.
     except Exception as error:
       raise _bad(file, error) from error
@@ -97,8 +98,23 @@ def image_size(
       raise _bad(file, error) from error
 
 
+def to_rgb(image: Image.Image) -> UInt8[np.ndarray, 'h w 3']:
+  """The pixels of a decoded image, as `read_image` says."""
+  if image.mode.startswith('I'):
+    return _gray(np.clip(np.asarray(image, np.float64), 0, 65535) / 257)
+  if image.mode == 'F':
+    return _gray(_float_range(np.nan_to_num(np.asarray(image))))
+  if image.has_transparency_data:
+    image = image.convert('RGBA')
+    ground = Image.new('RGBA', image.size, (*_BACKGROUND, 255))
+    image = Image.alpha_composite(ground, image)
+  return np.array(image.convert('RGB'))
+
+
 def _open(file: str | os.PathLike[str] | bytes) -> Image.Image:
   """Opens a file, reading its header only."""
+  if not isinstance(file, bytes) and errors.is_url(file):
+    raise BadImage(errors.url_refused('image', file))
   try:
     stream = io.BytesIO(file) if isinstance(file, bytes) else file
     image = Image.open(stream, formats=_FORMATS)
@@ -137,18 +153,6 @@ def _is_upright(
     return True
   is_stored_size = tuple(annotated_size) == (height, width)
   return not (is_stored_size and _orientation(image) in _TRANSPOSED)
-
-
-def _to_rgb(image: Image.Image) -> UInt8[np.ndarray, 'h w 3']:
-  if image.mode.startswith('I'):
-    return _gray(np.clip(np.asarray(image, np.float64), 0, 65535) / 257)
-  if image.mode == 'F':
-    return _gray(_float_range(np.nan_to_num(np.asarray(image))))
-  if image.has_transparency_data:
-    image = image.convert('RGBA')
-    ground = Image.new('RGBA', image.size, (*_BACKGROUND, 255))
-    image = Image.alpha_composite(ground, image)
-  return np.array(image.convert('RGB'))
 
 
 def _float_range(values: np.ndarray) -> np.ndarray:

@@ -101,6 +101,7 @@ def damaged(folder: epath.Path, reason: str) -> Damaged:
 
 def _candidates(path: str | os.PathLike, step: str | int) -> list[epath.Path]:
   """The checkpoint that is asked for, and those to read in its place."""
+  errors.check_no_url('workdir', path, buckets=True)
   path = absolute(path)
   if (path / 'state').exists():
     return [path]

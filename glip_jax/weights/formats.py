@@ -61,6 +61,7 @@ def read(
     UserError: the file cannot be read, is refused (see `torch_pickle`) or
       holds no table of weights.
   """
+  errors.check_no_url('weights', path)
   path = os.path.expanduser(os.fspath(path))
   if path.lower().endswith('.safetensors'):
     if ema:

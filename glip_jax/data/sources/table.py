@@ -60,6 +60,10 @@ def open_source(
   weights = fields.to_dict(spec.prompts)
   given['prompts'] = weights if any(weights.values()) else None
   for key in _PLACES:
+    # TFDS reads buckets by itself.
+    errors.check_no_url(
+        f'{what}.{key}', given.get(key), buckets=key == 'directory'
+    )
     if key in given and key not in parameters:
       raise UserError(
           f'{what}: {key!r} is no field of source={name!r}; its fields are'
