@@ -66,6 +66,9 @@ class Listing:
       for key in (_composed, _folded):
         if path := self._walk(parts[start:], key):
           return path
+      # In a folder that is there the file would be found: it is missing.
+      if _folded(parts[start]) in self._names_alike('', _folded):
+        break
     return ''
 
   def _walk(self, parts, key) -> str:

@@ -51,6 +51,12 @@ def test_what_is_not_there_is_not_found(tmp_path, name):
   assert not _find(tmp_path, ['a.png'], [name])
 
 
+def test_folders_that_are_there_are_not_dropped(tmp_path):
+  files = ['a.jpg', 'train/b.jpg']
+  found = _find(tmp_path, files, ['train/a.jpg', 'x/Train/a.jpg', 'x/a.jpg'])
+  assert found == {'x/a.jpg': 'a.jpg'}
+
+
 def test_capitals_that_two_files_differ_in_decide_nothing(tmp_path):
   files = ['a.JPG', 'a.jpg']
   found = _find(tmp_path, files, ['a.JPG', 'a.jpg', 'A.jpg'])
