@@ -1,4 +1,4 @@
-"""The tables of docs/data.md, row by row, against files with one fault each."""
+"""The tables of docs/faulty_data.md, row by row: files of one fault each."""
 
 import json
 import pathlib
@@ -10,7 +10,7 @@ from glip_jax.data import images, pipeline
 from glip_jax.data.sources import table
 from glip_jax.errors import UserError
 
-DOCS = pathlib.Path(__file__).parents[2] / 'docs' / 'data.md'
+DOCS = pathlib.Path(__file__).parents[2] / 'docs' / 'faulty_data.md'
 
 
 def _rows(title):

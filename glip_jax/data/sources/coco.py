@@ -30,7 +30,7 @@ class CocoSource(Classes, ImageRecords):
   Labels are positions in `names`, which by default are the classes of the file
   in the order of their ids. The file is parsed once; images are read when
   they are asked for. What cannot be used is left out and counted in `report`;
-  docs/data.md has the table.
+  docs/faulty_data.md has the table.
 
   Attributes:
     report: what was wrong with the file.
