@@ -71,6 +71,7 @@ def load(workdir: str | os.PathLike) -> dict[str, Any]:
         f'{path} does not exist: give the --workdir of a training run, or the'
         ' --config that it was trained with'
     )
+  errors.check_file('config', path)
   try:
     values = json.loads(path.read_text())
   except ValueError as error:

@@ -3,11 +3,19 @@
 import contextlib
 import os
 import re
+import stat
 from collections.abc import Iterator
 
 # pathlib writes two slashes as one.
 _URL = re.compile(r'(https?|ftps?|file|hf):/|data:|[a-z][a-z0-9+.-]+://', re.I)
 _BUCKET = re.compile('(gs|s3)://')
+# What is opened like a file and may then wait for ever.
+_WAITING = {
+    stat.S_IFIFO: 'a pipe (FIFO)',
+    stat.S_IFSOCK: 'a socket',
+    stat.S_IFCHR: 'a device',
+    stat.S_IFBLK: 'a device',
+}
 
 
 class UserError(ValueError):
@@ -69,3 +77,27 @@ def check_no_url(
     return
   if not (buckets and _BUCKET.match(os.fspath(path))):
     raise UserError(url_refused(what, path))
+
+
+def waiting_kind(path: str | os.PathLike[str]) -> str:
+  """What a path is that reading might wait for without an end, or ''."""
+  try:
+    return _WAITING.get(stat.S_IFMT(os.stat(path).st_mode), '')
+  except (OSError, ValueError):  # Missing: who opens it says so.
+    return ''
+
+
+def check_file(what: str, path: str | os.PathLike[str]) -> None:
+  """Refuses a pipe, socket or device, before it is opened.
+
+  Args:
+    what: the field, flag or argument it comes from, for the message.
+    path: of a file that is to be read, which need not exist.
+
+  Raises:
+    UserError: it is one.
+  """
+  if kind := waiting_kind(path):
+    raise UserError(
+        f'{what}={os.fspath(path)!r} is {kind}: give the path of a file'
+    )

@@ -86,6 +86,7 @@ def write_image(
   errors.check_no_url('out', out, buckets=True)
   path = epath.Path(out)
   file_format = _file_format(path)
+  _check_apart(image, path)
   text = predicting.as_prompt(prompt)
   pixels = any_image.to_rgb(image)
   found = predictor(pixels, text)
@@ -95,6 +96,18 @@ def write_image(
   with path.open('wb') as file:
     drawn.save(file, format=file_format)
   return found
+
+
+def _check_apart(image: Any, out: epath.Path) -> None:
+  """Refuses to write over the image that is looked at."""
+  both = (image, out)
+  if not all(isinstance(x, (str, os.PathLike)) for x in both):
+    return
+  if all(map(os.path.exists, both)) and os.path.samefile(*both):
+    raise errors.UserError(
+        f'out={os.fspath(out)!r} is the image itself: give another, or the'
+        ' photograph would be lost'
+    )
 
 
 def _file_format(path: epath.Path) -> str:
@@ -204,6 +217,7 @@ def main(_: Sequence[str]):
   prompt = options.prompt if len(options.prompt) > 1 else options.prompt[0]
   # What can be wrong is looked at before the model is loaded.
   _file_format(out)
+  _check_apart(image, out)
   configuring.check_folder('out', out.parent)
   text = parsing.read_prompt(prompt)
   for note in parsing.notes(text):

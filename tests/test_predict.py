@@ -247,6 +247,16 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(
   assert not list(tmp_path.iterdir())
 
 
+def test_the_photograph_is_not_written_over(photo, tmp_path):
+  link = tmp_path / 'link.png'
+  link.symlink_to(photo)
+  before = photo.read_bytes()
+  for image, out in ((photo, photo), (str(photo), link), (link, photo)):
+    with pytest.raises(UserError, match='is the image itself: give another'):
+      predict.write_image(_answering(None), image, 'dog', out)
+  assert photo.read_bytes() == before
+
+
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
   with pytest.raises(UserError, match='no checkpoint in .*--workdir'):
     predict.load(tmp_path)

@@ -115,6 +115,8 @@ def _open(file: str | os.PathLike[str] | bytes) -> Image.Image:
   """Opens a file, reading its header only."""
   if not isinstance(file, bytes) and errors.is_url(file):
     raise BadImage(errors.url_refused('image', file))
+  if not isinstance(file, bytes) and (kind := errors.waiting_kind(file)):
+    raise _bad(file, f'{kind}, no file')
   try:
     stream = io.BytesIO(file) if isinstance(file, bytes) else file
     image = Image.open(stream, formats=_FORMATS)

@@ -55,6 +55,7 @@ def load_tokenizer(name: str) -> 'transformers.PreTrainedTokenizerFast':
   path = pathlib.Path(name).expanduser()
   if path.is_dir():
     path = _file_in_folder(path)
+  errors.check_file('tokenizer', path)
   if path.is_file():
     return _from_file(path)
   if path.suffix in ('.txt', '.json') or name.startswith(('/', '.', '~')):

@@ -63,6 +63,7 @@ def read(
   """
   errors.check_no_url('weights', path)
   path = os.path.expanduser(os.fspath(path))
+  errors.check_file('weights', path)
   if path.lower().endswith('.safetensors'):
     if ema:
       raise errors.UserError(

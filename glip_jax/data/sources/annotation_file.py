@@ -10,6 +10,7 @@ from typing import Any
 
 from absl import logging
 
+from glip_jax import errors
 from glip_jax.errors import UserError
 
 Id = int | str
@@ -31,6 +32,7 @@ def read_json(path: str | os.PathLike[str], *, name: str) -> dict[str, Any]:
   Raises:
     UserError: if the file is missing, empty, or not such a file.
   """
+  errors.check_file(name, path)
   try:
     data = pathlib.Path(path).read_bytes()
   except OSError as error:
