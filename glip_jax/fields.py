@@ -286,7 +286,7 @@ def _choose_by_name(kinds: tuple[type, ...], value: Any, what: str) -> type:
   name = kinds[0].name
   if isinstance(value, Mapping):
     name = value.get('name', name)
-  if name not in known:
+  if not isinstance(name, str) or name not in known:
     raise errors.UserError(
         f'{what}.name={name!r} must be one of {", ".join(map(repr, known))}'
     )

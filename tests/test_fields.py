@@ -71,6 +71,8 @@ def test_parts_of_several_kinds_are_told_apart_by_their_name():
   assert fields.to_dict(Line(Tram()))['vehicle'] == {'name': 'tram', 'cars': 2}
   with pytest.raises(errors.UserError, match="vehicle.name='car'.*'bus', 'tr"):
     read({'name': 'car'})
+  with pytest.raises(errors.UserError, match=r"vehicle.name=\['tram'\] must"):
+    read({'name': ['tram']})
   with pytest.raises(errors.UserError, match='seats'):
     read({'name': 'tram', 'seats': 3})
 

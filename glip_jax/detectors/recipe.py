@@ -223,7 +223,7 @@ def family_of(model: Any) -> Family:
   name = getattr(model, 'family', None)
   if isinstance(model, Mapping):
     name = model.get('family')
-  if name not in FAMILIES:
+  if not isinstance(name, str) or name not in FAMILIES:
     raise errors.UserError(
         f'config.model.family={name!r} is unknown: choose one of'
         f' {sorted(FAMILIES)}'

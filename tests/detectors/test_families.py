@@ -35,6 +35,8 @@ def test_an_unknown_family_is_named():
       errors.UserError, match="family='yolo' is unknown.*'glip'"
   ):
     recipes.build({'family': 'yolo'})
+  with pytest.raises(errors.UserError, match=r"family=\['glip'\] is unknown"):
+    recipes.build({'family': ['glip']})
   with pytest.raises(errors.UserError, match='family=None is unknown'):
     recipes.build({})
 
