@@ -3,12 +3,13 @@
 Boxes and places are xyxy and xy pixels of the image that is drawn on.
 """
 
-import functools
 import math
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from glip_jax import draw_fonts
 
 Colour = tuple[int, int, int]
 Size = tuple[int, int]
@@ -28,22 +29,20 @@ _COST_FAR = 0.5
 _NUM_NEAR = 14
 
 
-@functools.lru_cache(maxsize=16)
-def font(height: int) -> ImageFont.FreeTypeFont:
-  """Pillow's own scalable font at a letter height in pixels."""
-  return ImageFont.load_default(height)
-
-
 def letter_height(size: Size) -> int:
   """A size that is legible on an image of (width, height) as it stands."""
   return int(np.clip(min(size) / 45, 13, 40))
 
 
 def fit(text: str, height: int, width: int) -> str:
-  """The text, or its beginning and an ellipsis where it is too wide."""
-  if font(height).getlength(text) <= width:
+  """The text, or its beginning and an ellipsis where it is too wide.
+
+  Letters that no font has are escapes.
+  """
+  text = draw_fonts.drawable(text)
+  if _length(text, height) <= width:
     return text
-  while text and font(height).getlength(text + '…') > width:
+  while text and _length(text + '…', height) > width:
     text = text[:-1]
   return text.rstrip() + '…'
 
@@ -51,24 +50,29 @@ def fit(text: str, height: int, width: int) -> str:
 def wrap(text: str, height: int, width: int) -> list[str]:
   """Lines at most `width` pixels wide, broken between words."""
   lines = ['']
-  for word in text.split():
+  for word in draw_fonts.drawable(text).split():
     longer = f'{lines[-1]} {word}'.strip()
-    if lines[-1] and font(height).getlength(longer) > width:
+    if lines[-1] and _length(longer, height) > width:
       lines.append(word)
     else:
       lines[-1] = longer
   return [fit(line, height, width) for line in lines]
 
 
-def line_height(height: int) -> int:
+def line_height(height: int, text: str = '') -> int:
   """Pixels from one line of text to the next."""
-  return sum(font(height).getmetrics())
+  return sum(draw_fonts.font(height, text).getmetrics())
 
 
 def label_size(text: str, height: int) -> Size:
   """(width, height) of a label with its background."""
-  width = int(np.ceil(font(height).getlength(text)))
-  return width + 2 * _PAD, line_height(height) + 2
+  width = int(np.ceil(_length(text, height)))
+  return width + 2 * _PAD, line_height(height, text) + 2
+
+
+def _length(text: str, height: int) -> float:
+  """Pixels from the beginning of a text to its end."""
+  return draw_fonts.font(height, text).getlength(text)
 
 
 def legible_side(size: tuple[int, int], texts: Sequence[str]) -> int:
@@ -89,7 +93,7 @@ def with_text(
 ) -> Image.Image:
   """An image on white between a title and a caption, each wrapped."""
   height = letter_height(image.size)
-  step = line_height(height)
+  step = max(line_height(height, text) for text in (above, below))
   bands = [
       wrap(text, height, image.width - 2 * _MARGIN) if text else []
       for text in (above, below)
@@ -102,7 +106,8 @@ def with_text(
   for band, y in zip(bands, (0, top + image.height), strict=True):
     for i, line in enumerate(band):
       spot = (_MARGIN, y + _MARGIN // 2 + i * step)
-      pen.text(spot, line, fill=_DARK, font=font(height))
+      face = draw_fonts.font(height, line)
+      pen.text(spot, line, fill=_DARK, font=face)
   return paper
 
 
@@ -167,7 +172,8 @@ def draw_label(
   width, tall = label_size(text, height)
   x, y = spot.tolist()
   pen.rectangle((x, y, x + width - 1, y + tall - 1), fill=colour)
-  pen.text((x + _PAD, y + 1), text, fill=_ink(colour), font=font(height))
+  face = draw_fonts.font(height, text)
+  pen.text((x + _PAD, y + 1), text, fill=_ink(colour), font=face)
 
 
 def _spots(box: np.ndarray, size: Size, room: Size) -> np.ndarray:
