@@ -41,7 +41,9 @@ class Run:
   )
   model: Mapping[str, Any] = field({}, 'fields of the family (docs/model.md)')
   data: settings.Data = part(settings.Data)
-  batch_size: int = field(16, 'images of a step, over all devices', least=1)
+  batch_size: int = field(
+      16, 'images of a step, over all devices', least=1, most=2**20
+  )
   steps: int = field(1000, 'length of the training', least=1)
   optimizer: optimizer_lib.Settings = part(optimizer_lib.Settings)
   average: Average = part(Average)

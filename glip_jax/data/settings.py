@@ -80,7 +80,9 @@ class Spec:
   exclude: tuple[str, ...] = field((), 'classes to drop')
   seed: int = field(0, 'of the embedded world', least=0)
   num_images: int = field(10_000, 'of the embedded world', least=1)
-  image_size: int = field(128, 'side of its images, pixels', least=32)
+  image_size: int = field(
+      128, 'side of its images, pixels', least=32, most=2**12
+  )
   max_names: int = field(20, 'of a list of names in it', least=1)
   unnamed: bool = field(
       False, 'it gives objects that a prompt does not name too, with no phrase'
@@ -106,13 +108,18 @@ class Data:
   tokenizer: str = field(
       'shapes', '`shapes`, a vocab.txt, a tokenizer.json, or a hub name'
   )
-  num_tokens: int = field(256, 'length of a prompt', least=3)
-  num_phrases: int = field(128, 'phrases of a prompt at most', least=1)
+  num_tokens: int = field(256, 'length of a prompt', least=3, most=2**14)
+  num_phrases: int = field(
+      128, 'phrases of a prompt at most', least=1, most=2**14
+  )
   num_boxes: int = field(
-      100, 'boxes of an image; of more the largest, crowds last', least=1
+      100,
+      'boxes of an image; of more the largest, crowds last',
+      least=1,
+      most=2**14,
   )
   image_size: tuple[int, int] = field(
-      (1344, 1344), '(h, w) that images are padded to', least=32
+      (1344, 1344), '(h, w) that images are padded to', least=32, most=2**14
   )
   resize: tuple[int, ...] = field(
       (),
@@ -139,7 +146,10 @@ class Data:
       'skip', 'leave out what is broken, or refuse it', choices=BAD_RECORDS
   )
   num_workers: int = field(
-      0, 'processes that read; 0: threads of the main process', least=0
+      0,
+      'processes that read; 0: threads of the main process',
+      least=0,
+      most=2**10,
   )
 
   def check(self, what: str) -> None:

@@ -20,6 +20,7 @@ _FIELD = re.compile(r'\{(\w+)\}')
 _PLACE = re.compile(r'(.*)\[(\d+)\]')
 # More faults than this look like the weights of another model.
 _MANY = 20
+_FIRST = 3  # Of them, where there are so many.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Rule:
 
 
 class WeightsError(errors.UserError):
-  """A checkpoint that does not fit: lists every key that is amiss.
+  """A checkpoint that does not fit: lists what is amiss, of much the first.
 
   Attributes:
     faults: one text for each.
@@ -56,14 +57,16 @@ class WeightsError(errors.UserError):
 
   def __init__(self, faults: Sequence[str], what: str = 'the weights'):
     self.faults = tuple(faults)
-    listed = '; '.join(sorted(faults))
+    listed = sorted(faults)
+    if len(faults) > _MANY:
+      listed[_FIRST:] = [f'and {len(faults) - _FIRST} more']
     count = '1 fault' if len(faults) == 1 else f'{len(faults)} faults'
     hint = (
         ' (if they are of another variant, say of which)'
         if len(faults) > _MANY
         else ''
     )
-    super().__init__(f'{count} in {what}{hint}: {listed}')
+    super().__init__(f'{count} in {what}{hint}: {"; ".join(listed)}')
 
 
 def matches(

@@ -132,7 +132,10 @@ def test_all_faults_are_listed_in_one_error():
 
 def test_many_faults_are_said_to_be_of_another_variant_before_the_list():
   faults = [f'fault {i}' for i in range(21)]
-  assert 'of another variant' in str(WeightsError(faults, 'a.pth'))[:80]
+  said = str(WeightsError(faults, 'a.pth'))
+  assert 'of another variant' in said[:80]
+  assert said.endswith('fault 0; fault 1; fault 10; and 18 more')
+  assert WeightsError(faults, 'a.pth').faults == tuple(faults)
   assert 'of another variant' not in str(WeightsError(faults[:9], 'a.pth'))
 
 
