@@ -304,7 +304,7 @@ def test_what_is_no_image_or_no_prompt_is_refused_at_the_door():
   for text in (None, 3, {'dog': 1}):
     with pytest.raises(UserError, match='a prompt of type .* is none: give'):
       predictor(image, text)
-  with pytest.raises(UserError, match=r'names=\[\] is not a list of names'):
+  with pytest.raises(UserError, match=r"prompt '\[\]' holds no words"):
     predictor(image, [])
 
 
