@@ -26,6 +26,18 @@ def test_it_is_the_sum_of_words_times_odd_places(dtype):
   assert checksums.sums({'a': {'b': x}}) == {'a/b': (want, True)}
 
 
+def test_parts_add_up_to_the_whole():
+  for x in (_array('float32'), np.arange(30.0).reshape(6, 5)):
+    want = checksums.sums({'x': x})['x'].checksum
+    corners = [
+        (slice(0, 4), slice(None)),
+        (slice(4, 6), slice(0, 2)),
+        (slice(4, 6), slice(2, 5)),
+    ]
+    parts = [checksums._sum(x[i], i, x.shape).checksum for i in corners]
+    assert sum(parts) % 2**32 == want
+
+
 def test_any_flipped_bit_changes_it():
   x = _array('float32')
   want = checksums.sums({'x': x})['x'].checksum
