@@ -136,3 +136,15 @@ def test_every_field_of_a_run_can_be_set_whatever_the_file_says(
 def test_a_workdir_without_config_is_refused(tmp_path):
   with pytest.raises(UserError, match='config.json does not exist.*--workdir'):
     configuring.load(tmp_path)
+
+
+def test_what_changed_since_a_run_began_is_told(tmp_path):
+  config = fields.to_dict(run.read(tiny_config.get_config()))
+  assert configuring.changes(tmp_path, config) == ''
+  configuring.save(config, tmp_path)
+  assert configuring.changes(tmp_path, config) == ''
+  assert configuring.changes(tmp_path, config | {'steps': 99}) == ''
+  other = config | {'seed': 7, 'optimizer': config['optimizer'] | {'lr': 0.5}}
+  assert configuring.changes(tmp_path, other) == (
+      'seed 0 -> 7, optimizer.lr 0.0015 -> 0.5'
+  )
