@@ -33,7 +33,7 @@ from glip_jax import (
     serving,
     types,
 )
-from glip_jax.data import pipeline, training_sources
+from glip_jax.data import buckets, settings, stream, training_sources
 from glip_jax.detectors import recipe as recipes
 from glip_jax.evaluators import evaluation
 from glip_jax.ops import forms
@@ -41,6 +41,7 @@ from glip_jax.text import tokenizer
 from glip_jax.training import (
     checkpoint_files,
     checkpointing,
+    feeding,
     initial_params,
     metrics,
     optimizer,
@@ -144,22 +145,16 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
       functools.partial(configuring.save, meta['config'], workdir)
   )
 
-  # Compile: the step and, when first used, the detection.
+  # Compile: the step for each bucket and, when first used, the detection.
   stop = closing.enter_context(stopping.Stop())
-  _say('compiling the step')
-  began = time.monotonic()
-  train_step = step.compile_step(
-      step.make_train_step(
-          recipe,
-          tx,
-          ema_decay=average.decay,
-          seed=config.seed,
-          param_shardings=param_shardings,
-      ),
-      abstract,
-      sharding.put_batch(example, mesh),
+  train_step = step.make_train_step(
+      recipe,
+      tx,
+      ema_decay=average.decay,
+      seed=config.seed,
+      param_shardings=param_shardings,
   )
-  _say(f'compiled in {time.monotonic() - began:.0f} s')
+  train_steps = _compile(train_step, abstract, mesh, config)
   detector = serving.Detector(recipe, mesh, now.best_params)
 
   # Loop: numbers of a step are read when the next one is on its way.
@@ -168,6 +163,7 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
       config.steps, batch_size=config.batch_size, start=start
   )
   closing.callback(progress.close)
+  feed = feeding.Feed(iterator)
   watch = watching.Watch(
       checkpointer,
       functools.partial(_tell, writer, progress),
@@ -175,9 +171,10 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
   )
   for done in range(start + 1, config.steps + 1):
     is_told = _is_due(done, config.log_every, config.steps)
-    batch = next(iterator)
+    batch = next(feed)
+    train_step = train_steps[buckets.of_batch(batch)]
     now, numbers = train_step(now, sharding.put_batch(batch, mesh))
-    watch.add(done, numbers, batch.id, told=is_told)
+    watch.add(done, numbers | feed.numbers, batch.id, told=is_told)
     measured = None
     if _is_due(done, config.eval_every, config.steps):
       watch.read()
@@ -214,14 +211,33 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
 def _open_data(config: run.Run) -> tuple[types.Batch, Any]:
   """A batch to look at, and the iterator of all, from sources opened once."""
   make_data = functools.partial(
-      pipeline.train_dataset,
+      stream.train_stream,
       training_sources.open_training(config.data),
       batch_size=config.batch_size // jax.process_count(),
       seed=config.seed,
       **runtime.share(),
   )
   here = dataclasses.replace(config.data, num_workers=0)
-  return next(iter(make_data(here))), iter(make_data(config.data))
+  return next(make_data(here)), make_data(config.data)
+
+
+def _compile(
+    train_step: step.Step, abstract: Any, mesh: Any, config: run.Run
+) -> dict[buckets.Bucket, step.Step]:
+  """The step, compiled for each bucket; tells how long it takes."""
+  compiled = {}
+  rows = config.batch_size // jax.process_count()
+  shapes = settings.buckets(config.data)
+  _say('compiling the step')
+  for number, bucket in enumerate(shapes, 1):
+    began = time.monotonic()
+    batch = stream.blank_batch(config.data, bucket, rows)
+    compiled[bucket] = step.compile_step(
+        train_step, abstract, sharding.put_batch(batch, mesh)
+    )
+    which = f' {bucket}, {number} of {len(shapes)},' if len(shapes) > 1 else ''
+    _say(f'compiled{which} in {time.monotonic() - began:.0f} s')
+  return compiled
 
 
 def _evaluate(
@@ -260,9 +276,10 @@ def _tell(
     numbers: dict[str, float],
 ) -> None:
   """Shows and records the numbers of a step."""
-  progress.update(done, loss=numbers['loss'])
+  progress.update(done, loss=numbers['loss'], wait=numbers['data_wait'])
   speed = progress.images_per_second
-  writer.write(done, numbers | ({'images_per_second': speed} if speed else {}))
+  told = {'images_per_second': speed} if speed else {}
+  writer.write(done, numbers | told)
 
 
 def _start_from(

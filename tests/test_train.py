@@ -19,7 +19,16 @@ from PIL import Image
 from glip_jax import configuring, fields, run
 from glip_jax.training import checkpoint_files, metrics
 
-CURVES = ('loss', 'loss_token', 'grad_norm', 'param_norm', 'lr', 'val/AP')
+TIMES = ('images_per_second', 'data_wait')
+CURVES = (
+    'loss',
+    'loss_token',
+    'grad_norm',
+    'param_norm',
+    'lr',
+    'val/AP',
+    'padding',
+)
 
 
 def _state(workdir):
@@ -32,8 +41,7 @@ def _curves(workdir):
   """The records of a run, without how fast it was."""
   records = metrics.read_metrics(workdir / metrics.FILE)
   return [
-      {k: v for k, v in record.items() if k != 'images_per_second'}
-      for record in records
+      {k: v for k, v in record.items() if k not in TIMES} for record in records
   ]
 
 

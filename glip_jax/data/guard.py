@@ -85,10 +85,9 @@ class Guard:
       raise UserError(
           f"{name}; or set bad_records='skip' to leave it out"
       ) from error
-    if index in self._bad:
-      return
-    self._bad.add(index)
-    logging.warning('bad record %d left out: %s', len(self._bad), name)
+    if index not in self._bad:
+      self._bad.add(index)
+      logging.warning('bad record %d left out: %s', len(self._bad), name)
     if len(self._bad) == len(self):
       raise UserError(
           f'none of the {len(self)} records is usable; the last: {name}'

@@ -55,3 +55,15 @@ class Record(Truth):
 
   image: UInt8[np.ndarray, 'h w 3']
   index: int
+
+
+def blank(text: TextPrompt, *, is_list: bool = False) -> Record:
+  """A record of nothing, to fill up a batch."""
+  truth = Truth(
+      boxes=np.zeros((0, 4), np.float32),
+      phrase=np.zeros(0, np.int32),
+      crowd=np.zeros(0, bool),
+      text=text,
+      is_list=is_list,
+  )
+  return truth.of(np.zeros((32, 32, 3), np.uint8), -1)

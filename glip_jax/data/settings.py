@@ -6,16 +6,15 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import grain
 import ml_collections
 
 from glip_jax import fields
 from glip_jax.data import transforms
+from glip_jax.data.buckets import Bucket
+from glip_jax.data.drawing import Drawn
 from glip_jax.data.element import ToElement
-from glip_jax.data.sources.protocol import Source, is_detection
 from glip_jax.errors import UserError
 from glip_jax.fields import field
-from glip_jax.text import legible, prompts
 
 BAD_RECORDS = ('skip', 'raise')
 SOURCES = ('coco', 'mdetr', 'tfds', 'shapes')
@@ -69,6 +68,12 @@ class Spec:
       choices=('', *SOURCES),
   )
   weight: float = field(1.0, 'share in a mixture; 0 switches it off', least=0)
+  copies: float = field(
+      0.0,
+      'instead of `weight`, for all sources of a mixture: passes over this one'
+      ' for each pass over one with 1',
+      least=0,
+  )
   until: int = field(
       0, 'in a curriculum: records of the stream when the next begins', least=0
   )
@@ -90,6 +95,9 @@ class Spec:
   prompts: Prompts = fields.part(Prompts)
   augment: Augment = fields.part(
       Augment, 'instead of `config.data.augment`, where it is on', on=False
+  )
+  draw_names: Drawn = fields.part(
+      Drawn, 'instead of `config.data.draw_names`, where it is on'
   )
   shuffle_names: str = field(
       '', 'instead of `config.data.shuffle_names`', choices=('', 'yes', 'no')
@@ -127,6 +135,14 @@ class Data:
       ' empty: the largest that fits',
       least=1,
   )
+  buckets: tuple[tuple[int, int, int], ...] = field(
+      (),
+      '(h, w, tokens) that training batches have, one of them each: a record'
+      ' goes where it wastes least; empty: one of `image_size` and'
+      ' `num_tokens`',
+      least=3,
+      most=2**14,
+  )
   extent_multiple: int = field(
       32,
       'what the network treats as the image is its size rounded up to this; 32'
@@ -141,6 +157,9 @@ class Data:
   augment: Augment = fields.part(Augment)
   shuffle_names: bool = field(
       False, 'put class names in random order for every training image'
+  )
+  draw_names: Drawn = fields.part(
+      Drawn, 'names that a training prompt lists, drawn for each image'
   )
   bad_records: str = field(
       'skip', 'leave out what is broken, or refuse it', choices=BAD_RECORDS
@@ -164,6 +183,17 @@ class Data:
           f'{what}.resize={self.resize} must be empty or (short, long), for'
           ' example (800, 1333)'
       )
+    for bucket in self.buckets:
+      if len(bucket) != 3 or bucket[0] % 32 or bucket[1] % 32:
+        raise UserError(
+            f'{what}.buckets holds {bucket}: each must be (height, width,'
+            ' tokens), sides in multiples of 32, for example (800, 1344, 256)'
+        )
+      if bucket[2] > self.num_tokens:
+        raise UserError(
+            f'{what}.buckets holds {bucket}, whose prompts are longer than'
+            f' num_tokens={self.num_tokens}; raise that'
+        )
 
 
 Config = Data | Mapping[str, Any] | ml_collections.ConfigDict
@@ -178,12 +208,26 @@ def read_data(data: Config) -> Data:
   return fields.from_dict(Data, data, 'config.data')
 
 
-def resizing(data: Config) -> transforms.Resize | transforms.FitInside:
-  """The transform that brings images to the size of the canvas."""
+def buckets(data: Data) -> tuple[Bucket, ...]:
+  """The shapes that training batches may have."""
+  shapes = data.buckets or ((*data.image_size, data.num_tokens),)
+  return tuple(Bucket((h, w), tokens) for h, w, tokens in dict.fromkeys(shapes))
+
+
+def resizing(
+    data: Config, canvas: tuple[int, int] | None = None
+) -> transforms.Resize | transforms.FitInside:
+  """The transform that brings images to the size of a canvas.
+
+  Args:
+    data: `config.data`.
+    canvas: (h, w); by default `image_size`.
+  """
   data = read_data(data)
+  canvas = canvas or data.image_size
   if data.resize:
-    return transforms.Resize(*data.resize, data.image_size)
-  return transforms.FitInside(data.image_size)
+    return transforms.Resize(*data.resize, canvas)
+  return transforms.FitInside(canvas)
 
 
 def to_element(data: Config) -> ToElement:
@@ -200,50 +244,23 @@ def to_element(data: Config) -> ToElement:
   )
 
 
-def check_prompt(source: Source, element: ToElement) -> None:
-  """Refuses a vocabulary that no record could be given, or no model learn.
-
-  Args:
-    source: any; a grounding source passes.
-    element: from `to_element`.
-
-  Raises:
-    UserError: the prompt of all classes does not fit, or classes are unknown
-      to the tokenizer or have the same tokens.
-  """
-  if not is_detection(source):
-    return
-  try:
-    prompt = element.encode_and_tell(prompts.from_names(source.names))
-  except UserError as error:
-    raise UserError(
-        f'the prompt of all {len(source.names)} classes cannot be used'
-        f' ({error}); keep fewer by names= or exclude='
-    ) from error
-  if groups := legible.same_tokens(prompt, source.names):
-    raise UserError(
-        f'classes {"; ".join(map(legible.quote, groups))} are the same tokens,'
-        ' so the model cannot tell them apart (text in parentheses is not read,'
-        ' and mostly neither are capitals and accents): make them one class by'
-        ' giving them one name in the file, rename one, or drop one by exclude='
-    )
+def drawn(data: Data, spec: Spec) -> Drawn:
+  """How the names of a source are drawn for a prompt."""
+  return spec.draw_names if spec.draw_names.on else data.draw_names
 
 
-def training_steps(
-    data: Config, spec: Spec
-) -> list[grain.transforms.Map | grain.transforms.RandomMap]:
-  """The transforms of a source, from record to resized record."""
-  data = read_data(data)
+def shuffles_names(data: Data, spec: Spec) -> bool:
+  """Whether the names of a source are put in random order."""
+  own = {'': data.shuffle_names, 'yes': True, 'no': False}
+  return own[spec.shuffle_names]
+
+
+def changes(data: Data, spec: Spec) -> tuple[list[Any], list[Any]]:
+  """The transforms of a source before and after an image is resized."""
   augment = spec.augment if spec.augment.on else data.augment
-  shuffles = {'': data.shuffle_names, 'yes': True, 'no': False}
-  changes = _changes(augment) if augment.on else ([], [])
-  names = [transforms.ShuffleNames()] if shuffles[spec.shuffle_names] else []
-  return [*names, *changes[0], resizing(data), *changes[1]]
-
-
-def _changes(augment: Augment) -> tuple[list[Any], list[Any]]:
-  """The transforms before and after an image is resized."""
   before, after = [], []
+  if not augment.on:
+    return before, after
   if augment.scale != (1.0, 1.0):
     before.append(transforms.RandomScaleCrop(*augment.scale))
   if augment.flip:

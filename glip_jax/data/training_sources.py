@@ -8,19 +8,32 @@ from collections.abc import Mapping, Sequence
 from absl import logging
 
 from glip_jax import errors
-from glip_jax.data import settings
+from glip_jax.data import settings, vocabularies
 from glip_jax.data.settings import Data, Spec
 from glip_jax.data.sources import table
 from glip_jax.data.sources.protocol import Source, num_boxes
 from glip_jax.errors import UserError
+from glip_jax.text.vocabulary import Vocabulary
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Opened:
-  """A source and the spec that it was opened by."""
+  """A source and the spec that it was opened by.
+
+  Attributes:
+    source: the source.
+    spec: how it is used.
+    vocabulary: its names, if those of a prompt are drawn.
+  """
 
   source: Source
   spec: Spec
+  vocabulary: Vocabulary | None = None
+
+  @property
+  def share(self) -> float:
+    """Its share in a mixture, up to a factor."""
+    return self.spec.copies * len(self.source) or self.spec.weight
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,7 +57,7 @@ def open_training(data: settings.Config) -> TrainingSources:
 
   Raises:
     UserError: if a source cannot be opened, a setting is wrong, a model cannot
-      read a vocabulary (see `settings.check_prompt`), or `train` has no box.
+      read a vocabulary (`vocabularies.check_prompt`), or `train` has no box.
   """
   data = settings.read_data(data)
   mixture = _mixture(data.train)
@@ -98,6 +111,12 @@ def _mixture(train: Spec | Mapping[str, Spec]) -> dict[str, Spec]:
   }
   if not named:
     raise UserError(f'{what} has no weight above 0; give one source a 1')
+  without = [name for name, spec in named.items() if not spec.copies]
+  if without and len(without) < len(named):
+    raise UserError(
+        f'{what}: {", ".join(without)} have no `copies`, as others have: give'
+        ' all sources of a mixture copies, or all weights'
+    )
   return named
 
 
@@ -130,18 +149,27 @@ class _Opener:
     own = dataclasses.replace(
         spec,
         weight=same.weight,
+        copies=same.copies,
         until=same.until,
+        draw_names=same.draw_names,
         augment=same.augment,
         shuffle_names=same.shuffle_names,
     )
     for opened in self._opened:
       if opened.spec == own:
-        return Opened(opened.source, spec)
+        return self._used(opened.source, spec, what)
     source = table.open_source(
         own, bad_records=self._data.bad_records, what=what
     )
-    with errors.naming(what):
-      settings.check_prompt(source, self._element)
+    used = self._used(source, spec, what)
     _tell_boxes_left_out(source, self._data.num_boxes, what)
     self._opened.append(Opened(source, own))
+    return used
+
+  def _used(self, source: Source, spec: Spec, what: str) -> Opened:
+    """A source with its names read as a spec says."""
+    with errors.naming(what):
+      if settings.drawn(self._data, spec).on:
+        return Opened(source, spec, vocabularies.read(source, self._data))
+      vocabularies.check_prompt(source, self._element)
     return Opened(source, spec)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import ClassVar
 
 import grain
 import numpy as np
@@ -48,11 +49,13 @@ class Resize(grain.transforms.Map):
     short: pixels of the short side.
     long: pixels that the long side should not exceed.
     canvas: (h, w) that no image may exceed.
+    fills_canvas: whether a size follows from the canvas alone.
   """
 
   short: int
   long: int
   canvas: tuple[int, int]
+  fills_canvas: ClassVar[bool] = False
 
   def size(self, height: int, width: int) -> tuple[int, int]:
     """Returns the new (h, w) of an image of a given size."""
@@ -79,9 +82,11 @@ class FitInside(grain.transforms.Map):
 
   Attributes:
     canvas: (h, w) of the canvas.
+    fills_canvas: whether a size follows from the canvas alone.
   """
 
   canvas: tuple[int, int]
+  fills_canvas: ClassVar[bool] = True
 
   def size(self, height: int, width: int) -> tuple[int, int]:
     """Returns the new (h, w) of an image of a given size."""

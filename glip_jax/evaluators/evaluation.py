@@ -8,7 +8,7 @@ from etils import epath
 from PIL import Image
 
 from glip_jax import errors
-from glip_jax.data import settings
+from glip_jax.data import settings, vocabularies
 from glip_jax.data.sources import protocol
 from glip_jax.evaluators import runner, sheets
 
@@ -27,7 +27,7 @@ def open_sources(
 
   Raises:
     UserError: a source cannot be opened, is empty or not of the evaluation's
-      kind, or a model cannot read its classes (see `settings.check_prompt`).
+      kind, or a model cannot read its classes (`vocabularies.check_prompt`).
   """
   data, sources = settings.read_data(data), {}
   for name, spec in evals.items():
@@ -38,7 +38,7 @@ def open_sources(
           ' the evaluation'
       )
     with errors.naming(f'evals.{name}.data'):
-      settings.check_prompt(source, settings.to_element(data))
+      vocabularies.check_prompt(source, settings.to_element(data))
     sources[name] = source
   return sources
 

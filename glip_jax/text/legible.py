@@ -41,12 +41,17 @@ def check_known(
   touched = (spans & unknown).any(axis=1)
   known = (spans & ~unknown).any(axis=1)
   if nothing := [text.phrases[i] for i in (touched & ~known).nonzero()[0]]:
-    raise errors.UserError(
-        f'the tokenizer knows no word of {quote(nothing)}, which would be read'
-        ' as [UNK], like any other of its kind: write it in words that'
-        ' it knows, or give a tokenizer that knows these'
-    )
+    raise errors.UserError(unreadable(nothing))
   return [text.phrases[i] for i in touched.nonzero()[0]]
+
+
+def unreadable(phrases: Sequence[str]) -> str:
+  """What is wrong with phrases of which no token is known, and the remedy."""
+  return (
+      f'the tokenizer knows no word of {quote(phrases)}, which would be read'
+      ' as [UNK], like any other of its kind: write it in words that'
+      ' it knows, or give a tokenizer that knows these'
+  )
 
 
 def check_distinct(text: prompts.TextPrompt, prompt: types.Prompt) -> None:

@@ -2,21 +2,18 @@
 
 `workdir/checkpoints/<step>` is written beside and renamed, so a folder with a
 step's name is whole, whenever the process was killed. It holds the items
-`state` (sharded arrays, readable on any number of devices), `data` (position of
-the iterator, one file for each process), `meta` and `metrics` (JSON).
+`state` (sharded arrays, readable on any number of devices), `data` (position in
+the stream, the same for all processes), `meta` and `metrics` (JSON).
 """
 
 import functools
-import json
 import math
 import os
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import orbax.checkpoint as ocp
 from etils import epath
-from grain import checkpoint as grain_checkpoint
 from orbax.checkpoint import checkpoint_managers
 
 from glip_jax import errors
@@ -75,7 +72,7 @@ class Checkpointer:
     Args:
       step: number of steps taken, the name of the checkpoint.
       state: the train state after `step` steps.
-      iterator: grain iterator that has given exactly `step` batches.
+      iterator: stream that has given exactly `step` batches.
       meta: JSON values that describe the run, such as its config.
       metrics: what was measured at this step; None if nothing was.
     """
@@ -84,7 +81,7 @@ class Checkpointer:
         step,
         args=ocp.args.Composite(
             state=ocp.args.StandardSave(state),
-            data=grain_checkpoint.CheckpointSave(iterator),
+            data=ocp.args.JsonSave(iterator.get_state()),
             meta=ocp.args.JsonSave(
                 dict(meta) | {checkpoint_files.CHECKSUMS: sums}
             ),
@@ -105,7 +102,8 @@ class Checkpointer:
       step: of the checkpoint, the same for all processes (`latest_step`).
       abstract_state: shapes and shardings, from `state.with_shardings`; the
         devices need not be those that wrote the checkpoint.
-      iterator: grain iterator of the pipeline that wrote it.
+      iterator: stream of the same sources and buckets; workers and processes
+        may be others.
       config: what must have stayed in it is compared with what was saved.
 
     Returns:
@@ -113,23 +111,23 @@ class Checkpointer:
 
     Raises:
       UserError: if there is no such checkpoint, if it is one of another model
-        or optimizer, or of another data pipeline, or is damaged.
+        or optimizer, or of a stream of other buckets, or is damaged.
     """
     folder = checkpoint_files.find(self._folder, step)
     with checkpoint_files.reading(folder):
       own = tables.named_leaves(abstract_state)
       checkpoint_files.check_same(folder, checkpoint_files.shapes(folder), own)
-      _check_position(folder, iterator)
       _check_settings(folder, config or {})
       restored = self._manager.restore(
           step,
           args=ocp.args.Composite(
               state=ocp.args.StandardRestore(abstract_state),
-              data=grain_checkpoint.CheckpointRestore(iterator),
+              data=ocp.args.JsonRestore(),
           ),
-      )['state']
-      checkpoint_files.check_sums(folder, restored)
-    return restored
+      )
+      checkpoint_files.check_sums(folder, restored['state'])
+      iterator.set_state(restored['data'])
+    return restored['state']
 
   def restore_last(
       self,
@@ -206,26 +204,13 @@ def _put_aside(folder: epath.Path, step: int):
       path.rename(folder / f'damaged_{path.name}')
 
 
-def _check_position(folder: epath.Path, iterator: Any):
-  """Raises a UserError if the data position is not one of this pipeline."""
-  number, count = jax.process_index(), jax.process_count()
-  file = folder / 'data' / f'process_{number}-of-{count}.json'
-  remedy = 'resume with what it was written with, or start by --config.init'
-  if not file.exists():
-    files = sorted(path.name for path in (folder / 'data').iterdir())
-    raise errors.UserError(
-        f'{folder} was not written by {count} processes but left {files}:'
-        f' {remedy}'
-    )
-  if not _same_form(json.loads(file.read_text()), iterator.get_state()):
-    raise errors.UserError(
-        f'{file} is the position of another data pipeline, for example one'
-        f' with another config.data.num_workers: {remedy}'
-    )
-
-
 def _check_settings(folder: epath.Path, config: Mapping[str, Any]):
   """Raises a UserError if a setting that the data position needs differs."""
+  if list((folder / 'data').glob('process_*')):
+    raise errors.UserError(
+        f'{folder} is of a version that kept the position in the data by'
+        ' process; train on from its parameters by --config.init'
+    )
   saved = checkpoint_files.meta(folder).get('config', {})
   for key in ('batch_size', 'seed'):
     if key in saved and key in config and saved[key] != config[key]:
@@ -233,15 +218,3 @@ def _check_settings(folder: epath.Path, config: Mapping[str, Any]):
           f'config.{key}={config[key]}, but {folder} was trained with'
           f' {saved[key]}: keep that, or start by --config.init'
       )
-
-
-def _same_form(a: Any, b: Any) -> bool:
-  """True if two iterator states have the same lists and common keys."""
-  if isinstance(a, dict) and isinstance(b, dict):
-    common = set(a) & set(b)
-    return (bool(common) or a == b) and all(
-        _same_form(a[key], b[key]) for key in common
-    )
-  if isinstance(a, list) and isinstance(b, list):
-    return len(a) == len(b) and all(map(_same_form, a, b))
-  return not isinstance(a, (dict, list)) and not isinstance(b, (dict, list))

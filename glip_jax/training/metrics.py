@@ -188,7 +188,7 @@ class Progress:
         bar_format='{percentage:3.0f}%|{bar}| ' + line if terminal else line,
     )
     self._batch_size = batch_size
-    self._loss = self._ap = None
+    self._loss = self._ap = self._wait = None
     self._is_steady = False
 
   @property
@@ -201,7 +201,12 @@ class Progress:
     return images / seconds if images and seconds else None
 
   def update(
-      self, step: int, *, loss: float | None = None, ap: float | None = None
+      self,
+      step: int,
+      *,
+      loss: float | None = None,
+      ap: float | None = None,
+      wait: float | None = None,
   ) -> None:
     """Tells that `step` is done, and shows it when it is time.
 
@@ -210,6 +215,8 @@ class Progress:
         device be waited for, or the speed is that of enqueueing.
       loss: of this step; smoothed over about ten calls.
       ap: the last evaluation, in [0, 1]; shown until the next.
+      wait: share of the time in which the step waits for data, in [0, 1];
+        smoothed too.
     """
     bar = self._bar
     if bar.disable:
@@ -217,6 +224,8 @@ class Progress:
     if loss is not None:
       self._loss = _smooth(self._loss, float(loss))
     self._ap = self._ap if ap is None else float(ap)
+    if wait is not None:
+      self._wait = _smooth(self._wait, wait)
     if not self._is_steady:
       bar.initial, bar.n, self._is_steady = step, step, True
       bar.start_t = bar.last_print_t = time.time()
@@ -249,6 +258,7 @@ class Progress:
     parts = (
         speed and f'  {_short(speed)} images/s',
         self._loss is not None and f'  loss {self._loss:.4g}',
+        self._wait is not None and f'  data wait {100 * self._wait:.0f} %',
         self._ap is not None and f'  AP {100 * self._ap:.1f}',
     )
     return ''.join(part for part in parts if part)

@@ -20,7 +20,7 @@ _FIELD = re.compile(r'\{(\w+)\}')
 _PLACE = re.compile(r'(.*)\[(\d+)\]')
 # More faults than this look like the weights of another model.
 _MANY = 20
-_FIRST = 3  # Of them, where there are so many.
+_FIRST = 3  # Of each kind, where there are so many.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Rule:
 
 
 class WeightsError(errors.UserError):
-  """A checkpoint that does not fit: lists what is amiss, of much the first.
+  """A checkpoint that does not fit: lists what is amiss, of much the first few.
 
   Attributes:
     faults: one text for each.
@@ -59,7 +59,8 @@ class WeightsError(errors.UserError):
     self.faults = tuple(faults)
     listed = sorted(faults)
     if len(faults) > _MANY:
-      listed[_FIRST:] = [f'and {len(faults) - _FIRST} more']
+      shown = _first_of_each_kind(listed)
+      listed = [*shown, f'and {len(faults) - len(shown)} more']
     count = '1 fault' if len(faults) == 1 else f'{len(faults)} faults'
     hint = (
         ' (if they are of another variant, say of which)'
@@ -67,6 +68,15 @@ class WeightsError(errors.UserError):
         else ''
     )
     super().__init__(f'{count} in {what}{hint}: {"; ".join(listed)}')
+
+
+def _first_of_each_kind(faults: Sequence[str]) -> list[str]:
+  """The first few of the faults that differ in more than names and numbers."""
+  kinds = collections.defaultdict(list)
+  for fault in faults:
+    kinds[re.sub(r'\d+', '0', fault.partition(': ')[2])].append(fault)
+  most = sorted(kinds.values(), key=len, reverse=True)[:_FIRST]
+  return [fault for kind in most for fault in kind[:_FIRST]]
 
 
 def matches(

@@ -7,7 +7,7 @@ import pytest
 from small_world import NUM_IMAGES, config_of, spec_of
 
 from glip_jax import fields
-from glip_jax.data import pipeline
+from glip_jax.data import stream
 from glip_jax.data.training_sources import open_training
 from glip_jax.errors import UserError
 from glip_jax.evaluators import evaluation, runner
@@ -45,7 +45,7 @@ def test_a_source_that_does_not_count_its_boxes_tells_as_it_reads(caplog):
   spec = {'source': 'shapes', 'split': 'val', 'num_images': 4, 'image_size': 64}
   config = config_of(spec, num_boxes=1, num_phrases=200, num_tokens=999)
   sources = open_training(config)
-  batches = pipeline.train_dataset(sources, config, batch_size=2, seed=0)
+  batches = stream.train_stream(sources, config, batch_size=2, seed=0)
   list(itertools.islice(iter(batches), 3))
   (told,) = [r.message for r in caplog.records if 'num_boxes' in r.message]
   assert 'is over num_boxes=1, the smallest; raise' in told

@@ -179,11 +179,14 @@ def test_the_average_is_what_evaluation_restores(runs, one_device):
     )
 
 
-def test_another_data_pipeline_is_refused(runs, one_device):
-  checkpointer = checkpointing.Checkpointer(runs.straight)
-  other = iter(toy_training.dataset(num_workers=0))
-  with pytest.raises(UserError, match='another data pipeline.*num_workers'):
-    checkpointer.restore(8, one_device.abstract, other)
+def test_a_position_of_an_earlier_version_is_refused(
+    runs, one_device, iterator, tmp_path
+):
+  shutil.copytree(runs.straight / 'checkpoints', tmp_path / 'checkpoints')
+  (tmp_path / 'checkpoints/8/data/process_0-of-1.json').write_text('{}')
+  checkpointer = checkpointing.Checkpointer(tmp_path)
+  with pytest.raises(UserError, match='position in the data by process.*init'):
+    checkpointer.restore(8, one_device.abstract, iterator)
   checkpointer.close()
 
 

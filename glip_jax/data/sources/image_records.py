@@ -35,6 +35,19 @@ class ImageRecords(abc.ABC):
     """Boxes of each record, those counted that its image may not have."""
     return np.diff(self._boxes.offset)
 
+  def labels(self, index: int) -> Int[np.ndarray, m]:
+    """Labels of the boxes of a record, as `num_boxes` counts them."""
+    return self._boxes.label[self._boxes.rows(index)]
+
+  def image_size(self, index: int) -> tuple[int, int]:
+    """(h, w) as the file states it, or else as the header of the image does.
+
+    Raises:
+      IndexError: if there is no such record.
+      BadImage: if the header cannot be read.
+    """
+    return self._images.stated_size(index) or self._images.size(index)
+
   def image_id(self, index: int) -> Id:
     """Original id of an image."""
     return self._images.id(index)

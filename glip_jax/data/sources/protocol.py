@@ -75,6 +75,22 @@ def num_boxes(source: Source) -> Int[np.ndarray, n] | None:
   return counted() if counted else None
 
 
+def labels(source: Source, index: int) -> Int[np.ndarray, m] | None:
+  """Labels of the boxes of a record, None where only reading it would tell."""
+  known = getattr(source, 'labels', None)
+  return known(index) if known else None
+
+
+def image_size(source: Source, index: int) -> tuple[int, int] | None:
+  """(h, w) of the image of a record, None where only decoding it would tell.
+
+  Raises:
+    UserError: if it cannot be read.
+  """
+  known = getattr(source, 'image_size', None)
+  return known(index) if known else None
+
+
 def is_detection(source: Source) -> TypeGuard[DetectionSource]:
   """Whether a source has a vocabulary; otherwise it is a grounding source."""
   return hasattr(source, 'names')

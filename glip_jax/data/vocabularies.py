@@ -1,0 +1,101 @@
+"""Whether the names of a source can be read, and how they become prompts."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from absl import logging
+
+from glip_jax.data import drawing, settings
+from glip_jax.data.element import ToElement
+from glip_jax.data.sources.protocol import Source, is_detection
+from glip_jax.errors import UserError
+from glip_jax.text import legible, prompts
+from glip_jax.text.tokenizer import load_tokenizer
+from glip_jax.text.vocabulary import Vocabulary
+
+_SAME = (
+    '%s are the same tokens, so the model cannot tell them apart (text in'
+    ' parentheses is not read, and mostly neither are capitals and accents)'
+)
+
+
+def check_prompt(source: Source, element: ToElement) -> None:
+  """Refuses a vocabulary that does not fit a prompt, or no model can learn.
+
+  Args:
+    source: any; a grounding source passes.
+    element: from `settings.to_element`.
+
+  Raises:
+    UserError: the prompt of all classes does not fit, or classes are unknown
+      to the tokenizer or have the same tokens.
+  """
+  if not is_detection(source):
+    return
+  try:
+    prompt = element.encode_and_tell(prompts.from_names(source.names))
+  except UserError as error:
+    raise UserError(
+        f'the prompt of all {len(source.names)} classes cannot be used'
+        f' ({error}); keep fewer by names= or exclude=, or train on names drawn'
+        ' for each image by config.data.draw_names.on=True'
+    ) from error
+  if groups := legible.same_tokens(prompt, source.names):
+    raise UserError(
+        f'classes {_SAME % "; ".join(map(legible.quote, groups))}: make them'
+        ' one class by giving them one name in the file, rename one, or drop'
+        ' one by exclude='
+    )
+
+
+def read(source: Source, data: settings.Data) -> Vocabulary | None:
+  """The names of a source as they are drawn; None of a grounding source.
+
+  Names of which the tokenizer knows a part only, and names that are the same
+  to a model, are told once: those are one phrase.
+
+  Raises:
+    UserError: a name is unknown to the tokenizer, or alone too long.
+  """
+  if not is_detection(source):
+    return None
+  vocabulary = Vocabulary(source.names, load_tokenizer(data.tokenizer))
+  drawing_of(vocabulary, drawing.Drawn(), data, data.num_tokens)
+  if vocabulary.partly_known:
+    logging.warning(
+        '%s have words that tokenizer=%r does not know: the model reads them'
+        ' as [UNK], like any others',
+        legible.quote(vocabulary.partly_known),
+        data.tokenizer,
+    )
+  if groups := vocabulary.same():
+    logging.warning(
+        '%s: in training each of them is one phrase',
+        _SAME % '; '.join(map(legible.quote, groups)),
+    )
+  return vocabulary
+
+
+def drawing_of(
+    vocabulary: Vocabulary,
+    drawn: drawing.Drawn,
+    data: settings.Data,
+    num_tokens: int,
+) -> drawing.Drawing:
+  """What draws the prompts of a source.
+
+  Args:
+    vocabulary: of the source.
+    drawn: how many names.
+    data: `config.data`.
+    num_tokens: of a prompt, of a bucket for example.
+  """
+  end = load_tokenizer(data.tokenizer).tokenize(data.prompt_end)
+  return drawing.Drawing(
+      vocabulary=vocabulary,
+      settings=dataclasses.replace(drawn),
+      num_tokens=num_tokens,
+      room=vocabulary.room(num_tokens, len(end)),
+      num_phrases=data.num_phrases,
+  )
