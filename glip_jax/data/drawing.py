@@ -92,12 +92,14 @@ class Drawing:
       with the same text it holds the first. Those of `present` are all in it,
       unless they do not fit: then those that do in a random order.
     """
-    text, settings = self.vocabulary.text, self.settings
+    settings = self.settings
     limit = min(settings.most, self.num_phrases)
-    positive = rng.permutation(np.unique(text[present]))
+    texts = np.unique(self.vocabulary.text[present])
+    positive = rng.permutation(texts)
     positive = positive[: self._fitting(positive, self.room, limit)]
     room = self.room - self.vocabulary.lengths[positive].sum()
-    most = limit - len(positive)
+    negative = self._negatives(texts, absent, rng)
+    most = min(limit - len(positive), len(negative))
     kind = rng.random()
     if kind < settings.none:
       most = 0
@@ -105,21 +107,24 @@ class Drawing:
       most = int(rng.integers(1, most + 1))
     if not len(positive):
       most = max(most, 1)
-    negative = self._negatives(np.unique(text[present]), absent, rng)
     negative = negative[: self._fitting(negative, room, most)]
     return rng.permutation(np.concatenate([positive, negative]))
 
   def _negatives(self, present, absent, rng) -> Int[np.ndarray, k]:
     """Names that are not in the image, in the order that they are taken."""
     text = self.vocabulary.text
-    others = np.setdiff1d(text, present)
+    # Of each text the first label.
+    is_other = text == np.arange(len(text))
+    is_other[present] = False
     if absent is None:
-      return rng.permutation(others)
-    known = np.intersect1d(others, text[absent])
-    if self.settings.known:
-      return rng.permutation(known if len(known) or len(present) else others)
-    rest = np.setdiff1d(others, known)
-    return np.concatenate([rng.permutation(known), rng.permutation(rest)])
+      return rng.permutation(np.flatnonzero(is_other))
+    is_known = np.zeros_like(is_other)
+    is_known[text[absent]] = True
+    known = rng.permutation(np.flatnonzero(is_other & is_known))
+    rest = rng.permutation(np.flatnonzero(is_other & ~is_known))
+    if self.settings.known and (len(known) or len(present)):
+      return known
+    return np.concatenate([known, rest])
 
   def _fitting(self, labels: Int[np.ndarray, n], room: int, most: int) -> int:
     """How many of the first labels fit."""

@@ -184,7 +184,7 @@ class Data:
           ' example (800, 1333)'
       )
     for bucket in self.buckets:
-      if len(bucket) != 3 or bucket[0] % 32 or bucket[1] % 32:
+      if bucket[0] % 32 or bucket[1] % 32:
         raise UserError(
             f'{what}.buckets holds {bucket}: each must be (height, width,'
             ' tokens), sides in multiples of 32, for example (800, 1344, 256)'
