@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from glip_jax import errors, run, serving, types
-from glip_jax.data import any_image, element, records, settings
+from glip_jax.data import any_image, element, fitting, records, settings
 from glip_jax.detectors import recipe as recipes
 from glip_jax.evaluators import unpack
 from glip_jax.text import legible, parsing, prompts
@@ -138,9 +138,12 @@ class Predictor:
         text=text,
         index=0,
     )
-    one = _element(self.data, len(text.phrases)).map(
-        settings.resizing(self.data).map(record)
+    fits = fitting.fits(self.data, len(text.phrases))
+    num_tokens = int(
+        _element(self.data, len(text.phrases)).encode(text).mask.sum()
     )
+    fit = fits[fitting.best(fits, image.shape[:2], num_tokens)]
+    one = fit.element.map(fit.resize.map(record))
     return jax.tree.map(lambda x: np.asarray(x)[None], one)
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import grain
 
 from glip_jax import types
-from glip_jax.data import records, settings, vocabularies, workers
+from glip_jax.data import fitting, records, settings, vocabularies, workers
 from glip_jax.data.guard import Guard, GuardedElement, broken_id, broken_indices
 from glip_jax.data.records import Record
-from glip_jax.data.sources.protocol import Source, is_detection
+from glip_jax.data.sources.protocol import Source, image_size, is_detection
 from glip_jax.errors import UserError
 from glip_jax.text import prompts
 
@@ -48,19 +48,25 @@ def eval_batches(
       refused, or none is usable.
   """
   data = settings.read_data(data)
-  element = settings.to_element(data)
-  vocabularies.check_prompt(source, element)
-  resize = settings.resizing(data)
+  vocabularies.check_prompt(source, settings.to_element(data))
+  fits = fitting.fits(data)
   guard = Guard(source, data.bad_records)
+  total = batch_size * process_count
+  batches = _planned(source, fits, total)
+  blank = _blank_record(source)
   reader = _EvalReader(
       guard=guard,
-      resize=resize,
-      element=GuardedElement(element, guard),
-      blank=element.map(resize.map(_blank_record(source))),
-      process_index=process_index,
-      process_count=process_count,
+      readers={
+          bucket: _BucketReader(fits[bucket], guard, blank)
+          for bucket in {bucket for bucket, _ in batches}
+      },
+      batches=[
+          (bucket, rows[process_index::process_count])
+          for bucket, rows in batches
+      ],
+      batch_size=batch_size,
   )
-  num_batches = -(-len(source) // (process_count * batch_size))
+  num_batches = len(batches)
   elements = grain.MapDataset.range(num_batches * batch_size).map(reader)
   num_workers = min(data.num_workers, num_batches)
   if not num_workers:
@@ -89,34 +95,79 @@ def _blank_record(source: Source) -> Record:
   return records.blank(prompts.from_caption('nothing', ()))
 
 
+def _planned(
+    source: Source, fits: Sequence[fitting.Fit], batch_size: int
+) -> list[tuple[int, list[int]]]:
+  """Bucket and records of each batch, in the order of the source.
+
+  The last of each bucket is filled up with -1.
+  """
+  waiting = [[] for _ in fits]
+  batches = []
+  for index in range(len(source)):
+    bucket = _bucket(source, index, fits)
+    waiting[bucket].append(index)
+    if len(waiting[bucket]) == batch_size:
+      batches.append((bucket, waiting[bucket]))
+      waiting[bucket] = []
+  for bucket, rows in enumerate(waiting):
+    if rows:
+      batches.append((bucket, rows + [-1] * (batch_size - len(rows))))
+  return batches
+
+
+def _bucket(source: Source, index: int, fits: Sequence[fitting.Fit]) -> int:
+  """Number of the bucket that wastes least on a record."""
+  if len(fits) == 1:
+    return 0
+  longest = max(fits, key=lambda fit: fit.bucket.num_tokens)
+  try:
+    size = image_size(source, index)
+    num_tokens = int(longest.element.encode(source.text(index)).mask.sum())
+  except UserError:  # Reading it will say what is wrong.
+    size, num_tokens = None, longest.bucket.num_tokens
+  return fitting.best(fits, size, num_tokens)
+
+
+class _BucketReader:
+  """Makes elements of one bucket."""
+
+  def __init__(self, fit: fitting.Fit, guard: Guard, blank: Record):
+    self.blank = fit.element.map(fit.resize.map(blank))
+    self._resize = fit.resize
+    self._element = GuardedElement(fit.element, guard)
+
+  def read(self, record: Record) -> types.Batch | None:
+    """An element, or None if that fails and the record may be skipped."""
+    return self._element.map(self._resize.map(record))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class _EvalReader(grain.transforms.Map):
-  """Element of a position in a pass, `blank` where there is none.
+  """Element of a position in a pass, a blank one where there is none.
 
   Attributes:
     guard: the source.
-    resize: the resizing transform.
-    element: makes elements of records.
-    blank: the element that stands for no record.
-    process_index: which of the processes this is.
-    process_count: number of processes that share the pass.
+    readers: by number of their bucket.
+    batches: bucket and rows of each batch, -1 where there is no record.
+    batch_size: rows of a batch.
   """
 
   guard: Guard
-  resize: grain.transforms.Map
-  element: GuardedElement
-  blank: types.Batch
-  process_index: int
-  process_count: int
+  readers: Mapping[int, _BucketReader]
+  batches: Sequence[tuple[int, Sequence[int]]]
+  batch_size: int
 
   def map(self, position: int) -> types.Batch:
     """Reads a record, or not."""
-    index = position * self.process_count + self.process_index
-    if index >= len(self.guard):
-      return self.blank
+    number, row = divmod(position, self.batch_size)
+    bucket, rows = self.batches[number]
+    reader, index = self.readers[bucket], rows[row]
+    if index < 0:
+      return reader.blank
     record = self.guard[index]
     if record is not None:
-      element = self.element.map(self.resize.map(record))
+      element = reader.read(record)
       if element is not None:
         return element
-    return self.blank.replace(id=broken_id(index))
+    return reader.blank.replace(id=broken_id(index))

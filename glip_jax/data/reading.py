@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import grain
 import numpy as np
 
 from glip_jax import types
-from glip_jax.data import settings, transforms, vocabularies
-from glip_jax.data.buckets import Bucket
+from glip_jax.data import fitting, settings, transforms, vocabularies
 from glip_jax.data.drawing import DrawNames, listed
 from glip_jax.data.guard import CutTold, Guard
 from glip_jax.data.order import Order
@@ -20,8 +19,11 @@ from glip_jax.data.sources.protocol import image_size, labels, num_boxes
 from glip_jax.data.training_sources import Opened, TrainingSources
 from glip_jax.errors import UserError
 
-# Of what is random of a record: its names are planned, its looks are not.
-_NAMES, _LOOKS = 0, 1
+# What is random of a record, each by a generator of its own: names and side
+# are drawn when it is planned and again when it is read.
+_NAMES, _SIDE, _LOOKS = 0, 1, 2
+
+Rng = Callable[[int], np.random.Generator]
 
 
 class Reader:
@@ -43,12 +45,12 @@ class Reader:
     self.buckets = settings.buckets(data)
     self._order = Order(sources, seed)
     self._seed = seed
-    self._uses = [_Use(each, data, self.buckets) for each in self._order.opened]
+    self._uses = [_Use(each, data) for each in self._order.opened]
 
   def choose(self, position: int) -> int:
     """Number of the bucket that wastes least on a record."""
     place = self._order[position]
-    rng = self._rng(position, _NAMES)
+    rng = functools.partial(self._rng, position)
     return self._uses[place.stream].choose(place.index, rng)
 
   def read(self, position: int, bucket: int) -> types.Batch:
@@ -64,8 +66,7 @@ class Reader:
     for step in range(len(use)):
       index = (place.index + step) % len(use)
       # Each attempt draws what the first one would.
-      rngs = self._rng(position, _NAMES), self._rng(position, _LOOKS)
-      element = use.read(index, bucket, *rngs)
+      element = use.read(index, bucket, functools.partial(self._rng, position))
       if element is not None:
         return element
     raise UserError(
@@ -80,9 +81,7 @@ class Reader:
 class _Use:
   """One source of a stream, and what is done with its records."""
 
-  def __init__(
-      self, opened: Opened, data: settings.Data, buckets: Sequence[Bucket]
-  ):
+  def __init__(self, opened: Opened, data: settings.Data):
     self._source = opened.source
     self._guard = Guard(opened.source, data.bad_records)
     # Else told when it was opened.
@@ -90,47 +89,56 @@ class _Use:
     self._told = CutTold(data.num_boxes)
     self._shuffles = settings.shuffles_names(data, opened.spec)
     self._changes = settings.changes(data, opened.spec)
+    augment = settings.augmentation(data, opened.spec)
+    self._short_sides = augment.short_sides if augment.on else ()
     self._whole = settings.to_element(data)
-    self._shapes = [_Shape(bucket, opened, data) for bucket in buckets]
+    self._fits = fitting.fits(data)
+    self._names = [
+        _draw_names(opened, data, each.bucket.num_tokens) for each in self._fits
+    ]
+    self._longest = _draw_names(opened, data, data.num_tokens)
 
   def __len__(self) -> int:
     return len(self._source)
 
-  def choose(self, index: int, rng: np.random.Generator) -> int:
+  def choose(self, index: int, rng: Rng) -> int:
     """Number of the bucket that wastes least on a record."""
+    if len(self._fits) == 1:
+      return 0
     try:
       size = image_size(self._source, index)
       num_tokens = self._num_tokens(index, rng)
     except UserError:  # Reading it will say what is wrong.
       size, num_tokens = None, None
-    num_tokens = num_tokens or self._whole.num_tokens
-    wasted = [shape.wasted(size, num_tokens) for shape in self._shapes]
-    return min(range(len(wasted)), key=wasted.__getitem__)
+    short = self._short_side(rng)
+    longest = self._whole.num_tokens
+    return fitting.best(self._fits, size, num_tokens or longest, short)
 
-  def read(
-      self,
-      index: int,
-      bucket: int,
-      names_rng: np.random.Generator,
-      looks_rng: np.random.Generator,
-  ) -> types.Batch | None:
+  def read(self, index: int, bucket: int, rng: Rng) -> types.Batch | None:
     """An element; None if the record is broken or its text is too long."""
     record = self._guard[index]
     if record is None:
       return None
     if self._tells:
       record = self._told.map(record)
-    shape = self._shapes[bucket]
-    record = self._named(record, shape.names, names_rng)
+    fit = self._fits[bucket]
+    record = self._named(record, self._names[bucket], rng(_NAMES))
     before, after = self._changes
-    for step in (*before, shape.resize, *after):
-      record = _applied(step, record, looks_rng)
+    resize = fit.resize_to(self._short_side(rng))
+    looks = rng(_LOOKS)
+    for step in (*before, resize, *after):
+      record = _applied(step, record, looks)
     try:
-      return shape.element.map(record)
+      return fit.element.map(record)
     except UserError as error:
       if not self._fits_elsewhere(record):
         self._guard.handle(index, error)
       return None
+
+  def _short_side(self, rng: Rng) -> int:
+    """The short side that is drawn for a record; 0 if none is."""
+    sides = self._short_sides
+    return sides[int(rng(_SIDE).integers(len(sides)))] if sides else 0
 
   def _named(
       self, record: Record, names: DrawNames | None, rng: np.random.Generator
@@ -145,17 +153,15 @@ class _Use:
       return transforms.ShuffleNames().random_map(record, rng)
     return record
 
-  def _num_tokens(self, index: int, rng: np.random.Generator) -> int | None:
+  def _num_tokens(self, index: int, rng: Rng) -> int | None:
     """Tokens of the prompt of a record; None if only reading it would tell."""
-    text = self._source.text(index)
-    names = self._shapes[-1].names
+    text, names = self._source.text(index), self._longest
     if not names or not names.is_for(text):
       return int(self._whole.encode(text).mask.sum())
     found = labels(self._source, index)
     if found is None:
       return None
-    names = max((s.names for s in self._shapes), key=lambda n: n.drawing.room)
-    return names.num_tokens(names.labels(index, found, rng))
+    return names.num_tokens(names.labels(index, found, rng(_NAMES)))
 
   def _fits_elsewhere(self, record: Record) -> bool:
     """Whether a text is too long for a bucket and not for all of them."""
@@ -166,42 +172,16 @@ class _Use:
     return True
 
 
-class _Shape:
-  """What a source needs to make elements of one bucket."""
-
-  def __init__(self, bucket: Bucket, opened: Opened, data: settings.Data):
-    self._bucket = bucket
-    self.resize = settings.resizing(data, bucket.canvas)
-    self.element = dataclasses.replace(
-        settings.to_element(data),
-        canvas=bucket.canvas,
-        num_tokens=bucket.num_tokens,
-    )
-    self.names = None
-    if opened.vocabulary is not None:
-      self.names = DrawNames(
-          vocabularies.drawing_of(
-              opened.vocabulary,
-              settings.drawn(data, opened.spec),
-              data,
-              bucket.num_tokens,
-          ),
-          absent=getattr(opened.source, 'absent', None),
-      )
-
-  def wasted(
-      self, size: tuple[int, int] | None, num_tokens: int
-  ) -> tuple[float, ...]:
-    """What is to be least: text without room, detail lost, padding, tokens."""
-    bucket = self._bucket
-    lacking = max(num_tokens - bucket.num_tokens, 0)
-    if size is None:
-      return lacking, -bucket.num_pixels, 0, bucket.num_tokens
-    height, width = self.resize.size(*size)
-    padding = 1 - height * width / bucket.num_pixels
-    if self.resize.fills_canvas:
-      return lacking, round(padding, 2), -bucket.num_pixels, bucket.num_tokens
-    return lacking, -height * width, padding, bucket.num_tokens
+def _draw_names(
+    opened: Opened, data: settings.Data, num_tokens: int
+) -> DrawNames | None:
+  """What draws the names of a prompt, where they are drawn."""
+  if opened.vocabulary is None:
+    return None
+  drawing = vocabularies.drawing_of(
+      opened.vocabulary, settings.drawn(data, opened.spec), data, num_tokens
+  )
+  return DrawNames(drawing, absent=getattr(opened.source, 'absent', None))
 
 
 def _applied(step: Any, record: Record, rng: np.random.Generator) -> Record:

@@ -31,6 +31,9 @@ class Augment:
       'smallest and largest magnification of a random crop',
       above=0,
   )
+  short_sides: tuple[int, ...] = field(
+      (), 'pixels; one is drawn for each image in place of `resize[0]`', least=1
+  )
   brightness: float = field(0.0, 'largest relative change', least=0, most=1)
   contrast: float = field(0.0, 'largest relative change', least=0, most=1)
   saturation: float = field(0.0, 'largest relative change', least=0, most=1)
@@ -183,16 +186,23 @@ class Data:
           f'{what}.resize={self.resize} must be empty or (short, long), for'
           ' example (800, 1333)'
       )
+    longest = max((tokens for _, _, tokens in self.buckets), default=None)
+    if longest is not None and longest != self.num_tokens:
+      raise UserError(
+          f'{what}.buckets={self.buckets} have at most {longest} tokens,'
+          f' prompts num_tokens={self.num_tokens}: the longest must be as long'
+      )
+    if self.augment.short_sides and not self.resize:
+      raise UserError(
+          f'{what}.augment.short_sides={self.augment.short_sides} takes the'
+          ' place of resize[0], and resize is empty; set it, for example to'
+          ' (800, 1333)'
+      )
     for bucket in self.buckets:
       if bucket[0] % 32 or bucket[1] % 32:
         raise UserError(
             f'{what}.buckets holds {bucket}: each must be (height, width,'
             ' tokens), sides in multiples of 32, for example (800, 1344, 256)'
-        )
-      if bucket[2] > self.num_tokens:
-        raise UserError(
-            f'{what}.buckets holds {bucket}, whose prompts are longer than'
-            f' num_tokens={self.num_tokens}; raise that'
         )
 
 
@@ -215,18 +225,19 @@ def buckets(data: Data) -> tuple[Bucket, ...]:
 
 
 def resizing(
-    data: Config, canvas: tuple[int, int] | None = None
+    data: Config, canvas: tuple[int, int] | None = None, short: int = 0
 ) -> transforms.Resize | transforms.FitInside:
   """The transform that brings images to the size of a canvas.
 
   Args:
     data: `config.data`.
     canvas: (h, w); by default `image_size`.
+    short: pixels of the short side; 0: as `resize` says.
   """
   data = read_data(data)
   canvas = canvas or data.image_size
   if data.resize:
-    return transforms.Resize(*data.resize, canvas)
+    return transforms.Resize(short or data.resize[0], data.resize[1], canvas)
   return transforms.FitInside(canvas)
 
 
@@ -255,9 +266,14 @@ def shuffles_names(data: Data, spec: Spec) -> bool:
   return own[spec.shuffle_names]
 
 
+def augmentation(data: Data, spec: Spec) -> Augment:
+  """How the images of a source are changed."""
+  return spec.augment if spec.augment.on else data.augment
+
+
 def changes(data: Data, spec: Spec) -> tuple[list[Any], list[Any]]:
   """The transforms of a source before and after an image is resized."""
-  augment = spec.augment if spec.augment.on else data.augment
+  augment = augmentation(data, spec)
   before, after = [], []
   if not augment.on:
     return before, after

@@ -14,7 +14,7 @@ from typing import Any
 import grain
 
 from glip_jax import types
-from glip_jax.data import records, settings, workers
+from glip_jax.data import fitting, records, settings, workers
 from glip_jax.data.buckets import Bucket, Plan
 from glip_jax.data.reading import Reader
 from glip_jax.data.training_sources import TrainingSources
@@ -155,10 +155,8 @@ def blank_batch(
     bucket: one of `settings.buckets`.
     batch_size: its rows.
   """
-  element = dataclasses.replace(
-      settings.to_element(data),
-      canvas=bucket.canvas,
-      num_tokens=bucket.num_tokens,
-  )
+  (element,) = [
+      fit.element for fit in fitting.fits(data) if fit.bucket == bucket
+  ]
   one = element.map(records.blank(prompts.from_caption('nothing', ())))
   return grain.MapDataset.source([one] * batch_size).batch(batch_size)[0]

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from small_world import check_equal, config_of
 
-from glip_jax.data import buckets, order, settings, stream
+from glip_jax.data import buckets, order, pipeline, settings, stream
 from glip_jax.data.reading import Reader
 from glip_jax.data.training_sources import open_training
 from glip_jax.errors import UserError
@@ -202,7 +202,7 @@ def test_the_plan_is_the_same_however_it_is_asked():
     [
         ((60, 64, 24), r'holds \(60, 64, 24\): each must be \(height, width'),
         ((64, 64), r'\(64, 64\) must be a tuple of 3'),
-        ((64, 64, 25), 'longer than num_tokens=24; raise that'),
+        ((64, 64, 25), 'at most 25 tokens, prompts num_tokens=24: the longest'),
     ],
 )
 def test_shapes_that_cannot_be_are_refused(folder, bucket, message):
@@ -217,8 +217,61 @@ def test_copies_are_passes_and_all_or_none(folder):
       'own': spec | {'copies': 2.0},
       'world': world | {'source': 'shapes', 'copies': 1.0},
   }
-  opened = open_training(_config(folder) | {'train': train, 'num_tokens': 64})
+  opened = open_training(
+      _config(folder, buckets=(), num_tokens=64) | {'train': train}
+  )
   assert [each.share for each in opened.train] == [40.0, 10.0]
   train['world'].pop('copies')
   with pytest.raises(UserError, match='train.world have no `copies`'):
-    open_training(_config(folder) | {'train': train})
+    open_training(_config(folder, buckets=()) | {'train': train})
+
+
+def test_an_evaluation_reads_every_record_once_in_its_bucket(folder):
+  config = _config(folder, draw_names={'on': False})
+  source = open_training(config).train[0].source
+  batches = list(pipeline.eval_batches(source, config, batch_size=3))
+  ids = np.concatenate([batch.id for batch in batches])
+  assert sorted(ids[ids >= 0]) == list(range(NUM_IMAGES))
+  shapes = {buckets.of_batch(batch) for batch in batches}
+  assert len(shapes) == 3 and all(shape.num_tokens == 24 for shape in shapes)
+  # An image is what it is in a canvas of its own, padding aside.
+  square = config | {'buckets': ()}
+  for batch in pipeline.eval_batches(source, square, batch_size=NUM_IMAGES):
+    whole = batch
+  tall = next(b for b in batches if b.image.shape[1:3] == (64, 32))
+  row = int(np.flatnonzero(tall.id >= 0)[0])
+  height, width = tall.size[row]
+  assert (height, width) == (60, 32)
+  assert whole.id.tolist() == list(range(NUM_IMAGES))
+  parts = [
+      list(
+          pipeline.eval_batches(
+              source, config, batch_size=2, process_index=n, process_count=2
+          )
+      )
+      for n in range(2)
+  ]
+  for one, other in zip(*parts, strict=True):
+    assert buckets.of_batch(one) == buckets.of_batch(other)
+  ids = np.concatenate([batch.id for part in parts for batch in part])
+  assert sorted(ids[ids >= 0]) == list(range(NUM_IMAGES))
+
+
+def test_short_sides_are_drawn_and_planned(folder):
+  config = _config(
+      folder,
+      resize=(64, 64),
+      buckets=((32, 32, 24), (64, 64, 24)),
+      augment={'short_sides': (16, 32, 64)},
+  )
+  batches = _take(_stream(config), 20)
+  sizes = {
+      (batch.image.shape[1], int(size.max()))
+      for batch in batches
+      for size in batch.size
+  }
+  assert {side for side, _ in sizes} == {32, 64}
+  assert all(longest <= side for side, longest in sizes)
+  assert min(longest for side, longest in sizes if side == 64) > 32
+  with pytest.raises(UserError, match='short_sides.*resize is empty'):
+    _stream(_config(folder, augment={'short_sides': (16,)}))

@@ -1,0 +1,89 @@
+"""How a record becomes an element of a bucket, and which one wastes least."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+from glip_jax.data import settings, transforms
+from glip_jax.data.buckets import Bucket
+from glip_jax.data.element import ToElement
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+  """What brings records into the shape of a bucket.
+
+  Attributes:
+    bucket: the shape.
+    element: makes elements of it.
+    data: `config.data`.
+  """
+
+  bucket: Bucket
+  element: ToElement
+  data: settings.Data
+
+  @functools.cached_property
+  def resize(self) -> transforms.Resize | transforms.FitInside:
+    """The resizing of `config.data`."""
+    return self.resize_to(0)
+
+  def resize_to(self, short: int) -> transforms.Resize | transforms.FitInside:
+    """The resizing to another short side; 0 for that of `config.data`."""
+    return settings.resizing(self.data, self.bucket.canvas, short)
+
+  def wasted(
+      self, size: tuple[int, int] | None, num_tokens: int, short: int = 0
+  ) -> tuple[float, ...]:
+    """What is to be least: text without room, detail lost, padding, tokens.
+
+    Args:
+      size: (h, w) of an image, None if it is not known.
+      num_tokens: of its prompt.
+      short: side that it is resized to, as `resize_to` takes it.
+    """
+    canvas, lacking = self.bucket, max(num_tokens - self.bucket.num_tokens, 0)
+    if size is None:
+      return lacking, -canvas.num_pixels, 0, canvas.num_tokens
+    resize = self.resize_to(short) if short else self.resize
+    height, width = resize.size(*size)
+    padding = 1 - height * width / canvas.num_pixels
+    if resize.fills_canvas:
+      return lacking, round(padding, 2), -canvas.num_pixels, canvas.num_tokens
+    return lacking, -height * width, padding, canvas.num_tokens
+
+
+def fits(data: settings.Config, num_phrases: int = 0) -> tuple[Fit, ...]:
+  """What brings records into each of the buckets of a config.
+
+  Args:
+    data: `config.data`.
+    num_phrases: phrases that there is room for at least.
+  """
+  data = settings.read_data(data)
+  element = settings.to_element(data)
+  made = []
+  for bucket in settings.buckets(data):
+    own = dataclasses.replace(
+        element,
+        canvas=bucket.canvas,
+        num_tokens=bucket.num_tokens,
+        num_phrases=max(element.num_phrases, num_phrases),
+    )
+    made.append(Fit(bucket, own, data))
+  return tuple(made)
+
+
+def best(
+    fits_of: Sequence[Fit],
+    size: tuple[int, int] | None,
+    num_tokens: int,
+    short: int = 0,
+) -> int:
+  """Number of the fit that wastes least; arguments as of `Fit.wasted`."""
+  if len(fits_of) == 1:
+    return 0
+  wasted = [each.wasted(size, num_tokens, short) for each in fits_of]
+  return min(range(len(wasted)), key=wasted.__getitem__)
