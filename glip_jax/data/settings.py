@@ -78,6 +78,19 @@ class Spec:
   split: str = field('', 'split of a TFDS set, or of the embedded world')
   names: tuple[str, ...] = field((), 'classes to keep, in this order; or all')
   exclude: tuple[str, ...] = field((), 'classes to drop')
+  class_map: tuple[tuple[str, str], ...] = field(
+      (),
+      '(class, name in the prompt) pairs: rename, merge under one name, or drop'
+      " by ''",
+  )
+  part: tuple[float, float] = field(
+      (0.0, 1.0),
+      '(start, end) of the images in an order of `part_seed`, as shares; (0,'
+      ' 0.9) and (0.9, 1) split one file in two',
+      least=0,
+      most=1,
+  )
+  part_seed: int = field(0, 'another deals the images out otherwise', least=0)
   seed: int = field(0, 'of the embedded world', least=0)
   num_images: int = field(10_000, 'of the embedded world', least=1)
   image_size: int = field(
@@ -223,9 +236,9 @@ def check_prompt(source: Source, element: ToElement) -> None:
   if groups := legible.same_tokens(prompt, source.names):
     raise UserError(
         f'classes {"; ".join(map(legible.quote, groups))} are the same tokens,'
-        ' so the model cannot tell them apart (text in parentheses is not read,'
-        ' and mostly neither are capitals and accents): make them one class by'
-        ' giving them one name in the file, rename one, or drop one by exclude='
+        ' so the model cannot tell them apart (text in parentheses is not'
+        ' read, and mostly neither are capitals and accents): give them names'
+        ' of their own, or one name, by class_map=, or drop one by exclude='
     )
 
 

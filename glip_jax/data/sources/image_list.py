@@ -20,10 +20,14 @@ from jaxtyping import UInt8
 from glip_jax.data.images import image_size, read_image
 from glip_jax.data.sources.annotation_file import Entries, Id, Report, read_id
 from glip_jax.data.sources.listing import Listing
+from glip_jax.data.sources.selection import Selection
 from glip_jax.errors import UserError
 from glip_jax.text.prompts import is_whole
 
 _MISMATCHES_LOGGED = 3
+
+# The position of an image that is in another part of the data set.
+ELSEWHERE = -1
 
 # Entries of one file, without captions and with them.
 _SHARED = (
@@ -128,6 +132,7 @@ def read_images(
     report: Report,
     *,
     captioned: bool = False,
+    selection: Selection = Selection(),
 ) -> tuple[Images, Strings, dict[Id | None, int | None]]:
   """Makes the table of images, leaving out those that cannot be used.
 
@@ -144,10 +149,12 @@ def read_images(
     report: where faults are counted.
     captioned: leave out images without a caption, or with one that holds half
       of a character.
+    selection: which part of the images to use.
 
   Returns:
     The images, their captions (none unless `captioned`), and the position of
-    each by id, None where it was left out.
+    each by id, None where it was left out and `ELSEWHERE` where it is in
+    another part.
 
   Raises:
     UserError: if the folder is missing, there are no usable images, or bad
@@ -161,9 +168,12 @@ def read_images(
         f'images={folder!r} is not a folder; give the folder that the'
         " 'file_name' of each image is relative to"
     )
+  images, others = _in_part(images, selection, report.file)
   table = _Table(_find_files(images, folder), report, captioned)
   for name, image in images:
     table.add(name, image)
+  for identity in others:
+    table.positions.setdefault(identity, ELSEWHERE)
   report.kept['images'] = len(table.rows), len(images)
   if not table.rows:
     raise UserError(
@@ -171,6 +181,21 @@ def read_images(
         ' images= and the file'
     )
   return Images(folder, table.rows), Strings(table.captions), table.positions
+
+
+def _in_part(
+    images: Entries, selection: Selection, file: str
+) -> tuple[Entries, list[Id | None]]:
+  """The entries of the part that is used, and the ids of the others."""
+  named = [image.get('file_name') for _, image in images]
+  kept = selection.files(filter(_is_text, named), file)
+  rows, others = [], []
+  for row, name in zip(images, named, strict=True):
+    if name in kept if _is_text(name) else True:
+      rows.append(row)
+    else:
+      others.append(read_id(row[1].get('id')))
+  return rows, others
 
 
 class _Table:

@@ -22,6 +22,7 @@ from glip_jax.data.sources import (
 )
 from glip_jax.data.sources.annotation_file import Report
 from glip_jax.data.sources.image_records import ImageRecords
+from glip_jax.data.sources.selection import Selection
 from glip_jax.text import prompts
 
 Spans = tuple[tuple[int, int], ...]
@@ -44,6 +45,7 @@ class MdetrSource(ImageRecords):
       *,
       annotations: str | os.PathLike[str],
       images: str | os.PathLike[str],
+      selection: Selection = Selection(),
       bad_records: str = 'skip',
   ):
     """Parses the file.
@@ -51,6 +53,7 @@ class MdetrSource(ImageRecords):
     Args:
       annotations: the JSON file.
       images: folder that the `file_name`s are relative to.
+      selection: which part of the images to use; it has no classes.
       bad_records: 'skip' leaves out what is broken; 'raise' refuses it.
 
     Raises:
@@ -65,6 +68,7 @@ class MdetrSource(ImageRecords):
         images,
         self.report,
         captioned=True,
+        selection=selection,
     )
     phrases: list[dict[Spans, int]] = [{} for _ in range(len(self._images))]
 

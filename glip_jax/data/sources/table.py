@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import ml_collections
@@ -14,11 +14,13 @@ from glip_jax.data.settings import Spec
 from glip_jax.data.sources.coco import CocoSource
 from glip_jax.data.sources.mdetr import MdetrSource
 from glip_jax.data.sources.protocol import Source
+from glip_jax.data.sources.selection import Selection
 from glip_jax.data.sources.tfds import TfdsSource
 from glip_jax.errors import UserError
 from glip_jax.shapes.source import open_world
 
-# What opens each kind: its arguments are the fields of a `Spec` that it reads.
+# What opens each kind: its arguments are the fields of a `Spec` that it reads,
+# and `selection`, made of those that are fields of a `Selection`.
 SOURCES = {
     'coco': CocoSource,
     'mdetr': MdetrSource,
@@ -57,6 +59,10 @@ def open_source(
       for key in fields.names(Spec)
       if (value := getattr(spec, key)) not in ('', ())
   }
+  with errors.naming(what):
+    given['selection'] = Selection(**{
+        key: given.pop(key) for key in fields.names(Selection) if key in given
+    })
   weights = fields.to_dict(spec.prompts)
   given['prompts'] = weights if any(weights.values()) else None
   for key in _PLACES:
@@ -67,7 +73,7 @@ def open_source(
     if key in given and key not in parameters:
       raise UserError(
           f'{what}: {key!r} is no field of source={name!r}; its fields are'
-          f' {", ".join(key for key in parameters if key != "bad_records")}'
+          f' {", ".join(_fields(parameters))}'
       )
   for key, parameter in parameters.items():
     if parameter.default is parameter.empty and key not in given:
@@ -77,6 +83,15 @@ def open_source(
     arguments['bad_records'] = bad_records
   with errors.naming(what):
     return SOURCES[name](**arguments)
+
+
+def _fields(parameters: Iterable[str]) -> Iterator[str]:
+  """The fields of a spec that a source reads."""
+  for key in parameters:
+    if key == 'selection':
+      yield from fields.names(Selection)
+    elif key != 'bad_records':
+      yield key
 
 
 def _infer(spec: Spec) -> str:
