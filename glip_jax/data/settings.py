@@ -18,7 +18,7 @@ from glip_jax.fields import field
 from glip_jax.text import legible, prompts
 
 BAD_RECORDS = ('skip', 'raise')
-SOURCES = ('coco', 'mdetr', 'tfds', 'shapes')
+SOURCES = ('coco', 'mdetr', 'voc', 'tfds', 'shapes')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +74,10 @@ class Spec:
   )
   annotations: str = field('', 'COCO or MDETR file')
   images: str = field('', 'folder that its `file_name`s are relative to')
-  directory: str = field('', 'folder of a version that TFDS has prepared')
-  split: str = field('', 'split of a TFDS set, or of the embedded world')
+  directory: str = field(
+      '', 'folder of a VOC set, or of a version that TFDS has prepared'
+  )
+  split: str = field('', 'split of a VOC or TFDS set, or of the embedded world')
   names: tuple[str, ...] = field((), 'classes to keep, in this order; or all')
   exclude: tuple[str, ...] = field((), 'classes to drop')
   class_map: tuple[tuple[str, str], ...] = field(

@@ -16,6 +16,7 @@ from glip_jax.data.sources.mdetr import MdetrSource
 from glip_jax.data.sources.protocol import Source
 from glip_jax.data.sources.selection import Selection
 from glip_jax.data.sources.tfds import TfdsSource
+from glip_jax.data.sources.voc import VocSource
 from glip_jax.errors import UserError
 from glip_jax.shapes.source import open_world
 
@@ -24,12 +25,15 @@ from glip_jax.shapes.source import open_world
 SOURCES = {
     'coco': CocoSource,
     'mdetr': MdetrSource,
+    'voc': VocSource,
     'tfds': TfdsSource,
     'shapes': open_world,
 }
 
 # Fields that say where data is: one that would not be read is a mistake.
 _PLACES = ('annotations', 'images', 'directory')
+# The one that may be a bucket, as TFDS reads these by itself.
+_BUCKETS = 'tfds', 'directory'
 
 
 def open_source(
@@ -66,9 +70,8 @@ def open_source(
   weights = fields.to_dict(spec.prompts)
   given['prompts'] = weights if any(weights.values()) else None
   for key in _PLACES:
-    # TFDS reads buckets by itself.
     errors.check_no_url(
-        f'{what}.{key}', given.get(key), buckets=key == 'directory'
+        f'{what}.{key}', given.get(key), buckets=(name, key) == _BUCKETS
     )
     if key in given and key not in parameters:
       raise UserError(
