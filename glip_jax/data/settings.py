@@ -18,7 +18,7 @@ from glip_jax.fields import field
 from glip_jax.text import legible, prompts
 
 BAD_RECORDS = ('skip', 'raise')
-SOURCES = ('coco', 'mdetr', 'voc', 'tfds', 'shapes')
+SOURCES = ('coco', 'mdetr', 'voc', 'yolo', 'tfds', 'shapes')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,20 +64,26 @@ class Spec:
 
   source: str = field(
       '',
-      'kind of source; empty: `coco` where there are `annotations`, `tfds`'
-      ' where there is a `directory`, else `shapes`',
+      'kind of source; empty: `coco` where there are `annotations` (`yolo` if'
+      ' in .yaml), `tfds` where there is a `directory`, else `shapes`',
       choices=('', *SOURCES),
   )
   weight: float = field(1.0, 'share in a mixture; 0 switches it off', least=0)
   until: int = field(
       0, 'in a curriculum: records of the stream when the next begins', least=0
   )
-  annotations: str = field('', 'COCO or MDETR file')
-  images: str = field('', 'folder that its `file_name`s are relative to')
+  annotations: str = field('', 'COCO or MDETR file, or data.yaml of YOLO')
+  images: str = field(
+      '',
+      'folder that its `file_name`s are relative to; of COCO by default that of'
+      ' the file',
+  )
   directory: str = field(
       '', 'folder of a VOC set, or of a version that TFDS has prepared'
   )
-  split: str = field('', 'split of a VOC or TFDS set, or of the embedded world')
+  split: str = field(
+      '', 'split of a VOC, YOLO or TFDS set, or of the embedded world'
+  )
   names: tuple[str, ...] = field((), 'classes to keep, in this order; or all')
   exclude: tuple[str, ...] = field((), 'classes to drop')
   class_map: tuple[tuple[str, str], ...] = field(

@@ -12,7 +12,11 @@ from typing import Any
 from glip_jax.data.sources import annotation_file
 from glip_jax.data.sources.annotation_file import Id, Report
 from glip_jax.data.sources.detection import Content, DetectionRecords
-from glip_jax.data.sources.selection import Selection, class_name
+from glip_jax.data.sources.selection import (
+    Selection,
+    class_name,
+    note_equal_names,
+)
 from glip_jax.errors import UserError
 
 
@@ -110,16 +114,8 @@ def _read_classes(
     raise UserError(
         f"{report.file} names no class; fill in 'categories' with id and name"
     )
-  _note_equal_names(classes, report)
+  note_equal_names(classes, report)
   return dict(sorted(classes.items(), key=_id_order))
-
-
-def _note_equal_names(classes: dict[Id, str], report: Report) -> None:
-  seen = set()
-  for key, name in classes.items():
-    if name in seen:
-      report.note('class merged with one of the same name', repr(key))
-    seen.add(name)
 
 
 def _id_order(item: tuple[Id, str]) -> tuple[bool, Any]:

@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from glip_jax.data.sources.annotation_file import Id
+from glip_jax.data.sources.annotation_file import Id, Report
 from glip_jax.errors import UserError
 from glip_jax.text import prompts
 
@@ -206,6 +206,15 @@ def class_name(name: Any) -> str:
   except UserError:
     return ''
   return name
+
+
+def note_equal_names(classes: Mapping[Id, str], report: Report) -> None:
+  """Notes the classes that are one, for they have one name."""
+  seen = set()
+  for key, name in classes.items():
+    if name in seen:
+      report.note('class merged with one of the same name', repr(key))
+    seen.add(name)
 
 
 def _path(name: str) -> str:

@@ -17,6 +17,7 @@ from glip_jax.data.sources.protocol import Source
 from glip_jax.data.sources.selection import Selection
 from glip_jax.data.sources.tfds import TfdsSource
 from glip_jax.data.sources.voc import VocSource
+from glip_jax.data.sources.yolo import YoloSource
 from glip_jax.errors import UserError
 from glip_jax.shapes.source import open_world
 
@@ -26,9 +27,13 @@ SOURCES = {
     'coco': CocoSource,
     'mdetr': MdetrSource,
     'voc': VocSource,
+    'yolo': YoloSource,
     'tfds': TfdsSource,
     'shapes': open_world,
 }
+
+# What `annotations` are by the end of their name; COCO otherwise.
+_BY_SUFFIX = {'.yaml': 'yolo', '.yml': 'yolo'}
 
 # Fields that say where data is: one that would not be read is a mistake.
 _PLACES = ('annotations', 'images', 'directory')
@@ -98,6 +103,7 @@ def _fields(parameters: Iterable[str]) -> Iterator[str]:
 
 
 def _infer(spec: Spec) -> str:
+  suffix = os.path.splitext(spec.annotations)[1].lower()
   if spec.annotations or spec.images:
-    return 'coco'
+    return _BY_SUFFIX.get(suffix, 'coco')
   return 'tfds' if spec.directory else 'shapes'
