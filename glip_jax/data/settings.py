@@ -18,7 +18,7 @@ from glip_jax.fields import field
 from glip_jax.text import legible, prompts
 
 BAD_RECORDS = ('skip', 'raise')
-SOURCES = ('coco', 'mdetr', 'voc', 'yolo', 'tfds', 'shapes')
+SOURCES = ('coco', 'lvis', 'mdetr', 'voc', 'yolo', 'tfds', 'shapes')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Spec:
   until: int = field(
       0, 'in a curriculum: records of the stream when the next begins', least=0
   )
-  annotations: str = field('', 'COCO or MDETR file, or data.yaml of YOLO')
+  annotations: str = field('', 'COCO, LVIS or MDETR file, or data.yaml of YOLO')
   images: str = field(
       '',
       'folder that its `file_name`s are relative to; of COCO by default that of'

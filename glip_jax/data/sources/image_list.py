@@ -249,9 +249,12 @@ class _Table:
 def _find_files(images: Entries, folder: str) -> Mapping[str, str]:
   """Where the files are whose names stay within the folder."""
   names = (image.get('file_name') for _, image in images)
-  return Listing(folder).find_all(
-      name for name in names if _is_text(name) and not _strays(name)
-  )
+  return Listing(folder).find_all(filter(is_inside, names))
+
+
+def is_inside(file: Any) -> bool:
+  """Whether a value is the name of a file that may be looked for."""
+  return _is_text(file) and not _strays(file)
 
 
 def _strays(file: str) -> str:

@@ -12,6 +12,7 @@ import ml_collections
 from glip_jax import errors, fields
 from glip_jax.data.settings import Spec
 from glip_jax.data.sources.coco import CocoSource
+from glip_jax.data.sources.lvis import LvisSource
 from glip_jax.data.sources.mdetr import MdetrSource
 from glip_jax.data.sources.protocol import Source
 from glip_jax.data.sources.selection import Selection
@@ -25,6 +26,7 @@ from glip_jax.shapes.source import open_world
 # and `selection`, made of those that are fields of a `Selection`.
 SOURCES = {
     'coco': CocoSource,
+    'lvis': LvisSource,
     'mdetr': MdetrSource,
     'voc': VocSource,
     'yolo': YoloSource,

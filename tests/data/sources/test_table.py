@@ -32,7 +32,7 @@ def test_annotations_and_images_are_enough(folder, opened):
 @pytest.mark.parametrize(
     'spec, message',
     [
-        ({'source': 'vok'}, "spec.source='vok' must be one of '', 'coco', 'm"),
+        ({'source': 'vok'}, "spec.source='vok' must be one of '', 'coco', 'l"),
         ({'source': 'coco'}, "source='coco' needs 'annotations'"),
         ({'images': 'here'}, "source='coco' needs 'annotations'"),
         (
