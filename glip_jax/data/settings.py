@@ -18,7 +18,7 @@ from glip_jax.fields import field
 from glip_jax.text import legible, prompts
 
 BAD_RECORDS = ('skip', 'raise')
-SOURCES = ('coco', 'lvis', 'mdetr', 'voc', 'yolo', 'tfds', 'shapes')
+SOURCES = ('coco', 'lvis', 'mdetr', 'voc', 'yolo', 'odvg', 'tfds', 'shapes')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,20 +64,24 @@ class Spec:
 
   source: str = field(
       '',
-      'kind of source; empty: `coco` where there are `annotations` (`yolo` if'
-      ' in .yaml), `tfds` where there is a `directory`, else `shapes`',
+      'kind of source; empty: `coco` where there are `annotations` (`yolo` of'
+      ' .yaml, `odvg` of .jsonl), `tfds` where there is a `directory`, else'
+      ' `shapes`',
       choices=('', *SOURCES),
   )
   weight: float = field(1.0, 'share in a mixture; 0 switches it off', least=0)
   until: int = field(
       0, 'in a curriculum: records of the stream when the next begins', least=0
   )
-  annotations: str = field('', 'COCO, LVIS or MDETR file, or data.yaml of YOLO')
+  annotations: str = field(
+      '', 'COCO, LVIS, MDETR or ODVG file, or data.yaml of YOLO'
+  )
   images: str = field(
       '',
       'folder that its `file_name`s are relative to; of COCO by default that of'
       ' the file',
   )
+  label_map: str = field('', 'JSON file of class names by label, for ODVG')
   directory: str = field(
       '', 'folder of a VOC set, or of a version that TFDS has prepared'
   )

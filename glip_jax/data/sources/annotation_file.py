@@ -157,6 +157,11 @@ class Report:
     if len(names) < _NAMES_KEPT:
       names.append(name)
 
+  def keep(self, what: str, left: int, had: int) -> None:
+    """Counts what is left of something; see `kept`."""
+    before = self.kept.get(what, (0, 0))
+    self.kept[what] = before[0] + left, before[1] + had
+
   def __str__(self) -> str:
     """All kinds, one after the other: count, kind and the first names."""
     return '; '.join(

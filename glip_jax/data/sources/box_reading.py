@@ -65,7 +65,7 @@ def read_boxes(
   reader.check_pixels()
   table = _as_table(reader.rows, len(images), is_unit)
   num_used = len(annotations) - reader.num_unused
-  report.kept['boxes'] = len(reader.rows) - reader.num_outside, num_used
+  report.keep('boxes', len(reader.rows) - reader.num_outside, num_used)
   if not num_used:
     report.note('no box to use, every image is a negative', 'all')
   elif not _shows_objects(table, images):

@@ -56,6 +56,7 @@ class CocoSource(DetectionRecords):
         selection=selection,
         report=report,
     )
+    report.log()
 
 
 def read_content(content: dict[str, Any], report: Report) -> Content:

@@ -81,7 +81,6 @@ class DetectionRecords(Classes, ImageRecords):
     super().__init__(chosen.names, chosen.ids)
     self._text = prompts.from_names(self.names)
     self._boxes = self._read_boxes(content, positions, chosen.labels)
-    report.log()
 
   def text(self, index: int) -> prompts.TextPrompt:
     """The names of all classes."""

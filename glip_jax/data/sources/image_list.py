@@ -10,7 +10,7 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from glip_jax.data.images import image_size, read_image
 from glip_jax.data.sources.annotation_file import Entries, Id, Report, read_id
 from glip_jax.data.sources.listing import Listing
 from glip_jax.data.sources.selection import Selection
+from glip_jax.data.sources.strings import Strings
 from glip_jax.errors import UserError
 from glip_jax.text.prompts import is_whole
 
@@ -34,26 +35,6 @@ _SHARED = (
     'entry of the file of another, joined with it',
     'entry of the file and caption of another, whose boxes it lacks',
 )
-
-
-class Strings(Sequence[str]):
-  """Strings that never change, in one piece of memory."""
-
-  def __init__(self, values: Iterable[str]):
-    """Joins strings."""
-    # JSON may hold halves of surrogate pairs.
-    encoded = [value.encode('utf-8', 'surrogatepass') for value in values]
-    self._joined = b''.join(encoded)
-    self._end = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-
-  def __len__(self) -> int:
-    return len(self._end) - 1
-
-  def __getitem__(self, index: int) -> str:
-    if not 0 <= index < len(self):
-      raise IndexError(f'{index} is not in [0, {len(self)})')
-    joined = self._joined[self._end[index] : self._end[index + 1]]
-    return joined.decode('utf-8', 'surrogatepass')
 
 
 class Images:
@@ -174,7 +155,7 @@ def read_images(
     table.add(name, image)
   for identity in others:
     table.positions.setdefault(identity, ELSEWHERE)
-  report.kept['images'] = len(table.rows), len(images)
+  report.keep('images', len(table.rows), len(images))
   if not table.rows:
     raise UserError(
         f'{report.file} has no usable image in {folder!r} ({report}); check'
@@ -187,11 +168,14 @@ def _in_part(
     images: Entries, selection: Selection, file: str
 ) -> tuple[Entries, list[Id | None]]:
   """The entries of the part that is used, and the ids of the others."""
-  named = [image.get('file_name') for _, image in images]
-  kept = selection.files(filter(_is_text, named), file)
+  kept = selection.files(
+      (name for _, image in images if _is_text(name := image.get('file_name'))),
+      file,
+  )
   rows, others = [], []
-  for row, name in zip(images, named, strict=True):
-    if name in kept if _is_text(name) else True:
+  for row in images:
+    name = row[1].get('file_name')
+    if not _is_text(name) or name in kept:
       rows.append(row)
     else:
       others.append(read_id(row[1].get('id')))

@@ -70,6 +70,7 @@ class LvisSource(DetectionRecords):
     merged = [[by_id[key] for key in own] for own in ids]
     self.frequency = tuple(map(_frequency, merged))
     self.synonyms = tuple(map(_synonyms, merged))
+    report.log()
 
   def absent(self, index: int) -> tuple[int, ...]:
     """Labels of the classes that an image is known not to show."""

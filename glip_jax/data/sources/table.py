@@ -14,6 +14,7 @@ from glip_jax.data.settings import Spec
 from glip_jax.data.sources.coco import CocoSource
 from glip_jax.data.sources.lvis import LvisSource
 from glip_jax.data.sources.mdetr import MdetrSource
+from glip_jax.data.sources.odvg import open_odvg
 from glip_jax.data.sources.protocol import Source
 from glip_jax.data.sources.selection import Selection
 from glip_jax.data.sources.tfds import TfdsSource
@@ -30,15 +31,16 @@ SOURCES = {
     'mdetr': MdetrSource,
     'voc': VocSource,
     'yolo': YoloSource,
+    'odvg': open_odvg,
     'tfds': TfdsSource,
     'shapes': open_world,
 }
 
 # What `annotations` are by the end of their name; COCO otherwise.
-_BY_SUFFIX = {'.yaml': 'yolo', '.yml': 'yolo'}
+_BY_SUFFIX = {'.jsonl': 'odvg', '.yaml': 'yolo', '.yml': 'yolo'}
 
 # Fields that say where data is: one that would not be read is a mistake.
-_PLACES = ('annotations', 'images', 'directory')
+_PLACES = ('annotations', 'images', 'directory', 'label_map')
 # The one that may be a bucket, as TFDS reads these by itself.
 _BUCKETS = 'tfds', 'directory'
 

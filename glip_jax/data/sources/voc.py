@@ -67,6 +67,7 @@ class VocSource(DetectionRecords):
         selection=selection,
         report=report,
     )
+    report.log()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -82,6 +82,7 @@ class YoloSource(DetectionRecords):
         is_unit=True,
     )
     super().__init__(content, images=folder, selection=selection, report=report)
+    report.log()
 
 
 def _read_yaml(path: pathlib.Path) -> dict[str, Any]:
