@@ -18,7 +18,17 @@ from glip_jax.fields import field
 from glip_jax.text import legible, prompts
 
 BAD_RECORDS = ('skip', 'raise')
-SOURCES = ('coco', 'lvis', 'mdetr', 'voc', 'yolo', 'odvg', 'tfds', 'shapes')
+SOURCES = (
+    'coco',
+    'lvis',
+    'mdetr',
+    'voc',
+    'yolo',
+    'odvg',
+    'flickr30k',
+    'tfds',
+    'shapes',
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,10 +93,14 @@ class Spec:
   )
   label_map: str = field('', 'JSON file of class names by label, for ODVG')
   directory: str = field(
-      '', 'folder of a VOC set, or of a version that TFDS has prepared'
+      '',
+      'folder of a VOC set, of Flickr30k Entities, or of a version that TFDS'
+      ' has prepared',
   )
   split: str = field(
-      '', 'split of a VOC, YOLO or TFDS set, or of the embedded world'
+      '',
+      'split of a VOC, YOLO or TFDS set, of Flickr30k, or of the embedded'
+      ' world',
   )
   names: tuple[str, ...] = field((), 'classes to keep, in this order; or all')
   exclude: tuple[str, ...] = field((), 'classes to drop')

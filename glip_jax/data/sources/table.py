@@ -12,6 +12,7 @@ import ml_collections
 from glip_jax import errors, fields
 from glip_jax.data.settings import Spec
 from glip_jax.data.sources.coco import CocoSource
+from glip_jax.data.sources.flickr30k import Flickr30kSource
 from glip_jax.data.sources.lvis import LvisSource
 from glip_jax.data.sources.mdetr import MdetrSource
 from glip_jax.data.sources.odvg import open_odvg
@@ -32,6 +33,7 @@ SOURCES = {
     'voc': VocSource,
     'yolo': YoloSource,
     'odvg': open_odvg,
+    'flickr30k': Flickr30kSource,
     'tfds': TfdsSource,
     'shapes': open_world,
 }

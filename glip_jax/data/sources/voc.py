@@ -1,15 +1,10 @@
-"""Detection data: Pascal VOC, one XML file an image.
-
-Corners of VOC are pixels counted from 1, the last one included. From edge to
-edge, as everywhere here, that is from (xmin - 1, ymin - 1) to (xmax, ymax).
-"""
+"""Detection data: Pascal VOC, one XML file an image."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import pathlib
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -18,11 +13,10 @@ from glip_jax.data.sources.annotation_file import Report
 from glip_jax.data.sources.detection import Content, DetectionRecords
 from glip_jax.data.sources.listing import IMAGE_SUFFIXES
 from glip_jax.data.sources.selection import Selection, class_name
+from glip_jax.data.sources.split_list import read_split
+from glip_jax.data.sources.voc_xml import read_corners, read_size
 from glip_jax.data.sources.xml_file import read_xml
 from glip_jax.errors import UserError
-
-_CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
-_SIDES = ('width', 'height')
 
 
 class VocSource(DetectionRecords):
@@ -59,8 +53,9 @@ class VocSource(DetectionRecords):
       UserError: if the folder, split or images are missing, or a record is
         broken and to be refused.
     """
-    layout = _find(pathlib.Path(directory), images, split)
-    report = Report(layout.name, bad_records=bad_records)
+    root = pathlib.Path(directory)
+    report = Report(f'{root} {split}'.strip(), bad_records=bad_records)
+    layout = _find(root, images, split, report)
     super().__init__(
         _read(layout, selection.names, report),
         images=layout.images,
@@ -75,32 +70,31 @@ class _Layout:
   """Where the files of a set are.
 
   Attributes:
-    name: of the set, for messages.
     annotations: folder of the XML files.
     images: folder of the images.
     stems: names of the files without suffix, in order.
     is_whole: True where `stems` are all files of the folder.
   """
 
-  name: str
   annotations: pathlib.Path
   images: pathlib.Path
   stems: Sequence[str]
   is_whole: bool
 
 
-def _find(root: pathlib.Path, images: str, split: str) -> _Layout:
+def _find(
+    root: pathlib.Path, images: str, split: str, report: Report
+) -> _Layout:
   if not root.is_dir():
     raise UserError(
         f"directory='{root}' is not a folder; give that of a VOC set"
     )
   annotations = root / 'Annotations'
-  name = f'{root} {split}'.strip()
   if annotations.is_dir():
     own = images or root / 'JPEGImages'
     if split:
-      stems = _listed(root / 'ImageSets' / 'Main', split)
-      return _Layout(name, annotations, pathlib.Path(own), stems, False)
+      stems = read_split(root / 'ImageSets' / 'Main', split, report)
+      return _Layout(annotations, pathlib.Path(own), stems, False)
   else:
     annotations = root / split
     own = images or annotations
@@ -115,21 +109,7 @@ def _find(root: pathlib.Path, images: str, split: str) -> _Layout:
         f' Annotations and JPEGImages, or XML files, with split={split!r} in a'
         f' folder of that name{_among(there)}'
     )
-  return _Layout(name, annotations, pathlib.Path(own), files, True)
-
-
-def _listed(folder: pathlib.Path, split: str) -> list[str]:
-  """The names in the list of a split; what else is in a line says nothing."""
-  try:
-    text = (folder / f'{split}.txt').read_text('utf-8')
-  except (OSError, ValueError) as error:
-    there = sorted(path.stem for path in folder.glob('*.txt'))
-    raise UserError(
-        f"split={split!r} has no list '{folder / split}.txt' that can be read"
-        f'{_among(there)}'
-    ) from error
-  stems = [line.split()[0] for line in text.splitlines() if line.strip()]
-  return list(dict.fromkeys(stems))
+  return _Layout(annotations, pathlib.Path(own), files, True)
 
 
 def _among(names: Sequence[str]) -> str:
@@ -142,9 +122,6 @@ def _read(layout: _Layout, names: Iterable[str], report: Report) -> Content:
   images, boxes = [], []
   for stem in layout.stems:
     file = f'{stem}.xml'
-    if re.search(r'[\\/]', stem):
-      report.fault('name in a list that leaves the folder', repr(stem))
-      continue
     try:
       root = read_xml(layout.annotations / file)
     except UserError as error:
@@ -181,15 +158,7 @@ def _image(
   if own and stated and os.path.splitext(stated)[0] != stem:
     report.note('filename of another image than its own', f'{stem}.xml')
   file = stated if stated in own or not own else own[0]
-  size = {side: _whole(root.findtext(f'size/{side}')) for side in _SIDES}
-  return {'file_name': file or f'{stem}.jpg', **size}
-
-
-def _whole(text: str | None) -> int | None:
-  try:
-    return int(float(text))
-  except (TypeError, ValueError, OverflowError):
-    return None
+  return {'file_name': file or f'{stem}.jpg', **read_size(root)}
 
 
 def _objects(
@@ -206,24 +175,9 @@ def _objects(
     yield name, {
         'image_id': stem,
         'category_id': category,
-        'bbox': _box(entry.find('bndbox')),
+        'bbox': read_corners(entry.find('bndbox')),
         'ignore': int(is_difficult),
     }
-
-
-def _box(corners: Element | None) -> list[float] | None:
-  """xywh from edge to edge, of no area where two corners are one."""
-  if corners is None:
-    return None
-  try:
-    x1, y1, x2, y2 = (float(corners.findtext(key)) for key in _CORNERS)
-  except (TypeError, ValueError, OverflowError):
-    return None
-  width, height = x2 - x1, y2 - y1
-  # One click of an annotator, rather than an object of one pixel's width.
-  if not width or not height:
-    return [x1 - 1, y1 - 1, max(width, 0), max(height, 0)]
-  return [x1 - 1, y1 - 1, *(side + (side > 0) for side in (width, height))]
 
 
 def _classes(
