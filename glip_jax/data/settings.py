@@ -26,6 +26,7 @@ SOURCES = (
     'yolo',
     'odvg',
     'flickr30k',
+    'odinw',
     'tfds',
     'shapes',
 )
@@ -94,13 +95,17 @@ class Spec:
   label_map: str = field('', 'JSON file of class names by label, for ODVG')
   directory: str = field(
       '',
-      'folder of a VOC set, of Flickr30k Entities, or of a version that TFDS'
-      ' has prepared',
+      'folder of a VOC set, of Flickr30k Entities, of all sets of ODinW, or of'
+      ' a version that TFDS has prepared',
   )
   split: str = field(
       '',
-      'split of a VOC, YOLO or TFDS set, of Flickr30k, or of the embedded'
-      ' world',
+      'split of a VOC, YOLO, ODinW or TFDS set, of Flickr30k, or of the'
+      ' embedded world',
+  )
+  dataset: str = field('', 'which set of ODinW')
+  published_prompt: bool = field(
+      False, 'prompt by the sentence published for it, where there is one'
   )
   names: tuple[str, ...] = field((), 'classes to keep, in this order; or all')
   exclude: tuple[str, ...] = field((), 'classes to drop')

@@ -15,6 +15,7 @@ from glip_jax.data.sources.coco import CocoSource
 from glip_jax.data.sources.flickr30k import Flickr30kSource
 from glip_jax.data.sources.lvis import LvisSource
 from glip_jax.data.sources.mdetr import MdetrSource
+from glip_jax.data.sources.odinw import OdinwSource
 from glip_jax.data.sources.odvg import open_odvg
 from glip_jax.data.sources.protocol import Source
 from glip_jax.data.sources.selection import Selection
@@ -34,6 +35,7 @@ SOURCES = {
     'yolo': YoloSource,
     'odvg': open_odvg,
     'flickr30k': Flickr30kSource,
+    'odinw': OdinwSource,
     'tfds': TfdsSource,
     'shapes': open_world,
 }
