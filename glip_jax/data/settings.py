@@ -18,17 +18,9 @@ from glip_jax.fields import field
 from glip_jax.text import legible, prompts
 
 BAD_RECORDS = ('skip', 'raise')
-SOURCES = (
-    'coco',
-    'lvis',
-    'mdetr',
-    'voc',
-    'yolo',
-    'odvg',
-    'flickr30k',
-    'odinw',
-    'tfds',
-    'shapes',
+SOURCES = tuple(
+    'coco lvis mdetr voc yolo odvg flickr30k pseudo_labels odinw tfds'
+    ' shapes'.split()
 )
 
 
@@ -91,6 +83,9 @@ class Spec:
       '',
       'folder that its `file_name`s are relative to; of COCO by default that of'
       ' the file',
+  )
+  min_score: float = field(
+      0.5, 'of pseudo-labels: boxes below are not used', least=0, most=1
   )
   label_map: str = field('', 'JSON file of class names by label, for ODVG')
   directory: str = field(

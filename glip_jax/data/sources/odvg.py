@@ -27,7 +27,7 @@ from glip_jax.data.sources.selection import (
 )
 from glip_jax.errors import UserError
 
-_KINDS = 'detection', 'grounding'
+_KINDS = {'detection': dict, 'grounding': dict}
 # What `tokens_positive` says of a box that the whole caption is about.
 _WHOLE = -1
 
@@ -91,15 +91,6 @@ def _is_list(record: Mapping[str, Any]) -> bool:
   return isinstance(record.get('detection'), dict)
 
 
-def _image(number: int, record: Mapping[str, Any]) -> dict[str, Any]:
-  return {
-      'id': number,
-      'file_name': record['filename'],
-      'height': record.get('height'),
-      'width': record.get('width'),
-  }
-
-
 def _detection(
     lines: Sequence[Line], classes: Mapping[int, str], report: Report
 ) -> Content:
@@ -107,7 +98,9 @@ def _detection(
   labels = {name: label for label, name in classes.items()}
   images, boxes = [], []
   for number, record in lines:
-    images.append((f'line {number + 1}', _image(number, record)))
+    images.append(
+        (f'line {number + 1}', json_lines.image_entry(number, record))
+    )
     for name, instance in _instances(number, record, report):
       label, category = instance.get('label'), instance.get('category')
       stated = class_name(category)
@@ -116,7 +109,7 @@ def _detection(
       elif type(label) is int and stated != classes.get(label, stated):
         if stated:
           report.note('category that is not the name of its label', name)
-      box = {'image_id': number, 'bbox': _xywh(instance.get('bbox'))}
+      box = {'image_id': number, 'bbox': json_lines.xywh(instance.get('bbox'))}
       boxes.append((name, box | {'category_id': label}))
   return Content(images, boxes, classes)
 
@@ -134,7 +127,7 @@ def _grounding(
   images, boxes = [], []
   for number, record in lines:
     caption = record['grounding'].get('caption')
-    image = _image(number, record) | {'caption': caption}
+    image = json_lines.image_entry(number, record) | {'caption': caption}
     images.append((f'line {number + 1}', image))
     if not isinstance(caption, str):
       continue
@@ -143,7 +136,7 @@ def _grounding(
       if spans is not None:
         linked = {'image_id': number, 'tokens_positive': spans}
         boxes += [
-            (name, linked | {'bbox': _xywh(box)})
+            (name, linked | {'bbox': json_lines.xywh(box)})
             for box in _each_box(region.get('bbox'))
         ]
   return images, boxes
@@ -169,15 +162,6 @@ def _each_box(value: Any) -> Sequence[Any]:
   """The boxes of a region, which may have one or a list of them."""
   is_many = isinstance(value, list) and value and isinstance(value[0], list)
   return value if is_many else [value]
-
-
-def _xywh(box: Any) -> Any:
-  """xywh of xyxy; what is no box stays what it is."""
-  try:
-    x1, y1, x2, y2 = map(float, box)
-  except (TypeError, ValueError, OverflowError):
-    return box if not isinstance(box, list) or len(box) != 4 else None
-  return [x1, y1, x2 - x1, y2 - y1]
 
 
 def _spans(

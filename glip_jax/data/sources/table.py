@@ -18,6 +18,7 @@ from glip_jax.data.sources.mdetr import MdetrSource
 from glip_jax.data.sources.odinw import OdinwSource
 from glip_jax.data.sources.odvg import open_odvg
 from glip_jax.data.sources.protocol import Source
+from glip_jax.data.sources.pseudo_labels import PseudoLabelSource
 from glip_jax.data.sources.selection import Selection
 from glip_jax.data.sources.tfds import TfdsSource
 from glip_jax.data.sources.voc import VocSource
@@ -35,6 +36,7 @@ SOURCES = {
     'yolo': YoloSource,
     'odvg': open_odvg,
     'flickr30k': Flickr30kSource,
+    'pseudo_labels': PseudoLabelSource,
     'odinw': OdinwSource,
     'tfds': TfdsSource,
     'shapes': open_world,
