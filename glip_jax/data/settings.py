@@ -19,8 +19,8 @@ from glip_jax.text import legible, prompts
 
 BAD_RECORDS = ('skip', 'raise')
 SOURCES = tuple(
-    'coco lvis mdetr voc yolo odvg flickr30k pseudo_labels odinw tfds'
-    ' shapes'.split()
+    'coco lvis mdetr voc yolo odvg flickr30k pseudo_labels odinw webdataset'
+    ' tfds shapes'.split()
 )
 
 
@@ -90,8 +90,8 @@ class Spec:
   label_map: str = field('', 'JSON file of class names by label, for ODVG')
   directory: str = field(
       '',
-      'folder of a VOC set, of Flickr30k Entities, of all sets of ODinW, or of'
-      ' a version that TFDS has prepared',
+      'folder of a VOC set, of Flickr30k Entities, of all sets of ODinW, of tar'
+      ' shards, or of a version that TFDS has prepared',
   )
   split: str = field(
       '',

@@ -22,6 +22,7 @@ from glip_jax.data.sources.pseudo_labels import PseudoLabelSource
 from glip_jax.data.sources.selection import Selection
 from glip_jax.data.sources.tfds import TfdsSource
 from glip_jax.data.sources.voc import VocSource
+from glip_jax.data.sources.webdataset import WebdatasetSource
 from glip_jax.data.sources.yolo import YoloSource
 from glip_jax.errors import UserError
 from glip_jax.shapes.source import open_world
@@ -38,6 +39,7 @@ SOURCES = {
     'flickr30k': Flickr30kSource,
     'pseudo_labels': PseudoLabelSource,
     'odinw': OdinwSource,
+    'webdataset': WebdatasetSource,
     'tfds': TfdsSource,
     'shapes': open_world,
 }
