@@ -8,7 +8,7 @@ learns that most of what it reads is not there.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Int
@@ -172,7 +172,7 @@ class DrawNames:
   """
 
   drawing: Drawing
-  absent: Callable[[int], Int[np.ndarray, k]] | None = None
+  absent: Callable[[int], Sequence[int]] | None = None
 
   def is_for(self, text: prompts.TextPrompt) -> bool:
     """Whether a text is the vocabulary."""
@@ -188,7 +188,7 @@ class DrawNames:
       present: labels in its image, -1 among them or not.
       rng: what they are drawn by.
     """
-    absent = self.absent(index) if self.absent else None
+    absent = np.array(self.absent(index), np.int64) if self.absent else None
     return self.drawing.draw(present[present >= 0], absent, rng)
 
   def num_tokens(self, labels: Int[np.ndarray, c]) -> int:

@@ -17,7 +17,10 @@ from glip_jax.errors import UserError
 from glip_jax.fields import field
 
 BAD_RECORDS = ('skip', 'raise')
-SOURCES = ('coco', 'mdetr', 'tfds', 'shapes')
+SOURCES = tuple(
+    'coco lvis mdetr voc yolo odvg flickr30k pseudo_labels odinw webdataset'
+    ' tfds shapes'.split()
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +69,9 @@ class Spec:
 
   source: str = field(
       '',
-      'kind of source; empty: `coco` where there are `annotations`, `tfds`'
-      ' where there is a `directory`, else `shapes`',
+      'kind of source; empty: `coco` where there are `annotations` (`yolo` of'
+      ' .yaml, `odvg` of .jsonl), `tfds` where there is a `directory`, else'
+      ' `shapes`',
       choices=('', *SOURCES),
   )
   weight: float = field(1.0, 'share in a mixture; 0 switches it off', least=0)
@@ -80,12 +84,47 @@ class Spec:
   until: int = field(
       0, 'in a curriculum: records of the stream when the next begins', least=0
   )
-  annotations: str = field('', 'COCO or MDETR file')
-  images: str = field('', 'folder that its `file_name`s are relative to')
-  directory: str = field('', 'folder of a version that TFDS has prepared')
-  split: str = field('', 'split of a TFDS set, or of the embedded world')
+  annotations: str = field(
+      '', 'COCO, LVIS, MDETR or ODVG file, or data.yaml of YOLO'
+  )
+  images: str = field(
+      '',
+      'folder that its `file_name`s are relative to; of COCO by default that of'
+      ' the file',
+  )
+  min_score: float = field(
+      0.5, 'of pseudo-labels: boxes below are not used', least=0, most=1
+  )
+  label_map: str = field('', 'JSON file of class names by label, for ODVG')
+  directory: str = field(
+      '',
+      'folder of a VOC set, of Flickr30k Entities, of all sets of ODinW, of tar'
+      ' shards, or of a version that TFDS has prepared',
+  )
+  split: str = field(
+      '',
+      'split of a VOC, YOLO, ODinW or TFDS set, of Flickr30k, or of the'
+      ' embedded world',
+  )
+  dataset: str = field('', 'which set of ODinW')
+  published_prompt: bool = field(
+      False, 'prompt by the sentence published for it, where there is one'
+  )
   names: tuple[str, ...] = field((), 'classes to keep, in this order; or all')
   exclude: tuple[str, ...] = field((), 'classes to drop')
+  class_map: tuple[tuple[str, str], ...] = field(
+      (),
+      '(class, name in the prompt) pairs: rename, merge under one name, or drop'
+      " by ''",
+  )
+  part: tuple[float, float] = field(
+      (0.0, 1.0),
+      '(start, end) of the images in an order of `part_seed`, as shares; (0,'
+      ' 0.9) and (0.9, 1) split one file in two',
+      least=0,
+      most=1,
+  )
+  part_seed: int = field(0, 'another deals the images out otherwise', least=0)
   seed: int = field(0, 'of the embedded world', least=0)
   num_images: int = field(10_000, 'of the embedded world', least=1)
   image_size: int = field(

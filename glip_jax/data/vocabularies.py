@@ -43,9 +43,9 @@ def check_prompt(source: Source, element: ToElement) -> None:
     ) from error
   if groups := legible.same_tokens(prompt, source.names):
     raise UserError(
-        f'classes {_SAME % "; ".join(map(legible.quote, groups))}: make them'
-        ' one class by giving them one name in the file, rename one, or drop'
-        ' one by exclude='
+        f'classes {_SAME % "; ".join(map(legible.quote, groups))}: give them'
+        ' names of their own, or one name, by class_map=, or drop one by'
+        ' exclude='
     )
 
 

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import shutil
 
 import pytest
 
@@ -37,7 +38,7 @@ def _cases(title):
   ]
 
 
-def _kept(folder, kind, name, mode, vocabulary):
+def _kept(spec, name, mode, vocabulary):
   """What reaches the model: 'records / boxes / classes', or 'refused'."""
   config = {
       'tokenizer': str(vocabulary),
@@ -46,11 +47,6 @@ def _kept(folder, kind, name, mode, vocabulary):
       'num_boxes': 5002 if name == 'many_boxes' else 10,
       'image_size': (32, 32),
       'bad_records': mode,
-  }
-  spec = {
-      'source': kind,
-      'annotations': str(folder / f'{name}.json'),
-      'images': str(folder.parent / 'images'),
   }
   try:
     source = table.open_source(spec, bad_records=mode)
@@ -78,17 +74,46 @@ def test_every_faulty_file_is_treated_as_the_table_says(
   vocabulary = shared / 'data' / 'vocab' / 'bert-base-uncased-vocab.txt'
   found, expected = {}, {}
   for name, (_, skip, refuse, *_) in _cases(title):
+    spec = {
+        'source': kind,
+        'annotations': str(folder / f'{name}.json'),
+        'images': str(folder.parent / 'images'),
+    }
     expected[name] = skip, skip if refuse == 'same' else refuse
     found[name] = tuple(
-        _kept(folder, kind, name, mode, vocabulary)
-        for mode in ('skip', 'raise')
+        _kept(spec, name, mode, vocabulary) for mode in ('skip', 'raise')
+    )
+  assert found == expected
+
+
+def test_every_faulty_voc_file_is_treated_as_the_table_says(shared, tmp_path):
+  folder = shared / 'data' / 'edge_cases'
+  vocabulary = shared / 'data' / 'vocab' / 'bert-base-uncased-vocab.txt'
+  image = (folder / 'images' / 'ok_rgb.jpg').read_bytes()
+  found, expected = {}, {}
+  for name, (_, skip, refuse, *_) in _cases('VOC file'):
+    own = tmp_path / name
+    own.mkdir()
+    shutil.copy(folder / 'voc' / 'ok.xml', own / 'first.xml')
+    shutil.copy(folder / 'voc' / f'{name}.xml', own / 'second.xml')
+    (own / 'first.jpg').write_bytes(image)
+    (own / 'ok_rgb.jpg').write_bytes(image)
+    spec = {'source': 'voc', 'directory': str(own)}
+    expected[name] = skip, skip if refuse == 'same' else refuse
+    found[name] = tuple(
+        _kept(spec, name, mode, vocabulary) for mode in ('skip', 'raise')
     )
   assert found == expected
 
 
 @pytest.mark.parametrize(
     'title, manifest',
-    [('COCO file', 'coco'), ('MDETR file', 'grounding'), ('image', 'images')],
+    [
+        ('COCO file', 'coco'),
+        ('MDETR file', 'grounding'),
+        ('VOC file', 'voc'),
+        ('image', 'images'),
+    ],
 )
 def test_the_tables_name_every_file_once(shared, title, manifest):
   path = shared / 'data' / 'edge_cases' / f'{manifest}_manifest.json'
@@ -96,7 +121,7 @@ def test_the_tables_name_every_file_once(shared, title, manifest):
   files = (
       [entry['file'] for entry in content]
       if manifest == 'images'
-      else [name.removesuffix('.json') for name in content]
+      else [pathlib.Path(name).stem for name in content]
   )
   assert sorted(name for name, _ in _cases(title)) == sorted(files)
 

@@ -71,7 +71,7 @@ def _refusals(spec, **fields):
 def test_classes_of_the_same_tokens_are_refused_by_name(named, names):
   for message in _refusals(named(*names)):
     assert f'classes {names[0]!r} and {names[1]!r} are the same' in message
-    assert 'by giving them one name in the file' in message
+    assert 'by class_map=' in message
     assert 'exclude=' in message
 
 
@@ -82,6 +82,23 @@ def test_classes_of_the_same_tokens_are_mended_as_the_message_says(named):
     data = config_of(named(*file, exclude=exclude))
     (opened,) = training_sources.open_training(data).train
     assert [name.strip() for name in opened.source.text(0).phrases] == ['bat']
+
+
+@pytest.mark.parametrize(
+    'new, phrases',
+    [
+        (('flying bat', 'baseball bat'), ['flying bat', 'baseball bat']),
+        (('bat', 'bat'), ['bat']),
+    ],
+)
+def test_classes_of_the_same_tokens_are_mended_by_a_class_map(
+    named, new, phrases
+):
+  names = 'bat_(animal)', 'bat_(sports_equipment)'
+  spec = named(*names, class_map=tuple(zip(names, new, strict=True)))
+  data = config_of(spec)
+  (opened,) = training_sources.open_training(data).train
+  assert list(opened.source.text(0).phrases) == phrases
 
 
 def test_the_data_set_of_use_is_refused_with_all_its_names(shared):

@@ -114,6 +114,7 @@ class Report:
 
   Attributes:
     file: name of the annotation file.
+    bad_records: 'skip' or 'raise'.
     counts: number of times that each kind of fault or note was seen.
     names: the first few names of each kind.
     kept: what is left and what there was, by what it is: 'images', 'boxes'.
@@ -124,10 +125,10 @@ class Report:
 
     Args:
       file: as in the attributes.
-      bad_records: 'skip' or 'raise'.
+      bad_records: as in the attributes.
     """
     self.file = file
-    self._bad_records = check_bad_records(bad_records)
+    self.bad_records = check_bad_records(bad_records)
     self.counts: dict[str, int] = {}
     self.names: dict[str, list[str]] = {}
     self.kept: dict[str, tuple[int, int]] = {}
@@ -142,7 +143,7 @@ class Report:
     Raises:
       UserError: if bad records are to be refused.
     """
-    if self._bad_records == 'raise':
+    if self.bad_records == 'raise':
       raise UserError(
           f'{self.file}: {kind}: {name}; mend the file, or set'
           " bad_records='skip' to leave it out"
@@ -155,6 +156,11 @@ class Report:
     names = self.names.setdefault(kind, [])
     if len(names) < _NAMES_KEPT:
       names.append(name)
+
+  def keep(self, what: str, left: int, had: int) -> None:
+    """Counts what is left of something; see `kept`."""
+    before = self.kept.get(what, (0, 0))
+    self.kept[what] = before[0] + left, before[1] + had
 
   def __str__(self) -> str:
     """All kinds, one after the other: count, kind and the first names."""

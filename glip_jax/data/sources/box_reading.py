@@ -16,7 +16,7 @@ from glip_jax.data.images import BadImage
 from glip_jax.data.sources.annotation_file import Entries, Id, Report
 from glip_jax.data.sources.boxes import Boxes, box_note, clip_boxes
 from glip_jax.data.sources.ids import Ids
-from glip_jax.data.sources.image_list import Images
+from glip_jax.data.sources.image_list import ELSEWHERE, Images
 from glip_jax.errors import UserError
 
 Box = tuple[float, float, float, float]
@@ -38,6 +38,8 @@ def read_boxes(
     positions: Mapping[Id | None, int | None],
     report: Report,
     label: Label,
+    *,
+    is_unit: bool = False,
 ) -> Boxes:
   """Makes the table of boxes, leaving out those that cannot be used.
 
@@ -48,6 +50,7 @@ def read_boxes(
     report: where faults are counted, and what is left.
     label: what a box is; None leaves the box out, silently, and so does
       `UNUSED`, for a box that is no loss.
+    is_unit: as in `Boxes`.
 
   Returns:
     The boxes, those of an image in the order of the file.
@@ -56,13 +59,13 @@ def read_boxes(
     UserError: if there are boxes and none of them shows an object, all are in
       0..1, or one is broken and to be refused.
   """
-  reader = _Reader(images, positions, report, label)
+  reader = _Reader(images, positions, report, label, is_unit)
   for name, annotation in annotations:
     reader.add(name, annotation)
   reader.check_pixels()
-  table = _as_table(reader.rows, len(images))
+  table = _as_table(reader.rows, len(images), is_unit)
   num_used = len(annotations) - reader.num_unused
-  report.kept['boxes'] = len(reader.rows) - reader.num_outside, num_used
+  report.keep('boxes', len(reader.rows) - reader.num_outside, num_used)
   if not num_used:
     report.note('no box to use, every image is a negative', 'all')
   elif not _shows_objects(table, images):
@@ -79,15 +82,17 @@ class _Reader:
       positions: Mapping[Id | None, int | None],
       report: Report,
       label: Label,
+      is_unit: bool,
   ):
     self.rows: list[tuple[Any, ...]] = []
     self.num_unused = self.num_outside = 0
     self._images, self._positions = images, positions
-    self._report, self._label = report, label
+    self._report, self._label, self._is_unit = report, label, is_unit
     self._ids = Ids(positions, report, 'image_id')
     self._num_boxes, self._units = 0, []
     times = collections.Counter(positions.values())
-    self._joined = {index for index, n in times.items() if n > 1} - {None}
+    self._joined = {index for index, n in times.items() if n > 1}
+    self._joined -= {None, ELSEWHERE}
     self._entry: dict[tuple[Any, ...], Id] = {}
 
   def add(self, name: str, annotation: dict[str, Any]) -> None:
@@ -100,10 +105,11 @@ class _Reader:
       )
       return
     index = self._positions[identity]
-    if index is None:
+    self.num_unused += index == ELSEWHERE
+    if index is None or index == ELSEWHERE:
       return
     box = self._box(name, annotation)
-    note = box_note(box, self._images.stated_size(index)) if box else ''
+    note = self._note(box, index) if box else ''
     if note:
       self._report.note(note, name)
     # Only the sides decide here: where an image ends is known when it is read.
@@ -126,6 +132,8 @@ class _Reader:
     Raises:
       UserError: if they are.
     """
+    if self._is_unit:
+      return
     if self._units and len(self._units) == self._num_boxes:
       raise UserError(
           f'{self._report.file}: all {self._num_boxes} boxes are smaller than a'
@@ -134,6 +142,12 @@ class _Reader:
       )
     for name in self._units:
       self._report.note('box within the first pixel, as if in 0..1', name)
+
+  def _note(self, box: Box, index: int) -> str:
+    """What is odd about a box; of one in 0..1 as if 1000 pixels were 1."""
+    if self._is_unit:
+      return box_note(tuple(1000 * side for side in box), (1000, 1000))
+    return box_note(box, self._images.stated_size(index))
 
   def _box(self, name: str, annotation: dict[str, Any]) -> Box | None:
     """The box of an entry, or the one around its polygons."""
@@ -178,7 +192,9 @@ def _shows_objects(table: Boxes, images: Images) -> bool:
   for index in np.flatnonzero(np.diff(table.offset)).tolist():
     rows = table.rows(index)
     xywh = table.xywh[rows][~table.crowd[rows]]
-    if len(xywh) and _is_shown(xywh, images, index):
+    if table.is_unit and clip_boxes(xywh, (1, 1))[1].any():
+      return True
+    if len(xywh) and not table.is_unit and _is_shown(xywh, images, index):
       return True
   return False
 
@@ -258,7 +274,9 @@ def _stated_area(annotation: dict[str, Any]) -> float:
     return math.nan
 
 
-def _as_table(rows: list[tuple[Any, ...]], num_images: int) -> Boxes:
+def _as_table(
+    rows: list[tuple[Any, ...]], num_images: int, is_unit: bool
+) -> Boxes:
   # Stable, so boxes of one image keep the order of the file.
   rows = sorted(rows, key=lambda row: row[0])
   image, xywh, label, crowd, area = (
@@ -271,4 +289,5 @@ def _as_table(rows: list[tuple[Any, ...]], num_images: int) -> Boxes:
       label=np.array(label, np.int32),
       crowd=np.array(crowd, bool),
       area=np.array(area, np.float64),
+      is_unit=is_unit,
   )

@@ -31,6 +31,8 @@ class Boxes:
     label: position of the class in the vocabulary, or of the phrase.
     crowd: True at groups of objects, and at boxes to be ignored.
     area: area that the file states (of a mask where it has one); NaN if none.
+    is_unit: True where boxes are in 0..1: parts of the sides of their image,
+      whose size need not be known then.
   """
 
   offset: Int[np.ndarray, n + 1]
@@ -38,6 +40,7 @@ class Boxes:
   label: Int[np.ndarray, m]
   crowd: Bool[np.ndarray, m]
   area: Float[np.ndarray, m]
+  is_unit: bool = False
 
   def rows(self, index: int) -> slice:
     """Rows of the boxes of an image."""
@@ -60,7 +63,7 @@ class Boxes:
       is_list: as in `Truth`.
     """
     rows = self.rows(index)
-    boxes, usable = clip_boxes(self.xywh[rows], size)
+    boxes, usable = clip_boxes(self._pixels(rows, size), size)
     return Truth(
         boxes=boxes[usable],
         phrase=self.label[rows][usable],
@@ -80,10 +83,11 @@ class Boxes:
       size: its (h, w).
     """
     rows = self.rows(index)
-    corners, usable = clip_boxes(self.xywh[rows], size)
+    pixels = self._pixels(rows, size)
+    corners, usable = clip_boxes(pixels, size)
     found = []
     for row in np.flatnonzero(usable):
-      xywh = tuple(self.xywh[rows][row].tolist())
+      xywh = tuple(pixels[row].tolist())
       area = float(self.area[rows][row])
       if box_note(xywh, size):
         x1, y1, x2, y2 = corners[row].tolist()
@@ -95,6 +99,12 @@ class Boxes:
           'iscrowd': int(self.crowd[rows][row]),
       })
     return found
+
+  def _pixels(
+      self, rows: slice, size: tuple[int, int]
+  ) -> Float[np.ndarray, 'm 4']:
+    """Rows of `xywh`, in pixels of an image of (h, w)."""
+    return self.xywh[rows] * (size[::-1] * 2 if self.is_unit else 1)
 
 
 def box_note(

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,36 +20,21 @@ from jaxtyping import UInt8
 from glip_jax.data.images import image_size, read_image
 from glip_jax.data.sources.annotation_file import Entries, Id, Report, read_id
 from glip_jax.data.sources.listing import Listing
+from glip_jax.data.sources.selection import Selection
+from glip_jax.data.sources.strings import Strings
 from glip_jax.errors import UserError
 from glip_jax.text.prompts import is_whole
 
 _MISMATCHES_LOGGED = 3
+
+# The position of an image that is in another part of the data set.
+ELSEWHERE = -1
 
 # Entries of one file, without captions and with them.
 _SHARED = (
     'entry of the file of another, joined with it',
     'entry of the file and caption of another, whose boxes it lacks',
 )
-
-
-class Strings(Sequence[str]):
-  """Strings that never change, in one piece of memory."""
-
-  def __init__(self, values: Iterable[str]):
-    """Joins strings."""
-    # JSON may hold halves of surrogate pairs.
-    encoded = [value.encode('utf-8', 'surrogatepass') for value in values]
-    self._joined = b''.join(encoded)
-    self._end = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-
-  def __len__(self) -> int:
-    return len(self._end) - 1
-
-  def __getitem__(self, index: int) -> str:
-    if not 0 <= index < len(self):
-      raise IndexError(f'{index} is not in [0, {len(self)})')
-    joined = self._joined[self._end[index] : self._end[index + 1]]
-    return joined.decode('utf-8', 'surrogatepass')
 
 
 class Images:
@@ -128,6 +113,7 @@ def read_images(
     report: Report,
     *,
     captioned: bool = False,
+    selection: Selection = Selection(),
 ) -> tuple[Images, Strings, dict[Id | None, int | None]]:
   """Makes the table of images, leaving out those that cannot be used.
 
@@ -144,10 +130,12 @@ def read_images(
     report: where faults are counted.
     captioned: leave out images without a caption, or with one that holds half
       of a character.
+    selection: which part of the images to use.
 
   Returns:
     The images, their captions (none unless `captioned`), and the position of
-    each by id, None where it was left out.
+    each by id, None where it was left out and `ELSEWHERE` where it is in
+    another part.
 
   Raises:
     UserError: if the folder is missing, there are no usable images, or bad
@@ -161,16 +149,37 @@ def read_images(
         f'images={folder!r} is not a folder; give the folder that the'
         " 'file_name' of each image is relative to"
     )
+  images, others = _in_part(images, selection, report.file)
   table = _Table(_find_files(images, folder), report, captioned)
   for name, image in images:
     table.add(name, image)
-  report.kept['images'] = len(table.rows), len(images)
+  for identity in others:
+    table.positions.setdefault(identity, ELSEWHERE)
+  report.keep('images', len(table.rows), len(images))
   if not table.rows:
     raise UserError(
         f'{report.file} has no usable image in {folder!r} ({report}); check'
         ' images= and the file'
     )
   return Images(folder, table.rows), Strings(table.captions), table.positions
+
+
+def _in_part(
+    images: Entries, selection: Selection, file: str
+) -> tuple[Entries, list[Id | None]]:
+  """The entries of the part that is used, and the ids of the others."""
+  kept = selection.files(
+      (name for _, image in images if _is_text(name := image.get('file_name'))),
+      file,
+  )
+  rows, others = [], []
+  for row in images:
+    name = row[1].get('file_name')
+    if not _is_text(name) or name in kept:
+      rows.append(row)
+    else:
+      others.append(read_id(row[1].get('id')))
+  return rows, others
 
 
 class _Table:
@@ -224,9 +233,12 @@ class _Table:
 def _find_files(images: Entries, folder: str) -> Mapping[str, str]:
   """Where the files are whose names stay within the folder."""
   names = (image.get('file_name') for _, image in images)
-  return Listing(folder).find_all(
-      name for name in names if _is_text(name) and not _strays(name)
-  )
+  return Listing(folder).find_all(filter(is_inside, names))
+
+
+def is_inside(file: Any) -> bool:
+  """Whether a value is the name of a file that may be looked for."""
+  return _is_text(file) and not _strays(file)
 
 
 def _strays(file: str) -> str:

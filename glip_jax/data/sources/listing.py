@@ -7,6 +7,11 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 
+# Of the files in a folder, those that are taken for images.
+IMAGE_SUFFIXES = frozenset(
+    '.jpg .jpeg .png .webp .bmp .tif .tiff .gif .ppm'.split()
+)
+
 
 class Listing:
   """The files of a folder and of those below; lists each once."""

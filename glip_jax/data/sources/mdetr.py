@@ -8,42 +8,22 @@ spans of that caption.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
-
-from glip_jax.data.records import Truth
-from glip_jax.data.sources import (
-    annotation_file,
-    box_reading,
-    boxes,
-    image_list,
-)
+from glip_jax.data.sources import annotation_file
 from glip_jax.data.sources.annotation_file import Report
-from glip_jax.data.sources.image_records import ImageRecords
-from glip_jax.text import prompts
-
-Spans = tuple[tuple[int, int], ...]
+from glip_jax.data.sources.grounding import GroundingRecords
+from glip_jax.data.sources.selection import Selection
 
 
-class MdetrSource(ImageRecords):
-  """Random access to a file of captions with linked boxes.
-
-  Each image entry is a record of its own, so that one image may come with
-  several captions. Boxes with the same spans belong to one phrase; a box with
-  several spans to one phrase of several parts.
-
-  Attributes:
-    report: what was wrong with the file.
-    bad_records: 'skip' or 'raise'.
-  """
+class MdetrSource(GroundingRecords):
+  """Random access to a file of captions with linked boxes."""
 
   def __init__(
       self,
       *,
       annotations: str | os.PathLike[str],
       images: str | os.PathLike[str],
+      selection: Selection = Selection(),
       bad_records: str = 'skip',
   ):
     """Parses the file.
@@ -51,114 +31,20 @@ class MdetrSource(ImageRecords):
     Args:
       annotations: the JSON file.
       images: folder that the `file_name`s are relative to.
+      selection: which part of the images to use; it has no classes.
       bad_records: 'skip' leaves out what is broken; 'raise' refuses it.
 
     Raises:
       UserError: if the file or folder is missing or no such thing, has no
         usable image with a caption, or a record is broken and to be refused.
     """
-    self.bad_records = bad_records
-    self.report = Report(os.fspath(annotations), bad_records=bad_records)
+    report = Report(os.fspath(annotations), bad_records=bad_records)
     content = annotation_file.read_json(annotations, name='annotations')
-    self._images, self._captions, positions = image_list.read_images(
-        annotation_file.entries(content, 'images', self.report),
-        images,
-        self.report,
-        captioned=True,
+    super().__init__(
+        annotation_file.entries(content, 'images', report),
+        annotation_file.entries(content, 'annotations', report),
+        images=images,
+        selection=selection,
+        report=report,
     )
-    phrases: list[dict[Spans, int]] = [{} for _ in range(len(self._images))]
-
-    def label(entry: dict[str, Any], index: int, name: str) -> int | None:
-      spans = _read_spans(entry, self._captions[index], name, self.report)
-      known = phrases[index]
-      return known.setdefault(spans, len(known)) if spans else None
-
-    self._boxes = box_reading.read_boxes(
-        annotation_file.entries(content, 'annotations', self.report),
-        self._images,
-        positions,
-        self.report,
-        label,
-    )
-    _order_phrases(phrases, self._boxes)
-    self._phrases = _Phrases([tuple(known) for known in phrases])
-    self.report.log()
-
-  def text(self, index: int) -> prompts.TextPrompt:
-    """The caption of a record, with the phrases that have boxes.
-
-    Raises:
-      IndexError: if there is no such record.
-    """
-    return prompts.from_caption(self._captions[index], self._phrases[index])
-
-  def _truth(self, index: int, size: tuple[int, int]) -> Truth:
-    return self._boxes.truth(index, size, self.text(index), is_list=False)
-
-
-class _Phrases:
-  """The phrases of all captions, each of one or more spans, in flat arrays."""
-
-  def __init__(self, phrases: Sequence[Sequence[Spans]]):
-    counts = [len(spans) for own in phrases for spans in own]
-    flat = [span for own in phrases for spans in own for span in spans]
-    self._phrase_end = np.cumsum([0, *map(len, phrases)], dtype=np.int64)
-    self._span_end = np.cumsum([0, *counts], dtype=np.int64)
-    self._spans = np.array(flat, np.int32).reshape(-1, 2)
-
-  def __getitem__(self, index: int) -> tuple[Spans, ...]:
-    """The spans of each phrase of a caption."""
-    first, end = self._phrase_end[index : index + 2]
-    starts = self._span_end[first : end + 1]
-    return tuple(
-        tuple(map(tuple, self._spans[start:stop].tolist()))
-        for start, stop in zip(starts[:-1], starts[1:], strict=True)
-    )
-
-
-def _read_spans(
-    entry: dict[str, Any], caption: str, name: str, report: Report
-) -> Spans:
-  """The spans of a box, sorted; empty where it is linked to nothing."""
-  found = entry.get('tokens_positive')
-  if not isinstance(found, list):
-    report.fault('box without tokens_positive', name)
-    return ()
-  if not found:
-    report.note('box linked to no phrase, dropped', name)
-  spans = set()
-  for value in found:
-    span = read_span(value, caption)
-    if span is None:
-      report.fault('malformed span', f'{name} {value!r}')
-      continue
-    if span[1] != value[1]:
-      report.note('span that leaves its caption, clipped', name)
-    spans.add(span)
-  return tuple(sorted(spans))
-
-
-def _order_phrases(phrases: list[dict[Spans, int]], table: boxes.Boxes) -> None:
-  """Numbers phrases as captions have them, not as the file has boxes."""
-  for index, known in enumerate(phrases):
-    ordered = sorted(known)
-    place = np.argsort([known[spans] for spans in ordered])
-    rows = table.rows(index)
-    table.label[rows] = place[table.label[rows]]
-    phrases[index] = {spans: i for i, spans in enumerate(ordered)}
-
-
-def read_span(value: Any, caption: str) -> tuple[int, int] | None:
-  """Returns a [start, end) span, clipped to the end of its caption.
-
-  None if it is no pair of whole numbers, starts before the caption, or covers
-  no letter, digit or symbol.
-  """
-  if not isinstance(value, (list, tuple)) or len(value) != 2:
-    return None
-  if not all(type(side) is int for side in value):
-    return None
-  start, end = value[0], min(value[1], len(caption))
-  if start < 0 or not caption[start:end].strip():
-    return None
-  return start, end
+    report.log()

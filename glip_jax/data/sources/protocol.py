@@ -69,6 +69,32 @@ class DetectionSource(Source, Protocol):
     """
 
 
+class FederatedSource(DetectionSource, Protocol):
+  """A detection source whose images are labelled for some classes only.
+
+  Of a class that an image has neither a box of nor in `absent`, nothing is
+  known.
+
+  Attributes:
+    frequency: 'r', 'c' or 'f' (rare, common, frequent) of each label, or ''.
+    synonyms: other words for each label.
+  """
+
+  frequency: tuple[str, ...]
+  synonyms: tuple[tuple[str, ...], ...]
+
+  def absent(self, index: int) -> tuple[int, ...]:
+    """Labels of the classes that an image is known not to show."""
+
+  def not_exhaustive(self, index: int) -> tuple[int, ...]:
+    """Labels of the classes of which an image shows more than have boxes."""
+
+
+def is_federated(source: Source) -> TypeGuard[FederatedSource]:
+  """Whether images of a source are labelled for some classes only."""
+  return hasattr(source, 'absent')
+
+
 def num_boxes(source: Source) -> Int[np.ndarray, n] | None:
   """Boxes of each record, None where a source would have to read them all."""
   counted = getattr(source, 'num_boxes', None)

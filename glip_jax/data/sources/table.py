@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import ml_collections
@@ -12,22 +12,45 @@ import ml_collections
 from glip_jax import errors, fields
 from glip_jax.data.settings import Spec
 from glip_jax.data.sources.coco import CocoSource
+from glip_jax.data.sources.flickr30k import Flickr30kSource
+from glip_jax.data.sources.lvis import LvisSource
 from glip_jax.data.sources.mdetr import MdetrSource
+from glip_jax.data.sources.odinw import OdinwSource
+from glip_jax.data.sources.odvg import open_odvg
 from glip_jax.data.sources.protocol import Source
+from glip_jax.data.sources.pseudo_labels import PseudoLabelSource
+from glip_jax.data.sources.selection import Selection
 from glip_jax.data.sources.tfds import TfdsSource
+from glip_jax.data.sources.voc import VocSource
+from glip_jax.data.sources.webdataset import WebdatasetSource
+from glip_jax.data.sources.yolo import YoloSource
 from glip_jax.errors import UserError
 from glip_jax.shapes.source import open_world
 
-# What opens each kind: its arguments are the fields of a `Spec` that it reads.
+# What opens each kind: its arguments are the fields of a `Spec` that it reads,
+# and `selection`, made of those that are fields of a `Selection`.
 SOURCES = {
     'coco': CocoSource,
+    'lvis': LvisSource,
     'mdetr': MdetrSource,
+    'voc': VocSource,
+    'yolo': YoloSource,
+    'odvg': open_odvg,
+    'flickr30k': Flickr30kSource,
+    'pseudo_labels': PseudoLabelSource,
+    'odinw': OdinwSource,
+    'webdataset': WebdatasetSource,
     'tfds': TfdsSource,
     'shapes': open_world,
 }
 
+# What `annotations` are by the end of their name; COCO otherwise.
+_BY_SUFFIX = {'.jsonl': 'odvg', '.yaml': 'yolo', '.yml': 'yolo'}
+
 # Fields that say where data is: one that would not be read is a mistake.
-_PLACES = ('annotations', 'images', 'directory')
+_PLACES = ('annotations', 'images', 'directory', 'label_map')
+# The one that may be a bucket, as TFDS reads these by itself.
+_BUCKETS = 'tfds', 'directory'
 
 
 def open_source(
@@ -57,17 +80,20 @@ def open_source(
       for key in fields.names(Spec)
       if (value := getattr(spec, key)) not in ('', ())
   }
+  with errors.naming(what):
+    given['selection'] = Selection(**{
+        key: given.pop(key) for key in fields.names(Selection) if key in given
+    })
   weights = fields.to_dict(spec.prompts)
   given['prompts'] = weights if any(weights.values()) else None
   for key in _PLACES:
-    # TFDS reads buckets by itself.
     errors.check_no_url(
-        f'{what}.{key}', given.get(key), buckets=key == 'directory'
+        f'{what}.{key}', given.get(key), buckets=(name, key) == _BUCKETS
     )
     if key in given and key not in parameters:
       raise UserError(
           f'{what}: {key!r} is no field of source={name!r}; its fields are'
-          f' {", ".join(key for key in parameters if key != "bad_records")}'
+          f' {", ".join(_fields(parameters))}'
       )
   for key, parameter in parameters.items():
     if parameter.default is parameter.empty and key not in given:
@@ -79,7 +105,17 @@ def open_source(
     return SOURCES[name](**arguments)
 
 
+def _fields(parameters: Iterable[str]) -> Iterator[str]:
+  """The fields of a spec that a source reads."""
+  for key in parameters:
+    if key == 'selection':
+      yield from fields.names(Selection)
+    elif key != 'bad_records':
+      yield key
+
+
 def _infer(spec: Spec) -> str:
+  suffix = os.path.splitext(spec.annotations)[1].lower()
   if spec.annotations or spec.images:
-    return 'coco'
+    return _BY_SUFFIX.get(suffix, 'coco')
   return 'tfds' if spec.directory else 'shapes'

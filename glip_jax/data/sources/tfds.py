@@ -7,7 +7,7 @@ TensorFlow itself is not needed; the data set must be stored as ArrayRecord
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ from glip_jax.data.images import BadImage, image_size, read_image
 from glip_jax.data.records import Record, Truth
 from glip_jax.data.sources.annotation_file import check_bad_records
 from glip_jax.data.sources.boxes import Boxes
-from glip_jax.data.sources.coco import choose_names
 from glip_jax.data.sources.ground_truth import Classes, leave_out
+from glip_jax.data.sources.selection import Selection
 from glip_jax.errors import UserError
 from glip_jax.text import prompts
 
@@ -38,8 +38,7 @@ class TfdsSource(Classes):
       *,
       directory: str | os.PathLike[str],
       split: str = 'train',
-      names: Sequence[str] = (),
-      exclude: Sequence[str] = (),
+      selection: Selection = Selection(),
       bad_records: str = 'skip',
   ):
     """Opens the data set.
@@ -48,8 +47,7 @@ class TfdsSource(Classes):
       directory: folder of the prepared version, which holds
         `dataset_info.json`.
       split: a TFDS split, such as 'train' or 'train[:10%]'.
-      names: classes to keep, in label order; all by default.
-      exclude: classes to drop.
+      selection: classes to use; parts are those of `split`.
       bad_records: what `ground_truth` does with images that cannot be read:
         'skip' leaves them out, 'raise' refuses them.
 
@@ -58,18 +56,23 @@ class TfdsSource(Classes):
         ArrayRecord, or is no detection set.
     """
     self.bad_records = check_bad_records(bad_records)
+    if selection.part != (0, 1):
+      raise UserError(
+          f'part={selection.part} is not for TFDS, which slices by itself; give'
+          f" split='{split}[:90%]' and '{split}[90%:]'"
+      )
     self._directory = os.fspath(directory)
     self._split = split
     self._data: Any = None
     features = self._open().dataset_info.features
     known = _class_names(features, self._directory)
-    chosen = choose_names(
-        known, names=names, exclude=exclude, file=self._directory
-    )
-    super().__init__(chosen, [known.index(name) for name in chosen])
+    chosen = selection.classes(dict(enumerate(known)), self._directory)
+    super().__init__(chosen.names, chosen.ids)
     self._text = prompts.from_names(self.names)
-    self._labels = np.zeros(len(known), np.int32)
-    self._labels[list(self._category_ids)] = range(len(chosen))
+    # Label of each class of the set, -1 of those that are not used; the last
+    # is that of objects without a class, which TFDS calls -1.
+    labels = [chosen.labels.get(name, -1) for name in known]
+    self._labels = np.array([*labels, -1], np.int32)
 
   def __getstate__(self) -> dict[str, Any]:
     # Open files stay behind; a worker opens its own.
@@ -134,11 +137,12 @@ class TfdsSource(Classes):
     xywh = np.stack(
         [x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height], -1
     )
-    used = np.isin(classes, self._category_ids)
+    label = self._labels[classes]
+    used = label >= 0
     return Boxes(
         offset=np.array([0, used.sum()]),
         xywh=xywh[used],
-        label=self._labels[classes[used]],
+        label=label[used],
         crowd=np.array(crowd, bool).reshape(-1)[used],
         area=np.full(used.sum(), np.nan),
     )

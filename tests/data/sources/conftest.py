@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from glip_jax.data.sources.coco import CocoSource
+from glip_jax.data.sources.selection import Selection
 
 
 @pytest.fixture
@@ -49,9 +50,14 @@ def content():
 def opened(folder, content):
   """Opens a file of the images: the one above unless another is given."""
 
-  def open_file(other=None, kind=CocoSource, **arguments):
+  def open_file(other=None, kind=CocoSource, bad_records='skip', **selected):
     path = folder.parent / 'file.json'
     path.write_text(json.dumps(other or content))
-    return kind(annotations=path, images=folder, **arguments)
+    return kind(
+        annotations=path,
+        images=folder,
+        selection=Selection(**selected),
+        bad_records=bad_records,
+    )
 
   return open_file

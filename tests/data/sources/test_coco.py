@@ -245,3 +245,46 @@ def test_a_stray_class_can_be_excluded_from_a_real_set(shared):
   record = source[0]
   assert len(record.text.phrases) == 12
   assert record.phrase.max() < 12
+
+
+def _roboflow(folder, background):
+  """What Roboflow exports: a JSON beside its images, and a class 0 of all."""
+  content = {
+      'images': [{'id': 0, 'file_name': 'a.png', 'height': 30, 'width': 40}],
+      'annotations': [
+          {'id': 0, 'image_id': 0, 'category_id': 1, 'bbox': [1, 2, 9, 9]}
+      ],
+      'categories': [
+          {'id': 0, 'name': background, 'supercategory': 'none'},
+          {'id': 1, 'name': 'raccoon', 'supercategory': background},
+          {'id': 2, 'name': 'cat', 'supercategory': background},
+      ],
+  }
+  path = folder / '_annotations.coco.json'
+  path.write_text(json.dumps(content))
+  return path, content
+
+
+@pytest.mark.parametrize('background', ['animals', 'raccoon'])
+def test_what_roboflow_exports_opens_by_its_file_alone(folder, background):
+  path, _ = _roboflow(folder, background)
+  source = table.open_source({'annotations': str(path)}, bad_records='raise')
+  assert source.names == ('raccoon', 'cat')
+  assert [source.category_id(label) for label in range(2)] == [1, 2]
+  assert source[0].phrase.tolist() == [0]
+  (told,) = source.report.names.items()
+  assert told == (
+      'class that stands for all others, dropped',
+      ['categories[0]'],
+  )
+
+
+def test_a_class_of_id_0_is_kept_where_it_has_boxes_or_is_no_parent(folder):
+  path, content = _roboflow(folder, 'animals')
+  content['annotations'][0]['category_id'] = 0
+  path.write_text(json.dumps(content))
+  assert CocoSource(annotations=path).names == ('animals', 'raccoon', 'cat')
+  content['annotations'][0]['category_id'] = 1
+  content['categories'][2]['supercategory'] = 'pets'
+  path.write_text(json.dumps(content))
+  assert CocoSource(annotations=path).names == ('animals', 'raccoon', 'cat')

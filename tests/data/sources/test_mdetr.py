@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from glip_jax.data.sources import image_list, table
-from glip_jax.data.sources.mdetr import MdetrSource, read_span
+from glip_jax.data.sources.grounding import read_span
+from glip_jax.data.sources.mdetr import MdetrSource
 from glip_jax.data.sources.protocol import is_detection
 from glip_jax.errors import UserError
 

@@ -9,6 +9,7 @@ from glip_jax import fields
 from glip_jax.data import settings
 from glip_jax.data.sources import table
 from glip_jax.data.sources.coco import CocoSource
+from glip_jax.data.sources.selection import Selection
 from glip_jax.errors import UserError
 from glip_jax.shapes.source import PROMPTS
 
@@ -31,7 +32,7 @@ def test_annotations_and_images_are_enough(folder, opened):
 @pytest.mark.parametrize(
     'spec, message',
     [
-        ({'source': 'voc'}, "spec.source='voc' must be one of '', 'coco', 'm"),
+        ({'source': 'vok'}, "spec.source='vok' must be one of '', 'coco', 'l"),
         ({'source': 'coco'}, "source='coco' needs 'annotations'"),
         ({'images': 'here'}, "source='coco' needs 'annotations'"),
         (
@@ -70,6 +71,8 @@ def test_bad_records_are_skipped_or_refused_and_nothing_else():
 def test_every_argument_of_every_source_is_a_field_of_a_spec():
   assert tuple(table.SOURCES) == settings.SOURCES
   for opener in table.SOURCES.values():
-    arguments = set(inspect.signature(opener).parameters) - {'bad_records'}
-    assert arguments <= set(fields.names(settings.Spec))
+    arguments = set(inspect.signature(opener).parameters)
+    own = arguments - {'bad_records', 'selection'}
+    assert own <= set(fields.names(settings.Spec))
+  assert set(fields.names(Selection)) <= set(fields.names(settings.Spec))
   assert fields.names(settings.Prompts) == PROMPTS
