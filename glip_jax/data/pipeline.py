@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
 import grain
+import numpy as np
 
 from glip_jax import types
 from glip_jax.data import fitting, records, settings, vocabularies, workers
@@ -48,16 +49,17 @@ def eval_batches(
       refused, or none is usable.
   """
   data = settings.read_data(data)
-  vocabularies.check_prompt(source, settings.to_element(data))
+  vocabularies.check_evaluated(source, data)
   fits = fitting.fits(data)
   guard = Guard(source, data.bad_records)
+  text = _first_text(source, data)
   total = batch_size * process_count
-  batches = _planned(source, fits, total)
-  blank = _blank_record(source)
+  batches = _planned(source, fits, total, is_chunked=text is not None)
+  blank = _blank_record(source, text)
   reader = _EvalReader(
       guard=guard,
       readers={
-          bucket: _BucketReader(fits[bucket], guard, blank)
+          bucket: _BucketReader(fits[bucket], guard, blank, text)
           for bucket in {bucket for bucket, _ in batches}
       },
       batches=[
@@ -88,15 +90,31 @@ def eval_batches(
     )
 
 
-def _blank_record(source: Source) -> Record:
+def _first_text(
+    source: Source, data: settings.Data
+) -> prompts.TextPrompt | None:
+  """The first prompt of a vocabulary that takes several; else None."""
+  if not is_detection(source):
+    return None
+  found = vocabularies.chunks(source, data)
+  return found[0].text if len(found) > 1 else None
+
+
+def _blank_record(source: Source, text: prompts.TextPrompt | None) -> Record:
   """A record of nothing, to fill up a batch."""
+  if text is not None:
+    return records.blank(text, is_list=True)
   if is_detection(source):
     return records.blank(prompts.from_names(source.names), is_list=True)
   return records.blank(prompts.from_caption('nothing', ()))
 
 
 def _planned(
-    source: Source, fits: Sequence[fitting.Fit], batch_size: int
+    source: Source,
+    fits: Sequence[fitting.Fit],
+    batch_size: int,
+    *,
+    is_chunked: bool,
 ) -> list[tuple[int, list[int]]]:
   """Bucket and records of each batch, in the order of the source.
 
@@ -105,7 +123,7 @@ def _planned(
   waiting = [[] for _ in fits]
   batches = []
   for index in range(len(source)):
-    bucket = _bucket(source, index, fits)
+    bucket = _bucket(source, index, fits, is_chunked)
     waiting[bucket].append(index)
     if len(waiting[bucket]) == batch_size:
       batches.append((bucket, waiting[bucket]))
@@ -116,29 +134,48 @@ def _planned(
   return batches
 
 
-def _bucket(source: Source, index: int, fits: Sequence[fitting.Fit]) -> int:
-  """Number of the bucket that wastes least on a record."""
+def _bucket(
+    source: Source, index: int, fits: Sequence[fitting.Fit], is_chunked: bool
+) -> int:
+  """Number of the bucket that wastes least on a record.
+
+  Prompts of several for one image are of any length.
+  """
   if len(fits) == 1:
     return 0
   longest = max(fits, key=lambda fit: fit.bucket.num_tokens)
   try:
     size = image_size(source, index)
-    num_tokens = int(longest.element.encode(source.text(index)).mask.sum())
+    num_tokens = longest.bucket.num_tokens
+    if not is_chunked:
+      text = source.text(index)
+      num_tokens = int(longest.element.encode(text).mask.sum())
   except UserError:  # Reading it will say what is wrong.
     size, num_tokens = None, longest.bucket.num_tokens
   return fitting.best(fits, size, num_tokens)
 
 
 class _BucketReader:
-  """Makes elements of one bucket."""
+  """Makes elements of one bucket, all of one text if that is given."""
 
-  def __init__(self, fit: fitting.Fit, guard: Guard, blank: Record):
+  def __init__(
+      self,
+      fit: fitting.Fit,
+      guard: Guard,
+      blank: Record,
+      text: prompts.TextPrompt | None,
+  ):
+    self._text = text
     self.blank = fit.element.map(fit.resize.map(blank))
     self._resize = fit.resize
     self._element = GuardedElement(fit.element, guard)
 
   def read(self, record: Record) -> types.Batch | None:
     """An element, or None if that fails and the record may be skipped."""
+    if self._text is not None:
+      record = dataclasses.replace(
+          record, text=self._text, phrase=np.full_like(record.phrase, -1)
+      )
     return self._element.map(self._resize.map(record))
 
 

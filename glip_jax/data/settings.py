@@ -203,6 +203,12 @@ class Data:
   draw_names: Drawn = fields.part(
       Drawn, 'names that a training prompt lists, drawn for each image'
   )
+  chunk_names: int = field(
+      0,
+      'in evaluation: names of a prompt, of several prompts for one image; 0:'
+      ' as many as fit',
+      least=0,
+  )
   bad_records: str = field(
       'skip', 'leave out what is broken, or refuse it', choices=BAD_RECORDS
   )

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 from absl import logging
 
 from glip_jax.data import drawing, settings
 from glip_jax.data.element import ToElement
-from glip_jax.data.sources.protocol import Source, is_detection
+from glip_jax.data.sources.protocol import (
+    DetectionSource,
+    Source,
+    is_detection,
+)
 from glip_jax.errors import UserError
 from glip_jax.text import legible, prompts
 from glip_jax.text.tokenizer import load_tokenizer
@@ -18,6 +23,55 @@ _SAME = (
     '%s are the same tokens, so the model cannot tell them apart (text in'
     ' parentheses is not read, and mostly neither are capitals and accents)'
 )
+
+
+class Chunk(NamedTuple):
+  """A part of a vocabulary that is one prompt.
+
+  Attributes:
+    first: label of its first name: phrase c is label `first + c`.
+    text: the prompt.
+  """
+
+  first: int
+  text: prompts.TextPrompt
+
+
+def chunks(source: DetectionSource, data: settings.Data) -> list[Chunk]:
+  """The prompts that an evaluation asks for the names of a source in.
+
+  One, where all names fit; otherwise each has as many names, in label order, as
+  its tokens and phrases allow, or `config.data.chunk_names`.
+
+  Raises:
+    UserError: a name is unknown to the tokenizer, or alone too long.
+  """
+  vocabulary = Vocabulary(source.names, load_tokenizer(data.tokenizer))
+  whole = drawing_of(vocabulary, drawing.Drawn(), data, data.num_tokens)
+  most = min(data.chunk_names or data.num_phrases, data.num_phrases)
+  found, first = [], 0
+  while first < len(source.names):
+    ends = vocabulary.lengths[first : first + most].cumsum()
+    count = int(ends.searchsorted(whole.room, side='right'))
+    names = source.names[first : first + count]
+    found.append(Chunk(first, prompts.from_names(names)))
+    first += count
+  return found
+
+
+def check_evaluated(source: Source, data: settings.Data) -> None:
+  """As `check_prompt`, but for vocabularies that take several prompts.
+
+  Names of the same tokens are told there: they get the same scores.
+
+  Raises:
+    UserError: as `check_prompt`, but for its length.
+  """
+  element = settings.to_element(data)
+  if is_detection(source) and len(chunks(source, data)) > 1:
+    _told(Vocabulary(source.names, load_tokenizer(data.tokenizer)), data)
+  else:
+    check_prompt(source, element)
 
 
 def check_prompt(source: Source, element: ToElement) -> None:
@@ -62,6 +116,12 @@ def read(source: Source, data: settings.Data) -> Vocabulary | None:
     return None
   vocabulary = Vocabulary(source.names, load_tokenizer(data.tokenizer))
   drawing_of(vocabulary, drawing.Drawn(), data, data.num_tokens)
+  _told(vocabulary, data)
+  return vocabulary
+
+
+def _told(vocabulary: Vocabulary, data: settings.Data) -> None:
+  """Tells of names that a model cannot read whole or cannot tell apart."""
   if vocabulary.partly_known:
     logging.warning(
         '%s have words that tokenizer=%r does not know: the model reads them'
@@ -71,10 +131,9 @@ def read(source: Source, data: settings.Data) -> Vocabulary | None:
     )
   if groups := vocabulary.same():
     logging.warning(
-        '%s: in training each of them is one phrase',
+        '%s: in training they are one phrase, in evaluation of one score',
         _SAME % '; '.join(map(legible.quote, groups)),
     )
-  return vocabulary
 
 
 def drawing_of(

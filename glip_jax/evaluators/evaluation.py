@@ -27,7 +27,8 @@ def open_sources(
 
   Raises:
     UserError: a source cannot be opened, is empty or not of the evaluation's
-      kind, or a model cannot read its classes (`vocabularies.check_prompt`).
+      kind, or a model cannot read its classes
+      (`vocabularies.check_evaluated`).
   """
   data, sources = settings.read_data(data), {}
   for name, spec in evals.items():
@@ -38,7 +39,7 @@ def open_sources(
           ' the evaluation'
       )
     with errors.naming(f'evals.{name}.data'):
-      vocabularies.check_prompt(source, settings.to_element(data))
+      vocabularies.check_evaluated(source, data)
     sources[name] = source
   return sources
 
@@ -88,7 +89,7 @@ def evaluate(
     for name, spec in evals.items():
       sheet = sheets.prediction_sheet(
           sources[name],
-          runner.detect_in(sources[name], detector),
+          runner.detect_in(sources[name], detector, data),
           data=data,
           batch_size=spec.batch_size,
       )

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 from etils import epath
 
 from glip_jax import errors, types
-from glip_jax.data import pipeline, settings
+from glip_jax.data import pipeline, settings, vocabularies
 from glip_jax.data.sources import protocol, table
-from glip_jax.evaluators import detection, grounding, unknown
+from glip_jax.evaluators import chunked, detection, grounding, unknown
 from glip_jax.fields import field, part
 
 EVALUATORS = {
@@ -61,6 +61,14 @@ class Detector(Protocol):
       self, batch: types.Batch, *, same_prompt: bool = False
   ) -> types.Detections:
     """Detections of a host batch, without waiting for them."""
+
+  def encode_image(self, batch: types.Batch) -> types.Features:
+    """Encodes the images of a batch."""
+
+  def ground(
+      self, features: types.Features, batch: types.Batch, prompt: types.Prompt
+  ) -> types.Detections:
+    """Detections of one prompt, of one row, in encoded images."""
 
 
 class Result(Protocol):
@@ -153,7 +161,8 @@ def run_evals(
         process_count=process_count,
     )
     told = _tell(progress, name, len(source), process_count)
-    feed(evaluator, batches, detect_in(source, detector), progress=told)
+    detect = detect_in(source, detector, data)
+    feed(evaluator, batches, detect, progress=told)
     states = gather(evaluator.state())
     out = epath.Path(workdir) if writes else None
     results[name] = on_first(
@@ -185,14 +194,21 @@ def _write_metrics(workdir, results: Mapping[str, Result], writes: bool):
     write_metrics(epath.Path(workdir) / 'metrics.json', results)
 
 
-def detect_in(source: protocol.Source, detector: Detector) -> Detect:
+def detect_in(
+    source: protocol.Source, detector: Detector, data: settings.Config
+) -> Detect:
   """The detector's answers to batches of a source.
 
-  All records of a source with a vocabulary have one prompt.
+  All records of a source with a vocabulary have one prompt, or are asked for
+  its names in several, where one does not hold them.
   """
-  return functools.partial(
-      detector.detect, same_prompt=protocol.is_detection(source)
-  )
+  is_list = protocol.is_detection(source)
+  if is_list:
+    data = settings.read_data(data)
+    chunks = vocabularies.chunks(source, data)
+    if len(chunks) > 1:
+      return chunked.Chunked(detector, chunks, settings.to_element(data))
+  return functools.partial(detector.detect, same_prompt=is_list)
 
 
 def feed(
