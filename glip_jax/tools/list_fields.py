@@ -2,9 +2,9 @@
 
   python -m glip_jax.tools.list_fields docs
 
-`config.md` has the fields of a run, `config_X.md` those of `config.model` in
-family X. They are made of the dataclasses that check configs; a test holds
-pages and code together.
+`config.md` has the fields of a run, `config_data.md` those of its data, and
+`config_X.md` those of `config.model` in family X. They are made of the
+dataclasses that check configs; a test holds pages and code together.
 """
 
 import pathlib
@@ -27,9 +27,10 @@ A config file in `configs/` starts from these defaults and changes some.
 Whatever it says, each field can be set on the command line:
 `--config.optimizer.lr=3e-4`, `--config.mesh.fsdp=8`,
 `--config.data.image_size='(800, 1344)'`. A mistyped field or a value out of its
-range is refused in one line before work starts. Fields of `config.model` have
-a page for each family, such as [config_glip.md](config_glip.md). These pages
-are written by `python -m glip_jax.tools.list_fields docs`.
+range is refused in one line before work starts. Fields of `config.data` are in
+[config_data.md](config_data.md), those of `config.model` on a page for each
+family, such as [config_glip.md](config_glip.md). These pages are written by
+`python -m glip_jax.tools.list_fields docs`.
 """
 _SIGNS = (
     (r'(\S+) or more', r'>= \1'),
@@ -46,14 +47,18 @@ def pages() -> dict[str, str]:
       'config.md': (
           _OPENING
           + _section('`config`: a run', run.Run(), ('model', 'data', 'evals'))
-          + _section('`config.data`', settings.Data(), ('train', 'curriculum'))
-          + _section('A source: `config.data.train`, ...', settings.Spec(), ())
           + _section(
               'An evaluation: `config.evals.NAME`',
               runner.Evaluation(),
               ('data',),
           )
-      )
+      ),
+      'config_data.md': (
+          '# Fields of data\n\nHow they are set is in [config.md](config.md),'
+          ' what sources do with\nthem in [data.md](data.md).\n'
+          + _section('`config.data`', settings.Data(), ('train', 'curriculum'))
+          + _section('A source: `config.data.train`, ...', settings.Spec(), ())
+      ),
   }
   for name, family in recipe.FAMILIES.items():
     title = f"`config.model` where `family` is '{name}'"

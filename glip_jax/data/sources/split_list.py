@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import re
 
+from glip_jax import errors
 from glip_jax.data.sources.annotation_file import Report
 from glip_jax.errors import UserError
 
@@ -18,6 +19,7 @@ def read_split(folder: pathlib.Path, split: str, report: Report) -> list[str]:
   Raises:
     UserError: if there is no such list, or a name is to be refused.
   """
+  errors.check_file('split', folder / f'{split}.txt')
   try:
     text = (folder / f'{split}.txt').read_text('utf-8')
   except (OSError, ValueError) as error:

@@ -10,7 +10,7 @@ import math
 import os
 import pathlib
 import reprlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import yaml
@@ -197,13 +197,26 @@ def _entry(image: str, folder: str) -> tuple[str, dict[str, Any]]:
   return name, {'id': name, 'file_name': name}
 
 
-def _label_file(image: str) -> str:
-  """Where the labels of an image are."""
-  *folders, name = image.split(os.sep)
-  if 'images' in folders:
-    last = len(folders) - 1 - folders[::-1].index('images')
-    folders[last] = 'labels'
-  return os.sep.join([*folders, os.path.splitext(name)[0] + '.txt'])
+def _label_folder(folder: str) -> str:
+  """Where the labels of the images of a folder are to be."""
+  parts = folder.split(os.sep)
+  if 'images' in parts:
+    last = len(parts) - 1 - parts[::-1].index('images')
+    parts[last] = 'labels'
+  return os.sep.join(parts)
+
+
+def _label_files(images: Iterable[str]) -> Iterator[tuple[str, str]]:
+  """(image, file of its labels) of each image."""
+  found: dict[str, str] = {}
+  for image in images:
+    folder, name = os.path.split(image)
+    if folder not in found:
+      own = _label_folder(folder)
+      # A folder above may be called `images` and mean nothing by it.
+      found[folder] = own if os.path.isdir(own) else folder
+    stem = os.path.splitext(name)[0]
+    yield image, os.path.join(found[folder], f'{stem}.txt')
 
 
 def _read_labels(
@@ -212,8 +225,7 @@ def _read_labels(
   """The boxes of all images."""
   boxes: list[tuple[str, dict[str, Any]]] = []
   num_files = num_outside = 0
-  for image in dict.fromkeys(images):
-    file = _label_file(image)
+  for image, file in _label_files(dict.fromkeys(images)):
     identity = os.path.relpath(image, folder)
     try:
       lines = pathlib.Path(file).read_text('utf-8-sig').splitlines()
@@ -236,8 +248,8 @@ def _read_labels(
       boxes.append((name, what))
   if not num_files:
     raise UserError(
-        f'{report.file}: no image has labels, the first would be'
-        f' {_label_file(images[0])!r}; put them there'
+        f'{report.file}: no image has labels; put the first ones into'
+        f' {_label_folder(os.path.dirname(images[0]))!r}'
     )
   if boxes and num_outside == len(boxes):
     raise UserError(

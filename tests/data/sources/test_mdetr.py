@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from glip_jax.data.sources import image_list, table
 from glip_jax.data.sources.grounding import read_span
@@ -104,3 +105,27 @@ def test_real_captions_are_linked_to_their_boxes(shared):
   record = source[3]
   assert [list(record.text.spans[c]) for c in record.phrase] == spans
   assert not source.report.counts
+
+
+def test_images_of_several_sources_lie_in_the_folders_of_their_names(
+    tmp_path,
+):
+  """As GoldG's mixed file has them, whose names do not say where they are."""
+  images = []
+  for n, source in enumerate(('coco', 'vg', 'gone', '..', None)):
+    folder = tmp_path / 'images' / ('' if n > 1 else source)
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.new('RGB', (40, 30), (n, 0, 0)).save(folder / f'{n // 2}.png')
+    images.append({
+        'id': n,
+        'file_name': f'{n // 2}.png',
+        'caption': f'a dog {n}',
+        'data_source': source,
+    })
+  path = tmp_path / 'mixed.json'
+  path.write_text(json.dumps({'images': images, 'annotations': []}))
+  source = MdetrSource(
+      annotations=path, images=tmp_path / 'images', bad_records='raise'
+  )
+  values = [int(source[n].image[0, 0, 0]) for n in range(5)]
+  assert values == [0, 1, 3, 3, 4]

@@ -103,6 +103,20 @@ def test_tfds_classes_can_be_chosen(prepared):
   assert [a['category_id'] for a in truth['annotations']] == [1]
 
 
+def test_tfds_classes_can_be_merged(prepared):
+  spec = {'directory': prepared, 'class_map': (('dog', 'pet'), ('cat', 'pet'))}
+  source = table.open_source(spec)
+  assert source.names == ('pet',) and source.category_id(0) == 0
+  records = sorted(source, key=lambda record: len(record.boxes))
+  assert [record.phrase.tolist() for record in records] == [[], [0], [0, 0]]
+
+
+def test_a_part_of_a_tfds_set_is_refused_with_its_own_way(prepared):
+  spec = {'directory': prepared, 'part': (0.0, 0.9)}
+  with pytest.raises(UserError, match=r"part=.*give split='train\[:90%\]'"):
+    table.open_source(spec)
+
+
 def test_a_missing_tfds_set_is_refused(tmp_path):
   with pytest.raises(UserError, match='directory=.*nothing.*array_record'):
     table.open_source({'directory': str(tmp_path / 'nothing')})

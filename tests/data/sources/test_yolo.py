@@ -146,7 +146,11 @@ def test_labels_of_no_text_are_a_fault(folder):
     YoloSource(annotations=folder / 'data.yaml', bad_records='raise')
 
 
-def test_labels_stand_beside_images_where_no_folder_is_called_so(tmp_path):
+@pytest.mark.parametrize('above', ['set', 'images/set'])
+def test_labels_stand_beside_images_where_no_folder_is_called_so(
+    tmp_path, above
+):
+  tmp_path = tmp_path / above
   _image(tmp_path / 'all' / 'a.jpg')
   (tmp_path / 'all' / 'a.txt').write_text('0 .5 .5 .5 .5')
   (tmp_path / 'data.yaml').write_text(f'train: all\n{NAMES}')
@@ -195,7 +199,10 @@ def test_a_split_is_of_several_folders_and_lists(folder):
         (f'val: images/val\n{NAMES}', "split='train' is no .* there are val"),
         (f'train: images/gone\n{NAMES}', "'images/gone' is neither in"),
         (f'train: labels\n{NAMES}', 'has no image; check its folders'),
-        (f'train: alone\n{NAMES}', 'no image has labels, .*alone/a.txt'),
+        (
+            f'train: alone\n{NAMES}',
+            'no image has labels; put the first .*alone',
+        ),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused(folder, text, message):
