@@ -12,7 +12,7 @@ from typing import Any
 import ml_collections
 
 from glip_jax import fields
-from glip_jax.data import settings
+from glip_jax.data import settings, specs
 from glip_jax.detectors import recipe
 from glip_jax.evaluators import runner
 from glip_jax.fields import field, part
@@ -105,7 +105,7 @@ def evaluation(**values: Any) -> dict[str, Any]:
 
 def source(**values: Any) -> dict[str, Any]:
   """Every field of a source of records, some given, the others default."""
-  return fields.filled(settings.Spec, 'config.data', **values)
+  return fields.filled(specs.Spec, 'config.data', **values)
 
 
 def read(given: Any) -> Run:

@@ -9,9 +9,10 @@ from absl import logging
 
 from glip_jax import errors
 from glip_jax.data import settings, vocabularies
-from glip_jax.data.settings import Data, Spec
+from glip_jax.data.settings import Data
 from glip_jax.data.sources import table
 from glip_jax.data.sources.protocol import Source, num_boxes
+from glip_jax.data.specs import Spec
 from glip_jax.errors import UserError
 from glip_jax.text.vocabulary import Vocabulary
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from etils import epath
 
 from glip_jax import errors, types
-from glip_jax.data import pipeline, settings, vocabularies
+from glip_jax.data import pipeline, settings, specs, vocabularies
 from glip_jax.data.sources import protocol, table
 from glip_jax.evaluators import chunked, detection, grounding, unknown
 from glip_jax.fields import field, part
@@ -36,7 +36,7 @@ class Evaluation:
 
   type: str = field('detection', 'evaluator', choices=tuple(EVALUATORS))
   batch_size: int = field(16, 'images of one process at a time', least=1)
-  data: settings.Spec = part(settings.Spec)
+  data: specs.Spec = part(specs.Spec)
   target: str = field(
       'all', 'grounding: judged phrases of a caption', choices=grounding.TARGETS
   )

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from glip_jax import fields, run
-from glip_jax.data import settings
+from glip_jax.data import settings, specs
 from glip_jax.detectors import recipe
 from glip_jax.evaluators import runner
 
@@ -57,7 +57,7 @@ def pages() -> dict[str, str]:
           '# Fields of data\n\nHow they are set is in [config.md](config.md),'
           ' what sources do with\nthem in [data.md](data.md).\n'
           + _section('`config.data`', settings.Data(), ('train', 'curriculum'))
-          + _section('A source: `config.data.train`, ...', settings.Spec(), ())
+          + _section('A source: `config.data.train`, ...', specs.Spec(), ())
       ),
   }
   for name, family in recipe.FAMILIES.items():

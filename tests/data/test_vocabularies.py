@@ -11,6 +11,7 @@ from glip_jax.data import (
     pipeline,
     records,
     settings,
+    specs,
     training_sources,
 )
 from glip_jax.data.sources import table
@@ -41,7 +42,7 @@ def _refusals(spec, **fields):
   """What a data set is refused with, in each way that it comes to a model."""
   data = config_of(spec, **fields)
   staged = {'train': {'split': 'val'}, 'curriculum': {'a': spec | {'until': 5}}}
-  evals = {'val': runner.Evaluation(data=settings.Spec(**spec))}
+  evals = {'val': runner.Evaluation(data=specs.Spec(**spec))}
   ways = {
       'config.data.train': lambda: training_sources.open_training(data),
       'config.data.curriculum.a': lambda: training_sources.open_training(

@@ -10,7 +10,6 @@ from typing import Any
 import ml_collections
 
 from glip_jax import errors, fields
-from glip_jax.data.settings import Spec
 from glip_jax.data.sources.coco import CocoSource
 from glip_jax.data.sources.flickr30k import Flickr30kSource
 from glip_jax.data.sources.lvis import LvisSource
@@ -24,6 +23,7 @@ from glip_jax.data.sources.tfds import TfdsSource
 from glip_jax.data.sources.voc import VocSource
 from glip_jax.data.sources.webdataset import WebdatasetSource
 from glip_jax.data.sources.yolo import YoloSource
+from glip_jax.data.specs import Spec
 from glip_jax.errors import UserError
 from glip_jax.shapes.source import open_world
 

@@ -6,7 +6,7 @@ import ml_collections
 import pytest
 
 from glip_jax import fields
-from glip_jax.data import settings
+from glip_jax.data import specs
 from glip_jax.data.sources import table
 from glip_jax.data.sources.coco import CocoSource
 from glip_jax.data.sources.selection import Selection
@@ -69,10 +69,10 @@ def test_bad_records_are_skipped_or_refused_and_nothing_else():
 
 
 def test_every_argument_of_every_source_is_a_field_of_a_spec():
-  assert tuple(table.SOURCES) == settings.SOURCES
+  assert tuple(table.SOURCES) == specs.SOURCES
   for opener in table.SOURCES.values():
     arguments = set(inspect.signature(opener).parameters)
     own = arguments - {'bad_records', 'selection'}
-    assert own <= set(fields.names(settings.Spec))
-  assert set(fields.names(Selection)) <= set(fields.names(settings.Spec))
-  assert fields.names(settings.Prompts) == PROMPTS
+    assert own <= set(fields.names(specs.Spec))
+  assert set(fields.names(Selection)) <= set(fields.names(specs.Spec))
+  assert fields.names(specs.Prompts) == PROMPTS
