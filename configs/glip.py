@@ -33,18 +33,11 @@ _DECAY_SCALES = (('bias', 0.0),)
 def get_config(variant: str = 'T') -> ml_collections.ConfigDict:
   """The config of one variant."""
   large = variant.endswith('L')
-  config = run.config(model=glip.variant(variant))
-  config.data.update(
-      tokenizer='bert-base-uncased',
-      num_tokens=256,
-      num_phrases=128,
-      num_boxes=100,
-      image_size=(1344, 1344),
-      resize=(800, 1333),
-      shuffle_names=False,
+  glip.variant(variant)  # Refuses models of other families.
+  config = run.tested(
+      variant,
       augment=dict(flip=0.5),
       num_workers=8,
-      bad_records='skip',
       train=run.source(source='coco'),
   )
   config.batch_size = 64

@@ -100,6 +100,8 @@ def load(
     )
   told = dict(tokenizer=tokenizer, resize=resize, image_size=canvas)
   told = {name: value for name, value in told.items() if value is not None}
+  if canvas or resize:
+    told['buckets'] = ()  # Those of the tested sizes.
   # More phrases have room too; no box is known.
   config = run.tested(file.variant, num_phrases=16, num_boxes=1, **told)
   return predicting.make_predictor(

@@ -118,6 +118,12 @@ class Data:
           ' (800, 1333)'
       )
     for bucket in self.buckets:
+      if bucket[0] > self.image_size[0] or bucket[1] > self.image_size[1]:
+        raise UserError(
+            f'{what}.buckets holds {bucket}, which is larger than'
+            f' image_size={self.image_size}: give smaller ones, or () for one'
+            ' canvas of that size'
+        )
       if bucket[0] % 32 or bucket[1] % 32:
         raise UserError(
             f'{what}.buckets holds {bucket}: each must be (height, width,'

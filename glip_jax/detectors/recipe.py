@@ -146,6 +146,17 @@ _BERT_AND_800 = dict(
     num_tokens=256,
     resize=(800, 1333),
     image_size=(1344, 1344),
+    # Sides of 5 % of padding, where the square has a half.
+    buckets=tuple(
+        (height, width, 256)
+        for height, width in (
+            (800, 1088),
+            (800, 1216),
+            (800, 1344),
+            (1088, 800),
+            (1344, 800),
+        )
+    ),
 )
 
 FAMILIES: dict[str, Family] = {

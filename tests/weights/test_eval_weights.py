@@ -49,6 +49,7 @@ def _overrides(folder):
   return SETTINGS | {
       'data.image_size': (SIDE, SIDE),
       'data.resize': (SIDE, SIDE),
+      'data.buckets': (),
       'evals.val.data.annotations': str(folder / 'annotations.json'),
       'evals.val.data.images': str(folder / 'images'),
   }
