@@ -18,6 +18,11 @@ processes need a --config with `distributed=True`. Writes
 result format) and `<name>/predictions.png` (truth beside predictions).
 """
 
+if __name__ == '__main__':
+  from glip_jax import interrupting
+
+  interrupting.end_at_once()  # While what follows is imported.
+
 import dataclasses
 import functools
 import math

@@ -10,6 +10,11 @@ holds `config.json`, `metrics.jsonl`, `tensorboard/`, `checkpoints/`, what the
 model saw (`inputs.png`) and is made of (`parameters.txt`), and `eval/`.
 """
 
+if __name__ == '__main__':
+  from glip_jax import interrupting
+
+  interrupting.end_at_once()  # While what follows is imported.
+
 import contextlib
 import dataclasses
 import functools
@@ -31,6 +36,7 @@ from glip_jax import (
     loading,
     run,
     serving,
+    storage,
     types,
 )
 from glip_jax.data import pipeline, training_sources
@@ -74,7 +80,8 @@ def train(config: Any, workdir: str) -> None:
   """
   workdir = os.path.expanduser(workdir)
   # What is being written is finished, and workers end, however training does.
-  with contextlib.ExitStack() as closing:
+  left = functools.partial(checkpoint_files.left, workdir)
+  with storage.told(left), contextlib.ExitStack() as closing:
     _train(config, workdir, closing)
 
 
@@ -146,6 +153,7 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
 
   # Compile: the step and, when first used, the detection.
   stop = closing.enter_context(stopping.Stop())
+  closing.callback(checkpointer.wait)
   _say('compiling the step')
   began = time.monotonic()
   train_step = step.compile_step(

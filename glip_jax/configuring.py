@@ -5,6 +5,7 @@ ml_collections file, overridden by `--config.key.subkey=value`. `save` writes
 what was trained to the workdir, `load` reads it back.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -18,7 +19,7 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 from etils import epath
 
-from glip_jax import errors
+from glip_jax import errors, interrupting, storage
 
 CONFIG_FILE = 'config.json'
 _NEEDS_CONFIG = (
@@ -29,25 +30,27 @@ _NEEDS_CONFIG = (
 def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
   """`app.run` that prints a user's error as one line and exits with 1.
 
-  What a signal stops is one line too, with the status 128 + signal.
+  So does what the file system refuses. What a signal stops is one line too,
+  with the status 128 + signal.
   """
-
-  def guarded(argv: Sequence[str]):
-    try:
-      main(argv)
-    except errors.UserError as error:
-      _fail(error)
-    except errors.Stopped as stopped:
-      print(stopped, file=sys.stderr)
-      sys.exit(stopped.status)
-    except KeyboardInterrupt:
-      print('stopped', file=sys.stderr)
-      sys.exit(130)
-
   # grain leaves batches that were read ahead to Python's resource tracker; it
   # frees them but warns, in a process that takes its options from here.
   sys.warnoptions.append('ignore:resource_tracker:UserWarning')
-  app.run(guarded, flags_parser=_parse)
+  storage.quiet(logging.get_absl_handler())
+  interrupting.end_by_exception()
+
+  def flushing(argv: Sequence[str]):
+    main(argv)
+    sys.stdout.flush()  # Later nobody could say what is wrong with it.
+
+  try:
+    app.run(flushing, flags_parser=_parse)
+  except SystemExit:
+    raise
+  except BaseException as error:
+    _end(error)
+  finally:
+    interrupting.end_at_once()
 
 
 def save(config: Mapping[str, Any], workdir: str | os.PathLike):
@@ -154,9 +157,38 @@ def check_folder(name: str, path: str | os.PathLike) -> None:
     )
 
 
+def _end(error: BaseException) -> None:
+  """Exits with a line on what ended a program; a defect is raised again."""
+  if isinstance(error, errors.Stopped):
+    print(error, file=sys.stderr)
+    sys.exit(error.status)
+  if isinstance(error, KeyboardInterrupt) or interrupting.status():
+    _stopped()
+  refused = storage.fault(error)
+  if refused:
+    _say_error(error if isinstance(error, errors.UserError) else refused)
+    with contextlib.suppress(OSError):
+      sys.stdout.flush()
+    os._exit(1)  # What is closed at the end would only fail once more.
+  if isinstance(error, errors.UserError):
+    _fail(error)
+  raise error
+
+
+def _stopped() -> NoReturn:
+  print('stopped', file=sys.stderr)
+  sys.exit(interrupting.status() or 130)
+
+
 def _fail(error: object) -> NoReturn:
-  print('error: ' + ' '.join(str(error).split()), file=sys.stderr)
+  if interrupting.status():  # Whatever became of the interruption.
+    _stopped()
+  _say_error(error)
   sys.exit(1)
+
+
+def _say_error(error: object) -> None:
+  print('error: ' + ' '.join(str(error).split()), file=sys.stderr, flush=True)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

@@ -14,6 +14,11 @@ several each is one name. Names are read as those of a data set are, so
 (pixels of the image) and writes the image with the boxes drawn on it.
 """
 
+if __name__ == '__main__':
+  from glip_jax import interrupting
+
+  interrupting.end_at_once()  # While what follows is imported.
+
 import functools
 import os
 from collections.abc import Sequence
@@ -21,6 +26,7 @@ from typing import Any
 
 from absl import flags, logging
 from etils import epath
+from PIL import Image
 
 from glip_jax import configuring, draw, errors, loading, predicting, run
 from glip_jax.data import any_image, images
@@ -92,10 +98,20 @@ def write_image(
   found = predictor(pixels, text)
   scores = found.scores.tolist()
   drawn = draw.draw_boxes(pixels, found.boxes, found.phrases, scores=scores)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  with path.open('wb') as file:
-    drawn.save(file, format=file_format)
+  _write_whole(path, drawn, file_format)
   return found
+
+
+def _write_whole(path: epath.Path, image: Image.Image, file_format: str):
+  """Writes an image, or leaves what was there."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  part = path.with_name(f'.{path.name[:100]}.{os.getpid()}.part')
+  try:
+    with part.open('wb') as file:
+      image.save(file, format=file_format)
+    part.replace(path)
+  finally:
+    part.unlink(missing_ok=True)
 
 
 def _check_apart(image: Any, out: epath.Path) -> None:

@@ -18,7 +18,9 @@ ALLOWED = {
     'errors': (),
     'types': (),
     'fields': (),
-    'configuring': (),
+    'interrupting': (),
+    'storage': (),
+    'configuring': ('interrupting', 'storage'),
     'draw_fonts': (),
     'draw_labels': ('draw_fonts',),
     'draw_curves': (),
@@ -78,6 +80,7 @@ ALLOWED = {
     ),
     'loading': ('predicting', 'run', 'weights'),
     'predict': (
+        'interrupting',
         'loading',
         'predicting',
         'configuring',

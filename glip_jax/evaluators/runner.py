@@ -287,5 +287,8 @@ def _write_json(path: str | epath.PathLike, text: str) -> None:
   path = epath.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   beside = path.with_name(path.name + '.tmp')
-  beside.write_text(text)
-  beside.replace(path)
+  try:
+    beside.write_text(text)
+    beside.replace(path)
+  finally:
+    beside.unlink(missing_ok=True)

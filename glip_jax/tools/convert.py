@@ -10,6 +10,11 @@ variants goes by the --config that it was trained with. Written are our names,
 or with --official those of the official code, which loads the .pth as it is.
 """
 
+if __name__ == '__main__':
+  from glip_jax import interrupting
+
+  interrupting.end_at_once()  # While what follows is imported.
+
 import functools
 import os
 from collections.abc import Sequence

@@ -4,6 +4,11 @@
       --split=val --num_images=100
 """
 
+if __name__ == '__main__':
+  from glip_jax import interrupting
+
+  interrupting.end_at_once()  # While what follows is imported.
+
 import os
 from collections.abc import Sequence
 

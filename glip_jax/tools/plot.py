@@ -3,6 +3,11 @@
 python -m glip_jax.tools.plot --runs=runs/a,runs/b --out=curves.png
 """
 
+if __name__ == '__main__':
+  from glip_jax import interrupting
+
+  interrupting.end_at_once()  # While what follows is imported.
+
 import pathlib
 from collections.abc import Sequence
 

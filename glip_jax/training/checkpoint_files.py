@@ -132,6 +132,18 @@ def latest_step(workdir: str | os.PathLike) -> int | None:
   return max(_steps(absolute(workdir) / FOLDER), default=None)
 
 
+def left(workdir: str | os.PathLike) -> str:
+  """What of a run that has failed is left, and how it goes on."""
+  try:
+    step = latest_step(workdir)
+  except OSError:
+    step = None
+  if step is None:
+    return f'{workdir} has no checkpoint yet'
+  good = absolute(workdir) / FOLDER / str(step)
+  return f'{good} is the last good checkpoint, the same command goes on from it'
+
+
 def best(workdir: str | os.PathLike) -> tuple[int | None, float | None]:
   """Step and AP of the best kept checkpoint; None if none was measured."""
   folder = absolute(workdir) / FOLDER

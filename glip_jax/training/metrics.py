@@ -90,6 +90,8 @@ class MetricWriter:
         purge_step=step + 1,
         # Its own name stands for one second only: runs must not overwrite.
         filename_suffix=f'.{os.getpid()}.{step}',
+        # Without an end: its thread dies of a full disk, and putting waits.
+        max_queue=0,
     )
 
   def write(self, step: int, metrics: Mapping[str, Any]) -> None:

@@ -106,9 +106,10 @@ def write(path: str | os.PathLike, state: Mapping[str, np.ndarray]):
       os.replace(part, path)
     finally:
       part.unlink(missing_ok=True)
-  except OSError as error:
+  except (OSError, safetensors.SafetensorError) as error:
+    reason = getattr(error, 'strerror', None) or error
     raise errors.UserError(
-        f'{path} cannot be written ({error.strerror or error}): give another'
+        f'{path} cannot be written ({reason}): give another'
         ' file, in a folder that can be written to'
     ) from None
 
