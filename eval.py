@@ -162,6 +162,9 @@ def main(_: Sequence[str]):
   configuring.check_folder('out', out)
   source = _source()  # Or says that there is none, before anything else.
   config = _config()
+  configuring.check_out('out', out / 'metrics.json')
+  for name in config.evals:
+    configuring.check_folder('out', out / name)
   runtime.start(
       distributed=config.distributed,
       compilation_cache=config.compilation_cache,

@@ -6,11 +6,11 @@ what was trained to the workdir, `load` reads it back.
 """
 
 import contextlib
-import errno
 import json
 import os
 import pathlib
 import re
+import stat
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -143,18 +143,53 @@ def check_folder(name: str, path: str | os.PathLike) -> None:
   if '://' in os.fspath(path):
     return
   nearest = pathlib.Path(path).absolute()
-  try:
-    nearest.lstat()
-  except OSError as error:
-    if error.errno == errno.ENAMETOOLONG:
-      raise errors.UserError(f'{name}: {error}: take a shorter one') from error
-  while not nearest.exists():
+  while not _kind(name, nearest):
     nearest = nearest.parent
-  if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-    fault = 'cannot be written to' if nearest.is_dir() else 'is no folder'
+  fault = ''
+  if _kind(name, nearest) == stat.S_IFLNK:
+    fault = 'is a link to nothing'
+  elif not nearest.is_dir():
+    fault = 'is no folder'
+  elif not os.access(nearest, os.W_OK | os.X_OK):
+    fault = 'cannot be written to'
+  if fault:
     raise errors.UserError(
         f'{name}={os.fspath(path)!r}: {nearest} {fault}; give another'
     )
+
+
+def check_out(name: str, path: str | os.PathLike) -> None:
+  """Refuses a file that could not be written; makes nothing.
+
+  Args:
+    name: the flag, for the message.
+    path: a file that may be there, as may its folder.
+
+  Raises:
+    UserError: it is a folder, a pipe or a device, or its folder is refused.
+  """
+  if '://' in os.fspath(path):
+    return
+  if os.path.isdir(path):
+    raise errors.UserError(
+        f'{name}={os.fspath(path)!r} is a folder: give the file to write'
+    )
+  errors.check_file(name, path)
+  _kind(name, path)
+  check_folder(name, pathlib.Path(path).absolute().parent)
+
+
+def _kind(name: str, path: str | os.PathLike) -> int:
+  """What there is at a path, S_IFLNK if it leads to nothing; 0 for nothing."""
+  try:
+    return stat.S_IFMT(os.stat(path).st_mode)
+  except (FileNotFoundError, NotADirectoryError):
+    return stat.S_IFLNK if os.path.islink(path) else 0
+  except (OSError, ValueError) as error:  # Too long, not to be looked at, ...
+    reason = getattr(error, 'strerror', None) or error
+    raise errors.UserError(
+        f'{name}={os.fspath(path)!r:.200}: {reason}; give another'
+    ) from error
 
 
 def _end(error: BaseException) -> None:

@@ -91,7 +91,7 @@ def write_image(
   """
   errors.check_no_url('out', out, buckets=True)
   path = epath.Path(out)
-  file_format = _file_format(path)
+  file_format = _check_out(path)
   _check_apart(image, path)
   text = predicting.as_prompt(prompt)
   pixels = any_image.to_rgb(image)
@@ -126,12 +126,9 @@ def _check_apart(image: Any, out: epath.Path) -> None:
     )
 
 
-def _file_format(path: epath.Path) -> str:
+def _check_out(path: epath.Path) -> str:
   """What to write an image as; a UserError where it cannot be one."""
-  if path.is_dir():
-    raise errors.UserError(
-        f'out={os.fspath(path)!r} is a folder: give the file to write'
-    )
+  configuring.check_out('out', path)
   file_format = _FORMATS.get(path.suffix.lower())
   if file_format is None:
     raise errors.UserError(
@@ -232,9 +229,8 @@ def main(_: Sequence[str]):
   # One is a list of names; of several each is a name.
   prompt = options.prompt if len(options.prompt) > 1 else options.prompt[0]
   # What can be wrong is looked at before the model is loaded.
-  _file_format(out)
+  _check_out(out)
   _check_apart(image, out)
-  configuring.check_folder('out', out.parent)
   text = parsing.read_prompt(prompt)
   for note in parsing.notes(text):
     logging.warning('%s', note)

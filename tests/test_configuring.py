@@ -138,6 +138,54 @@ def test_a_workdir_without_config_is_refused(tmp_path):
     configuring.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    'out, fault',
+    [
+        ('folder', 'is a folder: give the file to write'),
+        ('file/a.png', '/file is no folder; give another'),
+        ('file/new/a.png', '/file is no folder; give another'),
+        ('nothing/a.png', '/nothing is a link to nothing; give another'),
+        ('loop/a.png', 'Too many levels of symbolic links; give another'),
+        ('pipe', 'is a pipe \\(FIFO\\): give the path of a file'),
+        ('n' * 256, 'File name too long; give another'),
+        ('n' * 256 + '/a.png', 'File name too long; give another'),
+        ('a\0.png', 'embedded null byte; give another'),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused(tmp_path, out, fault):
+  (tmp_path / 'folder').mkdir()
+  (tmp_path / 'file').touch()
+  (tmp_path / 'nothing').symlink_to('gone')
+  (tmp_path / 'loop').symlink_to('loop')
+  os.mkfifo(tmp_path / 'pipe')
+  before = sorted(tmp_path.iterdir())
+  with pytest.raises(UserError, match=f'^out=.*{fault}'):
+    configuring.check_out('out', f'{tmp_path}/{out}')
+  assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_folder_without_rights_is_refused(tmp_path, monkeypatch):
+  monkeypatch.setattr(os, 'access', lambda *_: False)  # root may all.
+  fault = f'{tmp_path} cannot be written to; give another'
+  with pytest.raises(UserError, match=fault):
+    configuring.check_out('out', tmp_path / 'new' / 'a.png')
+
+  def stat(path, **_):
+    raise PermissionError(13, 'Permission denied', path)
+
+  monkeypatch.setattr(os, 'stat', stat)
+  with pytest.raises(UserError, match='Permission denied; give another'):
+    configuring.check_folder('out', tmp_path / 'new')
+
+
+def test_a_file_that_can_be_written_is_let_pass(tmp_path):
+  (tmp_path / 'old').touch()
+  (tmp_path / 'nothing').symlink_to('gone')
+  for name in ('old', 'new/deep/a.png', 'nothing'):
+    configuring.check_out('out', tmp_path / name)
+  configuring.check_out('out', 'gs://bucket/a.png')
+
+
 def test_what_changed_since_a_run_began_is_told(tmp_path):
   config = fields.to_dict(run.read(tiny_config.get_config()))
   assert configuring.changes(tmp_path, config) == ''

@@ -115,3 +115,9 @@ def test_tool_writes_an_image_of_folders(tmp_path):
 def test_tool_names_a_run_that_does_not_exist(tmp_path):
   with pytest.raises(UserError, match='nowhere'):
     plot.plot([str(tmp_path / 'nowhere')], 'out.png', ['loss'])
+
+
+def test_tool_refuses_an_image_that_cannot_be_written_before_it_reads(tmp_path):
+  (tmp_path / 'out.png').mkdir()
+  with pytest.raises(UserError, match='out.png.* is a folder: give the file'):
+    plot.plot(['nowhere'], str(tmp_path / 'out.png'), ['loss'])

@@ -193,6 +193,24 @@ MISTAKES = {
         "workdir='@/good.json/w': @/good.json is no folder",
         'give another',
     ),
+    'a workdir whose evaluations have no place': (
+        'train.py',
+        [TINY, '--workdir=@/placeless'],
+        ': @/placeless/eval is no folder',
+        'give another',
+    ),
+    'an evaluation that has no place': (
+        'eval.py',
+        [TINY, '--workdir=@/other', '--out=@/placeless'],
+        "out='@/placeless/val': @/placeless/val is no folder",
+        'give another',
+    ),
+    'metrics that have no place': (
+        'eval.py',
+        [TINY, '--workdir=@/other', '--out=@/images/..'],
+        "out='@/images/../metrics.json' is a folder",
+        'give the file to write',
+    ),
     'a field of a number': (
         'train.py',
         [TINY, '--workdir=@/w', '--config.steps.more=3'],
@@ -271,6 +289,10 @@ def folder(tmp_path_factory):
   _write_annotations(folder / 'empty.json', images=[])
   _write_annotations(folder / 'wordless.json', images=[_IMAGE], name='?!')
   _write_checkpoint(folder / 'other')
+  (folder / 'placeless').mkdir()
+  (folder / 'placeless' / 'eval').touch()
+  (folder / 'placeless' / 'val').touch()
+  (folder / 'metrics.json').mkdir()
   return folder
 
 

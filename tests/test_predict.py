@@ -235,6 +235,7 @@ def test_a_prompt_that_is_too_long_is_refused_by_name():
         (None, ' . ', 'a.png', 'holds no words'),
         (None, 'dog', 'a.txt', "a.txt' is no image: let it end in one of"),
         (None, 'dog', '', 'is a folder: give the file to write'),
+        (None, 'dog', 'a' * 256 + '.png', 'File name too long; give another'),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_written(
@@ -245,6 +246,15 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(
         _answering(None), image or photo, prompt, tmp_path / out
     )
   assert not list(tmp_path.iterdir())
+
+
+def test_an_image_that_cannot_be_written_is_refused_before_it_is_looked_at(
+    photo, tmp_path
+):
+  (tmp_path / 'file').touch()
+  looks = lambda pixels, text: pytest.fail('it was looked at')
+  with pytest.raises(UserError, match='/file is no folder; give another'):
+    predict.write_image(looks, photo, 'dog', tmp_path / 'file' / 'a.png')
 
 
 def test_the_photograph_is_not_written_over(photo, tmp_path):

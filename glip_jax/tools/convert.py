@@ -65,6 +65,7 @@ def convert(
   Raises:
     UserError: something cannot be read or written, or does not fit the model.
   """
+  _check_out(out, weights)
   recipe = recipes.build(model)
   shapes = _shapes(recipe)
   if weights is not None:
@@ -85,7 +86,10 @@ def _shapes(recipe: recipes.Recipe) -> Any:
 def main(_: Sequence[str]):
   """Runs the command line."""
   options = flags.FLAGS
-  out = _out(options.out)
+  if not options.out:
+    raise errors.UserError('--out is missing: give a file to write')
+  out = os.path.expanduser(options.out)
+  _check_out(out, options.weights)
   _check_source(options)
   if options.workdir:
     checkpoint_files.find(options.workdir, options.step)
@@ -106,20 +110,23 @@ def _model(options: flags.FlagValues) -> Any:
   return recipes.variant(options.variant or known or 'T')
 
 
-def _out(path: str | None) -> str:
-  """The file to write, if it is one."""
-  if not path:
-    raise errors.UserError('--out is missing: give a file to write')
-  out = os.path.expanduser(path)
+def _check_out(out: str | os.PathLike, weights: str | os.PathLike | None):
+  """Refuses a file that cannot be written, or is the one that is read."""
+  out = os.fspath(out)
+  configuring.check_out('--out', out)
   if not formats.is_file(out):
     raise errors.UserError(
-        f'--out={path} is no file of weights: let it end in one of'
+        f'--out={out} is no file of weights: let it end in one of'
         f' {", ".join(formats.ENDINGS)}'
     )
-  if os.path.isdir(out):
-    raise errors.UserError(f'--out={path} is a folder: give a file')
-  configuring.check_folder('folder of --out', os.path.dirname(out) or '.')
-  return out
+  weights = os.path.expanduser(weights or '')
+  if all(map(os.path.exists, (out, weights))) and os.path.samefile(
+      out, weights
+  ):
+    raise errors.UserError(
+        f'--out={out} is the file that is read: give another, or what else it'
+        ' holds would be lost'
+    )
 
 
 def _check_source(options: flags.FlagValues):

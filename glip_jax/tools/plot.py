@@ -37,7 +37,7 @@ def plot(
   target = pathlib.Path(out).expanduser()
   if target.suffix.lower() not in ('.png', '.jpg', '.jpeg', '.webp'):
     raise UserError(f'out={out!r} is no image: let it end in .png, say')
-  configuring.check_folder('out', target.parent)
+  configuring.check_out('out', target)
   if not runs:
     raise UserError('--runs is empty: give folders that training wrote to')
   records, batch_sizes = {}, {}
