@@ -134,7 +134,7 @@ class _Checkpoint:
 def _source() -> loading.File | _Checkpoint:
   """The file of weights or the checkpoint that the flags name."""
   if WEIGHTS.value:
-    return loading.find(WEIGHTS.value)
+    return loading.find(WEIGHTS.value).check()
   workdir = epath.Path(WORKDIR.value).expanduser()
   return _Checkpoint(checkpoint_files.find(workdir, STEP.value))
 
@@ -160,8 +160,12 @@ def _config() -> run.Run:
 def main(_: Sequence[str]):
   out = _out()
   configuring.check_folder('out', out)
-  source = _source()  # Or says that there is none, before anything else.
+  # What is not there is told before anything is fetched or opened.
+  if CONFIG.value is not None:
+    evaluation.check_places(_config().evals)
+  source = _source()
   config = _config()
+  evaluation.check_places(config.evals)
   configuring.check_out('out', out / 'metrics.json')
   for name in config.evals:
     configuring.check_folder('out', out / name)

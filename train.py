@@ -100,6 +100,10 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
   start = checkpointing.latest_step(workdir) or 0
   if start >= config.steps:
     return _say(_finished(workdir, start))
+  evaluation.check_places(config.evals)
+  training_sources.check_places(config.data)
+  if config.init and not start:
+    _check_init(config.init)
   recipe.check_prompts(
       num_tokens=config.data.num_tokens,
       vocab_size=len(tokenizer.load_tokenizer(config.data.tokenizer)),
@@ -273,6 +277,16 @@ def _tell(
   progress.update(done, loss=numbers['loss'])
   speed = progress.images_per_second
   writer.write(done, numbers | ({'images_per_second': speed} if speed else {}))
+
+
+def _check_init(init: str) -> None:
+  """Refuses a `config.init` that is not there; nothing is fetched."""
+  if init in released.RELEASED:
+    return
+  if formats.is_file(init):
+    formats.check(init)
+  else:
+    checkpoint_files.find(init)
 
 
 def _start_from(

@@ -31,6 +31,11 @@ class File:
     """The path."""
     return os.fspath(self.path)
 
+  def check(self) -> 'File':
+    """Itself, where it can be opened; see `formats.check`."""
+    formats.check(self.path)
+    return self
+
   def read(self, params: Any, recipe: Any, *, ema: bool = False) -> Any:
     """See `params_file.read`."""
     try:
@@ -92,7 +97,7 @@ def load(
   """
   _check_sizes(resize, canvas)
   predicting.check_threshold(threshold)
-  file = find(source, variant)
+  file = find(source, variant).check()
   if file.variant is None:
     known = sorted({row.variant for row in released.RELEASED.values()})
     raise errors.UserError(

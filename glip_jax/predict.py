@@ -205,6 +205,7 @@ def _load(
   """What the flags name, if a run of training can read the prompt."""
   if not options.weights:
     workdir = epath.Path(options.workdir).expanduser()
+    checkpoint_files.find(workdir, options.step)
     predicting.check_prompt(run.read(configuring.load(workdir)).data, text)
     return load(workdir, step=options.step, threshold=options.threshold)
   return loading.load(

@@ -15,6 +15,7 @@ from PIL import Image
 from glip_jax.training import checkpointing, state
 
 TINY = '--config=tests/tiny_config.py'
+NOBODY = '--config.data.tokenizer=nobody/none'
 COCO = '--config=configs/finetune.py'
 # By name: program, arguments, and the start and the end of the message. @ is a
 # folder with a workdir, an image folder and annotation files.
@@ -210,6 +211,76 @@ MISTAKES = {
         [TINY, '--workdir=@/other', '--out=@/images/..'],
         "out='@/images/../metrics.json' is a folder",
         'give the file to write',
+    ),
+    # A tokenizer that has to be looked for takes long: what costs nothing is
+    # looked at before.
+    'no annotations, and a tokenizer that is none': (
+        'train.py',
+        [COCO, '--workdir=@/w', NOBODY, '@/nowhere.json', '@/images'],
+        "evals.val.data: annotations='@/nowhere.json' cannot be read",
+        'give the path of a JSON file',
+    ),
+    'no folder, and a tokenizer that is none': (
+        'train.py',
+        [COCO, '--workdir=@/w', NOBODY, '@/good.json', '@/nowhere'],
+        "evals.val.data: images='@/nowhere' is not a folder",
+        'give the folder',
+    ),
+    'no images, and a tokenizer that is none': (
+        'train.py',
+        [
+            TINY,
+            '--workdir=@/w',
+            NOBODY,
+            '--config.data.train.source=mdetr',
+            '--config.data.train.annotations=@/good.json',
+            '--config.data.train.images=@/nowhere',
+        ],
+        "config.data.train: images='@/nowhere' is not a folder",
+        'give the folder',
+    ),
+    'no data set of TFDS, and a tokenizer that is none': (
+        'train.py',
+        [
+            TINY,
+            '--workdir=@/w',
+            NOBODY,
+            '--config.evals.val.data.source=tfds',
+            '--config.evals.val.data.directory=@/images',
+        ],
+        "evals.val.data: directory='@/images' cannot be opened",
+        'give the folder of a version',
+    ),
+    'no weights to start from, and a tokenizer that is none': (
+        'train.py',
+        [TINY, '--workdir=@/w', NOBODY, '--config.init=@/gone.pth'],
+        'weights @/gone.pth cannot be read',
+        'give a whole file that exists',
+    ),
+    'no run to start from, and a tokenizer that is none': (
+        'train.py',
+        [TINY, '--workdir=@/w', NOBODY, '--config.init=@/images'],
+        'no checkpoint in @/images',
+        'give the --workdir of a training run',
+    ),
+    'no truth, and a tokenizer that is none': (
+        'eval.py',
+        [
+            TINY,
+            '--weights=glip_t',
+            NOBODY,
+            '--config.evals.val.data.source=coco',
+            '--config.evals.val.data.annotations=@/nowhere.json',
+            '--config.evals.val.data.images=@/images',
+        ],
+        "evals.val.data: annotations='@/nowhere.json' cannot be read",
+        'give the path of a JSON file',
+    ),
+    'no weights, and a tokenizer that is none': (
+        'eval.py',
+        [TINY, '--weights=@/gone.pth', NOBODY],
+        'weights @/gone.pth cannot be read',
+        'give a whole file that exists',
     ),
     'a field of a number': (
         'train.py',

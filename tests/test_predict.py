@@ -466,6 +466,29 @@ def test_flags_that_do_not_go_together_are_refused(
     _main(monkeypatch, f'--image={photo}', '--prompt=dog', *arguments)
 
 
+@pytest.mark.parametrize('kind', ['workdir', 'weights'])
+def test_what_is_missing_is_told_before_a_tokenizer_is_looked_for(
+    kind, photo, tmp_path, monkeypatch
+):
+  config = _config()
+  config.data.tokenizer = 'nobody/none'
+  configuring.save(fields.to_dict(run.read(config)), tmp_path)
+  looks = lambda name: pytest.fail('it was looked for')
+  monkeypatch.setattr('glip_jax.text.tokenizer.load_tokenizer', looks)
+  monkeypatch.setattr('glip_jax.data.element.load_tokenizer', looks)
+  given = {
+      'workdir': [f'--workdir={tmp_path}'],
+      'weights': [f'--weights={tmp_path}/gone.pth', '--variant=T'],
+  }
+  values = flags.FlagValues()
+  predict.define_flags(values)
+  monkeypatch.setattr(predict.flags, 'FLAGS', values)
+  values(['predict', *given[kind], f'--image={photo}', '--prompt=dog'])
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(UserError, match='no checkpoint in|gone.pth cannot be'):
+    predict.main([])
+
+
 def test_released_weights_need_no_training_run(
     photo, predictor, monkeypatch, tmp_path
 ):

@@ -36,6 +36,16 @@ class TrainingSources:
   curriculum: tuple[Opened, ...]
 
 
+def check_places(data: settings.Config) -> None:
+  """Refuses what `config.data` trains on where its files are not there.
+
+  Raises:
+    UserError: as `open_training`, before anything is read.
+  """
+  data = settings.read_data(data)
+  table.check_places(_mixture(data.train) | _stages(data.curriculum))
+
+
 def open_training(data: settings.Config) -> TrainingSources:
   """Opens what `config.data` trains on; each file is parsed once.
 

@@ -9,8 +9,17 @@ from PIL import Image
 
 from glip_jax import errors
 from glip_jax.data import settings
-from glip_jax.data.sources import protocol
+from glip_jax.data.sources import protocol, table
 from glip_jax.evaluators import runner, sheets
+
+
+def check_places(evals: Mapping[str, runner.Evaluation]) -> None:
+  """Refuses evaluations on files that are not there, before any is read.
+
+  Raises:
+    UserError: as `open_sources`.
+  """
+  table.check_places({f'evals.{n}.data': x.data for n, x in evals.items()})
 
 
 def open_sources(

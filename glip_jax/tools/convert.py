@@ -66,10 +66,12 @@ def convert(
     UserError: something cannot be read or written, or does not fit the model.
   """
   _check_out(out, weights)
+  if weights is not None:
+    file = loading.find(weights).check()  # Or says that there is none, at once.
   recipe = recipes.build(model)
   shapes = _shapes(recipe)
   if weights is not None:
-    params = loading.find(weights).read(shapes, recipe, ema=ema)
+    params = file.read(shapes, recipe, ema=ema)
   else:
     params = checkpoint_files.restore_params(workdir, shapes, step)
   params_file.write(out, params, recipe, official=official)

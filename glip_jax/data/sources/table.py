@@ -11,6 +11,7 @@ import ml_collections
 
 from glip_jax import errors, fields
 from glip_jax.data.settings import Spec
+from glip_jax.data.sources import annotation_file, image_list, tfds
 from glip_jax.data.sources.coco import CocoSource
 from glip_jax.data.sources.mdetr import MdetrSource
 from glip_jax.data.sources.protocol import Source
@@ -49,6 +50,37 @@ def open_source(
     UserError: if a field is unknown, wrong, missing or of another source, or
       the source cannot be opened.
   """
+  name, arguments = _read(spec, what)
+  if 'bad_records' in inspect.signature(SOURCES[name]).parameters:
+    arguments['bad_records'] = bad_records
+  with errors.naming(what):
+    return SOURCES[name](**arguments)
+
+
+def check_places(specs: Mapping[str, Spec]) -> None:
+  """Refuses sources whose files or folders are not there; reads nothing.
+
+  Args:
+    specs: by the name of each, for messages.
+
+  Raises:
+    UserError: as `open_source`, as far as that can be told without reading.
+  """
+  for what, spec in specs.items():
+    _, places = _read(spec, what)
+    with errors.naming(what):
+      if 'annotations' in places:
+        annotation_file.check(places['annotations'], name='annotations')
+      if 'images' in places:
+        image_list.check_folder(places['images'])
+      if 'directory' in places:
+        tfds.check_directory(places['directory'])
+
+
+def _read(
+    spec: Spec | Mapping[str, Any] | ml_collections.ConfigDict, what: str
+) -> tuple[str, dict[str, Any]]:
+  """The kind of a source, and the arguments that a spec has for it."""
   spec = fields.from_dict(Spec, spec, what)
   name = spec.source or _infer(spec)
   parameters = inspect.signature(SOURCES[name]).parameters
@@ -72,11 +104,7 @@ def open_source(
   for key, parameter in parameters.items():
     if parameter.default is parameter.empty and key not in given:
       raise UserError(f'{what}: source={name!r} needs {key!r}; give {key}=...')
-  arguments = {key: value for key, value in given.items() if key in parameters}
-  if 'bad_records' in parameters:
-    arguments['bad_records'] = bad_records
-  with errors.naming(what):
-    return SOURCES[name](**arguments)
+  return name, {k: value for k, value in given.items() if k in parameters}
 
 
 def _infer(spec: Spec) -> str:
