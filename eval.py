@@ -60,10 +60,10 @@ EMA = flags.DEFINE_bool(
 )
 STEP = flags.DEFINE_string('step', 'latest', 'latest, best, or a number.')
 OUT = flags.DEFINE_string('out', '', 'Where to write; <workdir>/eval if empty.')
+TOKENIZER = flags.DEFINE_string(
+    'tokenizer', None, 'Name or path, instead of what the workdir says.'
+)
 PER_CLASS = flags.DEFINE_bool('per_class', False, 'Print a line per class.')
-
-# What of a stored config is the machine's that it ran on.
-_ELSEWHERE = {'distributed': 'auto', 'compilation_cache': '', 'forms': {}}
 
 
 def _mesh(config: run.Run) -> jax.sharding.Mesh:
@@ -103,6 +103,11 @@ def _out() -> epath.Path:
     raise errors.UserError(
         '--ema is of --weights: a --workdir that keeps an average is evaluated'
         ' with it; leave it out'
+    )
+  if TOKENIZER.value is not None and CONFIG.value is not None:
+    raise errors.UserError(
+        f'--tokenizer={TOKENIZER.value} is of a --workdir without --config:'
+        f' give --config.data.tokenizer={TOKENIZER.value}'
     )
   if OUT.value:
     return epath.Path(OUT.value).expanduser()
@@ -152,9 +157,8 @@ def _config() -> run.Run:
   """The given config, or that of the workdir."""
   if CONFIG.value is not None:
     return run.read(CONFIG.value)
-  told = configuring.load(epath.Path(WORKDIR.value).expanduser())
-  # Where a run was trained says nothing of where it is evaluated.
-  return run.read(told | _ELSEWHERE)
+  workdir = epath.Path(WORKDIR.value).expanduser()
+  return loading.stored_config(workdir, TOKENIZER.value)
 
 
 def main(_: Sequence[str]):

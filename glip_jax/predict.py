@@ -28,7 +28,7 @@ from absl import flags, logging
 from etils import epath
 from PIL import Image
 
-from glip_jax import configuring, draw, errors, loading, predicting, run
+from glip_jax import configuring, draw, errors, loading, predicting
 from glip_jax.data import any_image, images
 from glip_jax.text import parsing, prompts
 from glip_jax.training import checkpoint_files, runtime
@@ -44,6 +44,7 @@ def load(
     *,
     step: str | int = 'best',
     threshold: float | None = None,
+    tokenizer: str | None = None,
 ) -> predicting.Predictor:
   """A predictor from the workdir of a training run, on the first device.
 
@@ -52,6 +53,7 @@ def load(
     step: 'best', 'latest' or a number.
     threshold: detections with a lower score are left out, in [0, 1]; None
       for the `show_threshold` of the model's family.
+    tokenizer: as for `loading.stored_config`.
 
   Raises:
     UserError: there is no config or no such checkpoint, or no score can reach
@@ -62,7 +64,7 @@ def load(
   workdir = epath.Path(workdir).expanduser()
   checkpoint_files.find(workdir, step)  # Refused before anything is built.
   return predicting.make_predictor(
-      run.read(configuring.load(workdir)),
+      loading.stored_config(workdir, tokenizer),
       lambda shapes, _: checkpoint_files.restore_params(workdir, shapes, step),
       threshold=threshold,
   )
@@ -150,7 +152,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS):
   string('workdir', None, 'Folder of a training run.')
   string('weights', None, 'Released model or file of weights, instead of it.')
   string('variant', None, 'What --weights are of, where their name says not.')
-  string('tokenizer', None, 'Of --weights, instead of that of their family.')
+  string('tokenizer', None, 'Name or path, instead of that of the model.')
   string('image', None, 'Image to look at.')
   flags.DEFINE_multi_string(
       'prompt',
@@ -190,7 +192,7 @@ def _check(options: flags.FlagValues):
     )
   if options.workdir and options.weights:
     raise errors.UserError('--workdir and --weights: give one of the two')
-  others = ('step',) if options.weights else ('variant', 'tokenizer')
+  others = ('step',) if options.weights else ('variant',)
   for name in others:
     if options[name].present:
       other = '--workdir' if options.weights else '--weights'
@@ -206,8 +208,10 @@ def _load(
   if not options.weights:
     workdir = epath.Path(options.workdir).expanduser()
     checkpoint_files.find(workdir, options.step)
-    predicting.check_prompt(run.read(configuring.load(workdir)).data, text)
-    return load(workdir, step=options.step, threshold=options.threshold)
+    told = dict(tokenizer=options.tokenizer)
+    config = loading.stored_config(workdir, **told)
+    predicting.check_prompt(config.data, text)
+    return load(workdir, step=options.step, threshold=options.threshold, **told)
   return loading.load(
       options.weights,
       variant=options.variant,

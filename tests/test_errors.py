@@ -10,8 +10,10 @@ import grain
 import jax.numpy as jnp
 import programs
 import pytest
+import tiny_config
 from PIL import Image
 
+from glip_jax import configuring, fields, run
 from glip_jax.training import checkpointing, state
 
 TINY = '--config=tests/tiny_config.py'
@@ -282,6 +284,18 @@ MISTAKES = {
         'weights @/gone.pth cannot be read',
         'give a whole file that exists',
     ),
+    'a stored tokenizer that would have to be fetched': (
+        'eval.py',
+        ['--workdir=@/stored'],
+        "tokenizer='nobody/none' of @/stored/config.json is not on this",
+        'give --tokenizer=nobody/none to fetch it',
+    ),
+    'a tokenizer beside a config': (
+        'eval.py',
+        [TINY, '--workdir=@/stored', '--tokenizer=shapes'],
+        '--tokenizer=shapes is of a --workdir without --config',
+        'give --config.data.tokenizer=shapes',
+    ),
     'a field of a number': (
         'train.py',
         [TINY, '--workdir=@/w', '--config.steps.more=3'],
@@ -360,6 +374,10 @@ def folder(tmp_path_factory):
   _write_annotations(folder / 'empty.json', images=[])
   _write_annotations(folder / 'wordless.json', images=[_IMAGE], name='?!')
   _write_checkpoint(folder / 'other')
+  config = tiny_config.get_config()
+  config.data.tokenizer = 'nobody/none'
+  configuring.save(fields.to_dict(run.read(config)), folder / 'stored')
+  (folder / 'stored' / 'checkpoints').symlink_to('../other/checkpoints')
   (folder / 'placeless').mkdir()
   (folder / 'placeless' / 'eval').touch()
   (folder / 'placeless' / 'val').touch()

@@ -78,7 +78,7 @@ ALLOWED = {
         'training',
         'evaluators.unpack',
     ),
-    'loading': ('predicting', 'run', 'weights'),
+    'loading': ('configuring', 'predicting', 'run', 'text', 'weights'),
     'predict': (
         'interrupting',
         'loading',

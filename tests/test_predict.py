@@ -466,6 +466,31 @@ def test_flags_that_do_not_go_together_are_refused(
     _main(monkeypatch, f'--image={photo}', '--prompt=dog', *arguments)
 
 
+def test_a_stored_tokenizer_is_fetched_for_who_asks_alone(
+    workdir, tmp_path, monkeypatch
+):
+  stored = tmp_path / 'stored'
+  stored.mkdir()
+  (stored / 'checkpoints').symlink_to(workdir / 'checkpoints')
+  config = _config()
+  config.data.tokenizer = 'nobody/none'
+  config.compilation_cache = '/theirs'
+  configuring.save(fields.to_dict(run.read(config)), stored)
+  looks = lambda *_: pytest.fail('it was looked for')
+  monkeypatch.setattr('huggingface_hub.hf_hub_download', looks)
+  with pytest.raises(UserError, match='give --tokenizer=nobody/none to fetch'):
+    predict.load(stored)
+  for name in ('shapes', 'nobody/none'):
+    own = loading.stored_config(stored, name)
+    assert (own.data.tokenizer, own.compilation_cache) == (name, '')
+  told = []
+  monkeypatch.setattr(
+      predicting, 'make_predictor', lambda config, *_, **__: told.append(config)
+  )
+  predict.load(stored, tokenizer='nobody/none')
+  assert told[0].data.tokenizer == 'nobody/none'
+
+
 @pytest.mark.parametrize('kind', ['workdir', 'weights'])
 def test_what_is_missing_is_told_before_a_tokenizer_is_looked_for(
     kind, photo, tmp_path, monkeypatch
