@@ -34,7 +34,7 @@ from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
-from glip_jax import configuring, errors, loading, run, serving
+from glip_jax import configuring, errors, loading, run, serving, storage
 from glip_jax.detectors import recipe as recipes
 from glip_jax.evaluators import evaluation
 from glip_jax.ops import forms
@@ -163,16 +163,16 @@ def _config() -> run.Run:
 
 def main(_: Sequence[str]):
   out = _out()
-  configuring.check_folder('out', out)
+  storage.check_folder('out', out)
   # What is not there is told before anything is fetched or opened.
   if CONFIG.value is not None:
     evaluation.check_places(_config().evals)
   source = _source()
   config = _config()
   evaluation.check_places(config.evals)
-  configuring.check_out('out', out / 'metrics.json')
+  storage.check_out('out', out / 'metrics.json')
   for name in config.evals:
-    configuring.check_folder('out', out / name)
+    storage.check_folder('out', out / name)
   runtime.start(
       distributed=config.distributed,
       compilation_cache=config.compilation_cache,

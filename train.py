@@ -90,9 +90,9 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
   config = run.read(config)
   closing.enter_context(forms.use(**dataclasses.asdict(config.forms)))
   metrics.check_workdir(workdir)
-  configuring.check_folder('workdir', workdir)
+  storage.check_folder('workdir', workdir)
   for name in ('checkpoints', *(f'eval/{name}' for name in config.evals)):
-    configuring.check_folder('workdir', os.path.join(workdir, name))
+    storage.check_folder('workdir', os.path.join(workdir, name))
   recipe = recipes.build(config.model)
   mesh = sharding.make_mesh(dataclasses.asdict(config.mesh))
   sharding.check_batch_size(config.batch_size, mesh)

@@ -8,12 +8,10 @@ what was trained to the workdir, `load` reads it back.
 import contextlib
 import json
 import os
-import pathlib
 import re
-import stat
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
@@ -22,6 +20,9 @@ from etils import epath
 from glip_jax import errors, interrupting, storage
 
 CONFIG_FILE = 'config.json'
+# Of what a config file may be: a whole one has 10 kB and seven levels.
+_MAX_BYTES = 1 << 22
+_MAX_DEPTH = 30
 _NEEDS_CONFIG = (
     ': it needs a --config that it changes, such as --config=configs/shapes.py'
 )
@@ -76,11 +77,11 @@ def load(workdir: str | os.PathLike) -> dict[str, Any]:
     )
   errors.check_file('config', path)
   try:
-    values = json.loads(path.read_text())
-  except ValueError as error:
+    values = _parse_json(path)
+  except (OSError, ValueError, RecursionError) as error:
     raise errors.UserError(
-        f'{path} is damaged ({error}): give the --config that the run was'
-        ' trained with'
+        f'{path} is damaged ({error!s:.200}): give the --config that the run'
+        ' was trained with'
     ) from error
   model = values.get('model') if isinstance(values, dict) else None
   if not isinstance(model, dict) or 'family' not in model:
@@ -89,6 +90,43 @@ def load(workdir: str | os.PathLike) -> dict[str, Any]:
         ' run was trained with, or start another run by --config.init'
     )
   return values
+
+
+def _parse_json(path: epath.Path) -> Any:
+  """What a config file holds; a ValueError where `save` did not write it."""
+  if path.stat().length > _MAX_BYTES:
+    raise ValueError(f'more than {_MAX_BYTES} bytes')
+  values = json.loads(
+      path.read_text(),
+      object_pairs_hook=_without_repeats,
+      parse_constant=_no_number,
+  )
+  level = [values]
+  for _ in range(_MAX_DEPTH):
+    level = [inner for value in level for inner in _inside(value)]
+  if level:
+    raise ValueError('nested too deeply')
+  return values
+
+
+def _inside(value: Any) -> Collection[Any]:
+  """What a container holds."""
+  if isinstance(value, dict):
+    return value.values()
+  return value if isinstance(value, list) else ()
+
+
+def _without_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+  values = dict(pairs)
+  if len(values) < len(pairs):
+    names = [name for name, _ in pairs]
+    repeated = next(name for name in names if names.count(name) > 1)
+    raise ValueError(f'{repeated!r:.100} stands twice')
+  return values
+
+
+def _no_number(name: str) -> NoReturn:
+  raise ValueError(f'{name} is no number')
 
 
 def changes(workdir: str | os.PathLike, config: Mapping[str, Any]) -> str:
@@ -128,68 +166,6 @@ def _leaves(
       yield from _leaves(value, f'{prefix}{name}.')
     else:
       yield prefix + name, value
-
-
-def check_folder(name: str, path: str | os.PathLike) -> None:
-  """Refuses a folder that could not be written to; makes nothing.
-
-  Args:
-    name: the flag, for the message.
-    path: a folder that may not be there yet.
-
-  Raises:
-    UserError: it is, or lies in, something that is no folder or not writable.
-  """
-  if '://' in os.fspath(path):
-    return
-  nearest = pathlib.Path(path).absolute()
-  while not _kind(name, nearest):
-    nearest = nearest.parent
-  fault = ''
-  if _kind(name, nearest) == stat.S_IFLNK:
-    fault = 'is a link to nothing'
-  elif not nearest.is_dir():
-    fault = 'is no folder'
-  elif not os.access(nearest, os.W_OK | os.X_OK):
-    fault = 'cannot be written to'
-  if fault:
-    raise errors.UserError(
-        f'{name}={os.fspath(path)!r}: {nearest} {fault}; give another'
-    )
-
-
-def check_out(name: str, path: str | os.PathLike) -> None:
-  """Refuses a file that could not be written; makes nothing.
-
-  Args:
-    name: the flag, for the message.
-    path: a file that may be there, as may its folder.
-
-  Raises:
-    UserError: it is a folder, a pipe or a device, or its folder is refused.
-  """
-  if '://' in os.fspath(path):
-    return
-  if os.path.isdir(path):
-    raise errors.UserError(
-        f'{name}={os.fspath(path)!r} is a folder: give the file to write'
-    )
-  errors.check_file(name, path)
-  _kind(name, path)
-  check_folder(name, pathlib.Path(path).absolute().parent)
-
-
-def _kind(name: str, path: str | os.PathLike) -> int:
-  """What there is at a path, S_IFLNK if it leads to nothing; 0 for nothing."""
-  try:
-    return stat.S_IFMT(os.stat(path).st_mode)
-  except (FileNotFoundError, NotADirectoryError):
-    return stat.S_IFLNK if os.path.islink(path) else 0
-  except (OSError, ValueError) as error:  # Too long, not to be looked at, ...
-    reason = getattr(error, 'strerror', None) or error
-    raise errors.UserError(
-        f'{name}={os.fspath(path)!r:.200}: {reason}; give another'
-    ) from error
 
 
 def _end(error: BaseException) -> None:

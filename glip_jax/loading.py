@@ -15,7 +15,14 @@ from glip_jax.text import tokenizer as tokenizers
 from glip_jax.weights import formats, params_file, released
 
 # What of a stored config is the machine's that it ran on.
-_ELSEWHERE = {'distributed': 'auto', 'compilation_cache': '', 'forms': {}}
+_ELSEWHERE = {
+    'init': '',
+    'mesh': {},
+    'sharding': (),
+    'distributed': 'auto',
+    'compilation_cache': '',
+    'forms': {},
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,7 +28,7 @@ from absl import flags, logging
 from etils import epath
 from PIL import Image
 
-from glip_jax import configuring, draw, errors, loading, predicting
+from glip_jax import configuring, draw, errors, loading, predicting, storage
 from glip_jax.data import any_image, images
 from glip_jax.text import parsing, prompts
 from glip_jax.training import checkpoint_files, runtime
@@ -130,7 +130,7 @@ def _check_apart(image: Any, out: epath.Path) -> None:
 
 def _check_out(path: epath.Path) -> str:
   """What to write an image as; a UserError where it cannot be one."""
-  configuring.check_out('out', path)
+  storage.check_out('out', path)
   file_format = _FORMATS.get(path.suffix.lower())
   if file_format is None:
     raise errors.UserError(

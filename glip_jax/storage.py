@@ -1,15 +1,17 @@
-"""What the file system refuses: told in one line, with what is left.
+"""What the file system refuses: told in one line, before or after the work.
 
-A full disk, a quota, a limit, a device that fails or may not be written to is
-found out by whoever writes, in threads and in libraries of C++ too. It is the
-user's to mend, so it is no defect that needs a traceback.
+Where something may be written is looked at first. A full disk, a quota, a limit
+or a device that fails is found out by whoever writes, in threads and libraries
+of C++ too. It is the user's to mend, so it is no defect that needs a traceback.
 """
 
 import contextlib
 import errno
 import logging
 import os
+import pathlib
 import re
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,6 +34,55 @@ _NUMBER = re.compile(r'os.error(?:.code)?\W*(\d+)', re.I)
 _PATH = re.compile(r'"(/[^"]+)"')
 
 
+def check_folder(name: str, path: str | os.PathLike) -> None:
+  """Refuses a folder that could not be written to; makes nothing.
+
+  Args:
+    name: the flag, for the message.
+    path: a folder that may not be there yet.
+
+  Raises:
+    UserError: it is, or lies in, something that is no folder or not writable.
+  """
+  if '://' in os.fspath(path):
+    return
+  nearest = pathlib.Path(path).absolute()
+  while not _kind(name, nearest):
+    nearest = nearest.parent
+  fault = ''
+  if _kind(name, nearest) == stat.S_IFLNK:
+    fault = 'is a link to nothing'
+  elif not nearest.is_dir():
+    fault = 'is no folder'
+  elif not os.access(nearest, os.W_OK | os.X_OK):
+    fault = 'cannot be written to'
+  if fault:
+    raise errors.UserError(
+        f'{name}={os.fspath(path)!r}: {nearest} {fault}; give another'
+    )
+
+
+def check_out(name: str, path: str | os.PathLike) -> None:
+  """Refuses a file that could not be written; makes nothing.
+
+  Args:
+    name: the flag, for the message.
+    path: a file that may be there, as may its folder.
+
+  Raises:
+    UserError: it is a folder, a pipe or a device, or its folder is refused.
+  """
+  if '://' in os.fspath(path):
+    return
+  if os.path.isdir(path):
+    raise errors.UserError(
+        f'{name}={os.fspath(path)!r} is a folder: give the file to write'
+    )
+  errors.check_file(name, path)
+  _kind(name, path)
+  check_folder(name, pathlib.Path(path).absolute().parent)
+
+
 def fault(error: BaseException | None) -> str:
   """What the file system refused, where and the remedy; '' if it did nothing.
 
@@ -47,6 +98,19 @@ def fault(error: BaseException | None) -> str:
       return f'{os.strerror(number)}{where}; {_REMEDIES[number]}'
     error = error.__cause__ or error.__context__
   return ''
+
+
+def _kind(name: str, path: str | os.PathLike) -> int:
+  """What there is at a path, S_IFLNK if it leads to nothing; 0 for nothing."""
+  try:
+    return stat.S_IFMT(os.stat(path).st_mode)
+  except (FileNotFoundError, NotADirectoryError):
+    return stat.S_IFLNK if os.path.islink(path) else 0
+  except (OSError, ValueError) as error:  # Too long, not to be looked at, ...
+    reason = getattr(error, 'strerror', None) or error
+    raise errors.UserError(
+        f'{name}={os.fspath(path)!r:.200}: {reason}; give another'
+    ) from error
 
 
 def _refused(error: BaseException) -> tuple[int | None, str]:

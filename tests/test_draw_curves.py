@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glip_jax import draw_curves
+from glip_jax import configuring, draw_curves
 from glip_jax.errors import UserError
 from glip_jax.tools import plot
 
@@ -109,6 +109,10 @@ def test_tool_writes_an_image_of_folders(tmp_path):
   plot.plot([str(tmp_path / 'a'), str(tmp_path / 'b')], str(out), ['loss'])
   assert Image.open(out).size == (640, 422)
   with pytest.raises(UserError, match='a/config.json'):
+    plot.plot([str(tmp_path / 'a')], str(out), ['loss'], over='images')
+  config = {'model': {'family': 'glip'}, 'batch_size': '8'}
+  configuring.save(config, tmp_path / 'a')
+  with pytest.raises(UserError, match="batch_size='8': draw it --over=steps"):
     plot.plot([str(tmp_path / 'a')], str(out), ['loss'], over='images')
 
 

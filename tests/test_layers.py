@@ -81,6 +81,7 @@ ALLOWED = {
     'loading': ('configuring', 'predicting', 'run', 'text', 'weights'),
     'predict': (
         'interrupting',
+        'storage',
         'loading',
         'predicting',
         'configuring',

@@ -82,6 +82,54 @@ def test_what_it_came_from_is_looked_at_and_a_defect_is_none():
     assert storage.fault(error) == ''
 
 
+@pytest.mark.parametrize(
+    'out, fault',
+    [
+        ('folder', 'is a folder: give the file to write'),
+        ('file/a.png', '/file is no folder; give another'),
+        ('file/new/a.png', '/file is no folder; give another'),
+        ('nothing/a.png', '/nothing is a link to nothing; give another'),
+        ('loop/a.png', 'Too many levels of symbolic links; give another'),
+        ('pipe', 'is a pipe \\(FIFO\\): give the path of a file'),
+        ('n' * 256, 'File name too long; give another'),
+        ('n' * 256 + '/a.png', 'File name too long; give another'),
+        ('a\0.png', 'embedded null byte; give another'),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused(tmp_path, out, fault):
+  (tmp_path / 'folder').mkdir()
+  (tmp_path / 'file').touch()
+  (tmp_path / 'nothing').symlink_to('gone')
+  (tmp_path / 'loop').symlink_to('loop')
+  os.mkfifo(tmp_path / 'pipe')
+  before = sorted(tmp_path.iterdir())
+  with pytest.raises(errors.UserError, match=f'^out=.*{fault}'):
+    storage.check_out('out', f'{tmp_path}/{out}')
+  assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_folder_without_rights_is_refused(tmp_path, monkeypatch):
+  monkeypatch.setattr(os, 'access', lambda *_: False)  # root may all.
+  fault = f'{tmp_path} cannot be written to; give another'
+  with pytest.raises(errors.UserError, match=fault):
+    storage.check_out('out', tmp_path / 'new' / 'a.png')
+
+  def stat(path, **_):
+    raise PermissionError(13, 'Permission denied', path)
+
+  monkeypatch.setattr(os, 'stat', stat)
+  with pytest.raises(errors.UserError, match='Permission denied; give another'):
+    storage.check_folder('out', tmp_path / 'new')
+
+
+def test_a_file_that_can_be_written_is_let_pass(tmp_path):
+  (tmp_path / 'old').touch()
+  (tmp_path / 'nothing').symlink_to('gone')
+  for name in ('old', 'new/deep/a.png', 'nothing'):
+    storage.check_out('out', tmp_path / name)
+  storage.check_out('out', 'gs://bucket/a.png')
+
+
 def test_a_checkpoint_that_has_no_room_leaves_the_one_before(
     tmp_path, monkeypatch, caplog, capfd
 ):

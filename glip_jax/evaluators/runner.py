@@ -35,7 +35,9 @@ class Evaluation:
   """One of `config.evals`: what is measured, and on what."""
 
   type: str = field('detection', 'evaluator', choices=tuple(EVALUATORS))
-  batch_size: int = field(16, 'images of one process at a time', least=1)
+  batch_size: int = field(
+      16, 'images of one process at a time', least=1, most=2**20
+  )
   data: settings.Spec = part(settings.Spec)
   target: str = field(
       'all', 'grounding: judged phrases of a caption', choices=grounding.TARGETS

@@ -24,7 +24,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from glip_jax import configuring, errors, loading
+from glip_jax import configuring, errors, loading, storage
 from glip_jax.data import settings
 from glip_jax.detectors import recipe as recipes
 from glip_jax.training import checkpoint_files, state
@@ -115,7 +115,7 @@ def _model(options: flags.FlagValues) -> Any:
 def _check_out(out: str | os.PathLike, weights: str | os.PathLike | None):
   """Refuses a file that cannot be written, or is the one that is read."""
   out = os.fspath(out)
-  configuring.check_out('--out', out)
+  storage.check_out('--out', out)
   if not formats.is_file(out):
     raise errors.UserError(
         f'--out={out} is no file of weights: let it end in one of'

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 
 from absl import flags
 
-from glip_jax import configuring
+from glip_jax import configuring, storage
 
 SPECIALS = ('[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]')
 
@@ -253,7 +253,7 @@ un re pre dis mis non over under inter anti auto semi multi micro mini super ##s
 
 
 def main(_: Sequence[str]) -> None:
-  configuring.check_out('--out', flags.FLAGS.out)
+  storage.check_out('--out', flags.FLAGS.out)
   pathlib.Path(flags.FLAGS.out).write_text(
       '\n'.join(make_vocab()) + '\n', encoding='utf-8'
   )

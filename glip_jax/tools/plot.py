@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from glip_jax import configuring, draw_curves
+from glip_jax import configuring, draw_curves, storage
 from glip_jax.errors import UserError
 from glip_jax.training import metrics
 
@@ -37,7 +37,7 @@ def plot(
   target = pathlib.Path(out).expanduser()
   if target.suffix.lower() not in ('.png', '.jpg', '.jpeg', '.webp'):
     raise UserError(f'out={out!r} is no image: let it end in .png, say')
-  configuring.check_out('out', target)
+  storage.check_out('out', target)
   if not runs:
     raise UserError('--runs is empty: give folders that training wrote to')
   records, batch_sizes = {}, {}
@@ -53,10 +53,21 @@ def plot(
     name = folder.name if folder.name not in records else str(folder)
     records[name] = metrics.read_metrics(path)
     if over == 'images':
-      batch_sizes[name] = configuring.load(path.parent)['batch_size']
+      batch_sizes[name] = _batch_size(path.parent)
   figure = draw_curves.plot_metrics(records, names, batch_sizes or None)
   target.parent.mkdir(parents=True, exist_ok=True)
   figure.savefig(target)
+
+
+def _batch_size(workdir: pathlib.Path) -> int:
+  """That a run was trained with."""
+  size = configuring.load(workdir).get('batch_size')
+  if type(size) is not int or size < 1:
+    raise UserError(
+        f'{workdir}/{configuring.CONFIG_FILE} says batch_size={size!r:.40}:'
+        ' draw it --over=steps'
+    )
+  return size
 
 
 def main(_: Sequence[str]):
