@@ -163,6 +163,9 @@ def _config() -> run.Run:
 
 def main(_: Sequence[str]):
   out = _out()
+  if WORKDIR.value:
+    storage.check_readable('workdir', WORKDIR.value)
+  storage.check_address('out', out)
   storage.check_folder('out', out)
   # What is not there is told before anything is fetched or opened.
   if CONFIG.value is not None:

@@ -89,7 +89,7 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
   # Config: refuse what cannot work; a finished run has nothing to do.
   config = run.read(config)
   closing.enter_context(forms.use(**dataclasses.asdict(config.forms)))
-  metrics.check_workdir(workdir)
+  storage.check_address('workdir', workdir)
   storage.check_folder('workdir', workdir)
   for name in ('checkpoints', *(f'eval/{name}' for name in config.evals)):
     storage.check_folder('workdir', os.path.join(workdir, name))

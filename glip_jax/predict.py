@@ -190,6 +190,8 @@ def _check(options: flags.FlagValues):
         '--workdir is missing, or released --weights instead; for example'
         f' {_EXAMPLE}'
     )
+  if options.workdir:
+    storage.check_readable('workdir', options.workdir)
   if options.workdir and options.weights:
     raise errors.UserError('--workdir and --weights: give one of the two')
   others = ('step',) if options.weights else ('variant',)

@@ -16,6 +16,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from etils import epath
+
 from glip_jax import errors
 
 _ROOM = 'make room, or write to another place'
@@ -32,6 +34,63 @@ _REMEDIES = {
 # As libraries of C++ and Rust tell the number, and a path.
 _NUMBER = re.compile(r'os.error(?:.code)?\W*(\d+)', re.I)
 _PATH = re.compile(r'"(/[^"]+)"')
+
+
+def check_address(name: str, path: str | os.PathLike) -> None:
+  """Refuses an address that cannot be reached; a local path passes.
+
+  Args:
+    name: the flag, for the message.
+    path: file or folder.
+
+  Raises:
+    UserError: it is not in a bucket, or what reads buckets is not installed or
+      not let in.
+  """
+  address = os.fspath(path)
+  if '://' not in address:
+    return
+  if not address.startswith(('gs://', 's3://')):
+    raise errors.UserError(
+        f'{name}={address!r} is no address of a bucket: give gs://bucket/run,'
+        ' or a local folder'
+    )
+  try:
+    epath.Path(address).exists()
+  except ImportError as error:
+    raise errors.UserError(
+        f'{name}={address!r} needs a package for buckets ({error}): pip'
+        ' install gcsfs'
+    ) from error
+  except Exception as error:  # Each package has errors of its own.
+    raise errors.UserError(
+        f'{name}={address!r} cannot be reached ({error}): log in, or give'
+        ' another'
+    ) from error
+
+
+def check_readable(name: str, path: str | os.PathLike) -> None:
+  """Refuses a folder that nothing can be read from; one may be missing.
+
+  Args:
+    name: the flag, for the message.
+    path: folder, or address of one.
+
+  Raises:
+    UserError: it is a link to nothing or may not be read, or as
+      `check_address`.
+  """
+  check_address(name, path)
+  if '://' in os.fspath(path):
+    return
+  path = os.path.expanduser(path)
+  fault = ''
+  if _kind(name, path) == stat.S_IFLNK:
+    fault = 'is a link to nothing'
+  elif os.path.isdir(path) and not os.access(path, os.R_OK | os.X_OK):
+    fault = 'cannot be read'
+  if fault:
+    raise errors.UserError(f'{name}={os.fspath(path)!r} {fault}; give another')
 
 
 def check_folder(name: str, path: str | os.PathLike) -> None:
@@ -72,6 +131,7 @@ def check_out(name: str, path: str | os.PathLike) -> None:
   Raises:
     UserError: it is a folder, a pipe or a device, or its folder is refused.
   """
+  check_address(name, path)
   if '://' in os.fspath(path):
     return
   if os.path.isdir(path):

@@ -296,6 +296,18 @@ MISTAKES = {
         '--tokenizer=shapes is of a --workdir without --config',
         'give --config.data.tokenizer=shapes',
     ),
+    'a workdir that leads nowhere': (
+        'eval.py',
+        ['--workdir=@/nothing'],
+        "workdir='@/nothing' is a link to nothing",
+        'give another',
+    ),
+    'a new workdir that leads nowhere': (
+        'train.py',
+        [TINY, '--workdir=@/nothing/run'],
+        "workdir='@/nothing/run': @/nothing is a link to nothing",
+        'give another',
+    ),
     'a field of a number': (
         'train.py',
         [TINY, '--workdir=@/w', '--config.steps.more=3'],
@@ -378,6 +390,7 @@ def folder(tmp_path_factory):
   config.data.tokenizer = 'nobody/none'
   configuring.save(fields.to_dict(run.read(config)), folder / 'stored')
   (folder / 'stored' / 'checkpoints').symlink_to('../other/checkpoints')
+  (folder / 'nothing').symlink_to('gone')
   (folder / 'placeless').mkdir()
   (folder / 'placeless' / 'eval').touch()
   (folder / 'placeless' / 'val').touch()

@@ -63,7 +63,7 @@ ALLOWED = {
     'shapes': ('types', 'text', 'data'),
     'evaluators': ('types', 'text', 'data', 'fields'),
     'evaluators.sheets': ('types', 'data', 'draw', 'evaluators'),
-    'training': ('types', 'fields'),
+    'training': ('types', 'fields', 'storage'),
     'training.optimizer': ('training', 'configuring', 'fields'),
     'weights': (),
     'serving': ('types', 'detectors', 'training'),

@@ -127,7 +127,40 @@ def test_a_file_that_can_be_written_is_let_pass(tmp_path):
   (tmp_path / 'nothing').symlink_to('gone')
   for name in ('old', 'new/deep/a.png', 'nothing'):
     storage.check_out('out', tmp_path / name)
-  storage.check_out('out', 'gs://bucket/a.png')
+
+
+@pytest.mark.parametrize(
+    'read',
+    [
+        checkpoint_files.find,
+        lambda x: checkpoint_files.first_whole(x, 'latest', print),
+        predict.load,
+    ],
+    ids=['find', 'first_whole', 'predict'],
+)
+def test_a_workdir_that_cannot_be_read_is_refused(tmp_path, monkeypatch, read):
+  for name, target in (('nothing', 'gone'), ('loop', 'loop')):
+    (tmp_path / name).symlink_to(target)
+  (tmp_path / 'file').touch()
+  for name, fault in (
+      ('nothing', 'nothing.* is a link to nothing'),
+      ('loop', 'loop.*: Too many levels of symbolic links'),
+      ('n' * 256, ': File name too long'),
+      ('file', 'is a file, not the folder of a run'),
+      ('file/x', 'no checkpoint in'),
+  ):
+    with pytest.raises(errors.UserError, match=fault):
+      read(tmp_path / name)
+  monkeypatch.setattr(os, 'access', lambda *_: False)  # root may all.
+  with pytest.raises(errors.UserError, match='cannot be read; give another'):
+    read(tmp_path)
+
+  def stat(path, **_):
+    raise PermissionError(13, 'Permission denied', path)
+
+  monkeypatch.setattr(os, 'stat', stat)
+  with pytest.raises(errors.UserError, match='Permission denied; give another'):
+    read(tmp_path / 'x')
 
 
 def test_a_checkpoint_that_has_no_room_leaves_the_one_before(

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from glip_jax import configuring, draw_curves, storage
-from glip_jax.errors import UserError
+from glip_jax import configuring, draw_curves, errors, storage
 from glip_jax.training import metrics
 
 
@@ -36,16 +35,19 @@ def plot(
   """
   target = pathlib.Path(out).expanduser()
   if target.suffix.lower() not in ('.png', '.jpg', '.jpeg', '.webp'):
-    raise UserError(f'out={out!r} is no image: let it end in .png, say')
+    raise errors.UserError(f'out={out!r} is no image: let it end in .png, say')
   storage.check_out('out', target)
   if not runs:
-    raise UserError('--runs is empty: give folders that training wrote to')
+    raise errors.UserError(
+        '--runs is empty: give folders that training wrote to'
+    )
   records, batch_sizes = {}, {}
   for run in runs:
+    errors.check_no_url('runs', run)
     path = pathlib.Path(run).expanduser()
     path = path / metrics.FILE if path.is_dir() else path
     if not path.exists():
-      raise UserError(
+      raise errors.UserError(
           f'runs: {str(path)!r} does not exist: give folders that training'
           ' wrote to, or metrics.jsonl files'
       )
@@ -63,7 +65,7 @@ def _batch_size(workdir: pathlib.Path) -> int:
   """That a run was trained with."""
   size = configuring.load(workdir).get('batch_size')
   if type(size) is not int or size < 1:
-    raise UserError(
+    raise errors.UserError(
         f'{workdir}/{configuring.CONFIG_FILE} says batch_size={size!r:.40}:'
         ' draw it --over=steps'
     )

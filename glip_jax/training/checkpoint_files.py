@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
 
-from glip_jax import errors
+from glip_jax import errors, storage
 from glip_jax.training import checksums, processes, tables
 
 T = TypeVar('T')
@@ -102,6 +102,7 @@ def damaged(folder: epath.Path, reason: str) -> Damaged:
 def _candidates(path: str | os.PathLike, step: str | int) -> list[epath.Path]:
   """The checkpoint that is asked for, and those to read in its place."""
   errors.check_no_url('workdir', path, buckets=True)
+  storage.check_readable('workdir', path)
   path = absolute(path)
   if (path / 'state').exists():
     return [path]
