@@ -20,6 +20,7 @@ from glip_jax.data.guard import (
     CutTold,
     Guard,
     GuardedElement,
+    NoObjectTold,
     broken_id,
     broken_indices,
 )
@@ -179,6 +180,7 @@ def _training_stream(
   stream = grain.MapDataset.source(guard).seed(own_seed).shuffle().repeat()
   if num_boxes(opened.source) is None:  # Else told when it was opened.
     stream = stream.map(CutTold(data.num_boxes))
+    stream = stream.map(NoObjectTold(len(opened.source)))
   for step in settings.training_steps(data, opened.spec):
     is_random = isinstance(step, grain.transforms.RandomMap)
     stream = stream.random_map(step) if is_random else stream.map(step)

@@ -47,9 +47,23 @@ def open_sources(
           ' the evaluation'
       )
     with errors.naming(f'evals.{name}.data'):
+      _check_objects(source)
       settings.check_prompt(source, settings.to_element(data))
     sources[name] = source
   return sources
+
+
+def _check_objects(source: protocol.Source) -> None:
+  """Refuses a truth of crowds alone, where that is known at once."""
+  if protocol.num_boxes(source) is not None:
+    return  # Looked at when it was opened.
+  seen = protocol.look_for_object(source)
+  whole = seen.records == len(source)
+  if whole and seen.crowds and not seen.is_object:
+    raise errors.UserError(
+        f'of {seen.crowds} boxes none shows an object, all are crowds: give a'
+        ' set with objects of the classes in use'
+    )
 
 
 def evaluate(
