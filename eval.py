@@ -18,6 +18,11 @@ processes need a --config with `distributed=True`. Writes
 result format) and `<name>/predictions.png` (truth beside predictions).
 """
 
+if __name__ == '__main__':
+  from glip_jax import interrupting
+
+  interrupting.end_at_once()  # While what follows is imported.
+
 import dataclasses
 import functools
 import math
@@ -29,7 +34,7 @@ from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
-from glip_jax import configuring, errors, loading, run, serving
+from glip_jax import configuring, errors, loading, run, serving, storage
 from glip_jax.detectors import recipe as recipes
 from glip_jax.evaluators import evaluation
 from glip_jax.ops import forms
@@ -55,10 +60,10 @@ EMA = flags.DEFINE_bool(
 )
 STEP = flags.DEFINE_string('step', 'latest', 'latest, best, or a number.')
 OUT = flags.DEFINE_string('out', '', 'Where to write; <workdir>/eval if empty.')
+TOKENIZER = flags.DEFINE_string(
+    'tokenizer', None, 'Name or path, instead of what the workdir says.'
+)
 PER_CLASS = flags.DEFINE_bool('per_class', False, 'Print a line per class.')
-
-# What of a stored config is the machine's that it ran on.
-_ELSEWHERE = {'distributed': 'auto', 'compilation_cache': '', 'forms': {}}
 
 
 def _mesh(config: run.Run) -> jax.sharding.Mesh:
@@ -99,6 +104,11 @@ def _out() -> epath.Path:
         '--ema is of --weights: a --workdir that keeps an average is evaluated'
         ' with it; leave it out'
     )
+  if TOKENIZER.value is not None and CONFIG.value is not None:
+    raise errors.UserError(
+        f'--tokenizer={TOKENIZER.value} is of a --workdir without --config:'
+        f' give --config.data.tokenizer={TOKENIZER.value}'
+    )
   if OUT.value:
     return epath.Path(OUT.value).expanduser()
   if WORKDIR.value:
@@ -129,7 +139,7 @@ class _Checkpoint:
 def _source() -> loading.File | _Checkpoint:
   """The file of weights or the checkpoint that the flags name."""
   if WEIGHTS.value:
-    return loading.find(WEIGHTS.value)
+    return loading.find(WEIGHTS.value).check()
   workdir = epath.Path(WORKDIR.value).expanduser()
   return _Checkpoint(checkpoint_files.find(workdir, STEP.value))
 
@@ -147,16 +157,25 @@ def _config() -> run.Run:
   """The given config, or that of the workdir."""
   if CONFIG.value is not None:
     return run.read(CONFIG.value)
-  told = configuring.load(epath.Path(WORKDIR.value).expanduser())
-  # Where a run was trained says nothing of where it is evaluated.
-  return run.read(told | _ELSEWHERE)
+  workdir = epath.Path(WORKDIR.value).expanduser()
+  return loading.stored_config(workdir, TOKENIZER.value)
 
 
 def main(_: Sequence[str]):
   out = _out()
-  configuring.check_folder('out', out)
-  source = _source()  # Or says that there is none, before anything else.
+  if WORKDIR.value:
+    storage.check_readable('workdir', WORKDIR.value)
+  storage.check_address('out', out)
+  storage.check_folder('out', out)
+  # What is not there is told before anything is fetched or opened.
+  if CONFIG.value is not None:
+    evaluation.check_places(_config().evals)
+  source = _source()
   config = _config()
+  evaluation.check_places(config.evals)
+  storage.check_out('out', out / 'metrics.json')
+  for name in config.evals:
+    storage.check_folder('out', out / name)
   runtime.start(
       distributed=config.distributed,
       compilation_cache=config.compilation_cache,

@@ -10,6 +10,11 @@ holds `config.json`, `metrics.jsonl`, `tensorboard/`, `checkpoints/`, what the
 model saw (`inputs.png`) and is made of (`parameters.txt`), and `eval/`.
 """
 
+if __name__ == '__main__':
+  from glip_jax import interrupting
+
+  interrupting.end_at_once()  # While what follows is imported.
+
 import contextlib
 import dataclasses
 import functools
@@ -31,6 +36,7 @@ from glip_jax import (
     loading,
     run,
     serving,
+    storage,
     types,
 )
 from glip_jax.data import buckets, settings, stream, training_sources
@@ -75,7 +81,8 @@ def train(config: Any, workdir: str) -> None:
   """
   workdir = os.path.expanduser(workdir)
   # What is being written is finished, and workers end, however training does.
-  with contextlib.ExitStack() as closing:
+  left = functools.partial(checkpoint_files.left, workdir)
+  with storage.told(left), contextlib.ExitStack() as closing:
     _train(config, workdir, closing)
 
 
@@ -83,8 +90,10 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
   # Config: refuse what cannot work; a finished run has nothing to do.
   config = run.read(config)
   closing.enter_context(forms.use(**dataclasses.asdict(config.forms)))
-  metrics.check_workdir(workdir)
-  configuring.check_folder('workdir', workdir)
+  storage.check_address('workdir', workdir)
+  storage.check_folder('workdir', workdir)
+  for name in ('checkpoints', *(f'eval/{name}' for name in config.evals)):
+    storage.check_folder('workdir', os.path.join(workdir, name))
   recipe = recipes.build(config.model)
   mesh = sharding.make_mesh(dataclasses.asdict(config.mesh))
   sharding.check_batch_size(config.batch_size, mesh)
@@ -92,6 +101,10 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
   start = checkpointing.latest_step(workdir) or 0
   if start >= config.steps:
     return _say(_finished(workdir, start))
+  evaluation.check_places(config.evals)
+  training_sources.check_places(config.data)
+  if config.init and not start:
+    _check_init(config.init)
   recipe.check_prompts(
       num_tokens=config.data.num_tokens,
       vocab_size=len(tokenizer.load_tokenizer(config.data.tokenizer)),
@@ -147,6 +160,7 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
 
   # Compile: the step for each bucket and, when first used, the detection.
   stop = closing.enter_context(stopping.Stop())
+  closing.callback(checkpointer.wait)
   train_step = step.make_train_step(
       recipe,
       tx,
@@ -280,6 +294,16 @@ def _tell(
   speed = progress.images_per_second
   told = {'images_per_second': speed} if speed else {}
   writer.write(done, numbers | told)
+
+
+def _check_init(init: str) -> None:
+  """Refuses a `config.init` that is not there; nothing is fetched."""
+  if init in released.RELEASED:
+    return
+  if formats.is_file(init):
+    formats.check(init)
+  else:
+    checkpoint_files.find(init)
 
 
 def _start_from(

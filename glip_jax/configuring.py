@@ -5,22 +5,24 @@ ml_collections file, overridden by `--config.key.subkey=value`. `save` writes
 what was trained to the workdir, `load` reads it back.
 """
 
-import errno
+import contextlib
 import json
 import os
-import pathlib
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
 from etils import epath
 
-from glip_jax import errors
+from glip_jax import errors, interrupting, storage
 
 CONFIG_FILE = 'config.json'
+# Of what a config file may be: a whole one has 10 kB and seven levels.
+_MAX_BYTES = 1 << 22
+_MAX_DEPTH = 30
 _NEEDS_CONFIG = (
     ': it needs a --config that it changes, such as --config=configs/shapes.py'
 )
@@ -29,25 +31,27 @@ _NEEDS_CONFIG = (
 def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
   """`app.run` that prints a user's error as one line and exits with 1.
 
-  What a signal stops is one line too, with the status 128 + signal.
+  So does what the file system refuses. What a signal stops is one line too,
+  with the status 128 + signal.
   """
-
-  def guarded(argv: Sequence[str]):
-    try:
-      main(argv)
-    except errors.UserError as error:
-      _fail(error)
-    except errors.Stopped as stopped:
-      print(stopped, file=sys.stderr)
-      sys.exit(stopped.status)
-    except KeyboardInterrupt:
-      print('stopped', file=sys.stderr)
-      sys.exit(130)
-
   # grain leaves batches that were read ahead to Python's resource tracker; it
   # frees them but warns, in a process that takes its options from here.
   sys.warnoptions.append('ignore:resource_tracker:UserWarning')
-  app.run(guarded, flags_parser=_parse)
+  storage.quiet(logging.get_absl_handler())
+  interrupting.end_by_exception()
+
+  def flushing(argv: Sequence[str]):
+    main(argv)
+    sys.stdout.flush()  # Later nobody could say what is wrong with it.
+
+  try:
+    app.run(flushing, flags_parser=_parse)
+  except SystemExit:
+    raise
+  except BaseException as error:
+    _end(error)
+  finally:
+    interrupting.end_at_once()
 
 
 def save(config: Mapping[str, Any], workdir: str | os.PathLike):
@@ -73,11 +77,11 @@ def load(workdir: str | os.PathLike) -> dict[str, Any]:
     )
   errors.check_file('config', path)
   try:
-    values = json.loads(path.read_text())
-  except ValueError as error:
+    values = _parse_json(path)
+  except (OSError, ValueError, RecursionError) as error:
     raise errors.UserError(
-        f'{path} is damaged ({error}): give the --config that the run was'
-        ' trained with'
+        f'{path} is damaged ({error!s:.200}): give the --config that the run'
+        ' was trained with'
     ) from error
   model = values.get('model') if isinstance(values, dict) else None
   if not isinstance(model, dict) or 'family' not in model:
@@ -86,6 +90,43 @@ def load(workdir: str | os.PathLike) -> dict[str, Any]:
         ' run was trained with, or start another run by --config.init'
     )
   return values
+
+
+def _parse_json(path: epath.Path) -> Any:
+  """What a config file holds; a ValueError where `save` did not write it."""
+  if path.stat().length > _MAX_BYTES:
+    raise ValueError(f'more than {_MAX_BYTES} bytes')
+  values = json.loads(
+      path.read_text(),
+      object_pairs_hook=_without_repeats,
+      parse_constant=_no_number,
+  )
+  level = [values]
+  for _ in range(_MAX_DEPTH):
+    level = [inner for value in level for inner in _inside(value)]
+  if level:
+    raise ValueError('nested too deeply')
+  return values
+
+
+def _inside(value: Any) -> Collection[Any]:
+  """What a container holds."""
+  if isinstance(value, dict):
+    return value.values()
+  return value if isinstance(value, list) else ()
+
+
+def _without_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+  values = dict(pairs)
+  if len(values) < len(pairs):
+    names = [name for name, _ in pairs]
+    repeated = next(name for name in names if names.count(name) > 1)
+    raise ValueError(f'{repeated!r:.100} stands twice')
+  return values
+
+
+def _no_number(name: str) -> NoReturn:
+  raise ValueError(f'{name} is no number')
 
 
 def changes(workdir: str | os.PathLike, config: Mapping[str, Any]) -> str:
@@ -127,36 +168,38 @@ def _leaves(
       yield prefix + name, value
 
 
-def check_folder(name: str, path: str | os.PathLike) -> None:
-  """Refuses a folder that could not be written to; makes nothing.
+def _end(error: BaseException) -> None:
+  """Exits with a line on what ended a program; a defect is raised again."""
+  if isinstance(error, errors.Stopped):
+    print(error, file=sys.stderr)
+    sys.exit(error.status)
+  if isinstance(error, KeyboardInterrupt) or interrupting.status():
+    _stopped()
+  refused = storage.fault(error)
+  if refused:
+    _say_error(error if isinstance(error, errors.UserError) else refused)
+    with contextlib.suppress(OSError):
+      sys.stdout.flush()
+    os._exit(1)  # What is closed at the end would only fail once more.
+  if isinstance(error, errors.UserError):
+    _fail(error)
+  raise error
 
-  Args:
-    name: the flag, for the message.
-    path: a folder that may not be there yet.
 
-  Raises:
-    UserError: it is, or lies in, something that is no folder or not writable.
-  """
-  if '://' in os.fspath(path):
-    return
-  nearest = pathlib.Path(path).absolute()
-  try:
-    nearest.lstat()
-  except OSError as error:
-    if error.errno == errno.ENAMETOOLONG:
-      raise errors.UserError(f'{name}: {error}: take a shorter one') from error
-  while not nearest.exists():
-    nearest = nearest.parent
-  if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-    fault = 'cannot be written to' if nearest.is_dir() else 'is no folder'
-    raise errors.UserError(
-        f'{name}={os.fspath(path)!r}: {nearest} {fault}; give another'
-    )
+def _stopped() -> NoReturn:
+  print('stopped', file=sys.stderr)
+  sys.exit(interrupting.status() or 130)
 
 
 def _fail(error: object) -> NoReturn:
-  print('error: ' + ' '.join(str(error).split()), file=sys.stderr)
+  if interrupting.status():  # Whatever became of the interruption.
+    _stopped()
+  _say_error(error)
   sys.exit(1)
+
+
+def _say_error(error: object) -> None:
+  print('error: ' + ' '.join(str(error).split()), file=sys.stderr, flush=True)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

@@ -35,6 +35,7 @@ from glip_jax import errors
 
 T = TypeVar('T')
 
+_SHOWN = 200  # Characters of a value in a message.
 _KINDS = {bool: 'True or False', int: 'a whole number', str: 'text'}
 
 
@@ -163,7 +164,7 @@ def from_dict(
     values = values.to_dict()  # A ConfigDict, which is no Mapping.
   if not isinstance(values, Mapping):
     raise errors.UserError(
-        f'{what}={values!r} must hold fields: {", ".join(names(cls))}'
+        f'{what}={_show(values)} must hold fields: {", ".join(names(cls))}'
     )
   for key in values:
     if key not in names(cls):
@@ -225,7 +226,13 @@ def unknown_field(what: str, key: str, known: Sequence[str]) -> str:
   near = difflib.get_close_matches(str(key), known, n=3, cutoff=0.5)
   remedy = f'did you mean {" or ".join(map(repr, near))}?' if near else ''
   listing = f'it has {", ".join(map(repr, known))}'
-  return f'{what} has no field {key!r}; {remedy or listing}'
+  return f'{what} has no field {_show(key)}; {remedy or listing}'
+
+
+def _show(value: Any) -> str:
+  """A value as Python writes it, cut where it is long."""
+  said = repr(value)
+  return said if len(said) <= _SHOWN else f'{said[:_SHOWN]}...'
 
 
 def _default(each: dataclasses.Field) -> Any:
@@ -288,7 +295,8 @@ def _choose_by_name(kinds: tuple[type, ...], value: Any, what: str) -> type:
     name = value.get('name', name)
   if not isinstance(name, str) or name not in known:
     raise errors.UserError(
-        f'{what}.name={name!r} must be one of {", ".join(map(repr, known))}'
+        f'{what}.name={_show(name)} must be one of'
+        f' {", ".join(map(repr, known))}'
     )
   return known[name]
 
@@ -296,12 +304,13 @@ def _choose_by_name(kinds: tuple[type, ...], value: Any, what: str) -> type:
 def _read_tuple(hint: Any, value: Any, what: str, limits: Range) -> Any:
   kinds = typing.get_args(hint)
   if not isinstance(value, (tuple, list)):
-    raise errors.UserError(f'{what}={value!r} must be {_say(hint)}')
+    raise errors.UserError(f'{what}={_show(value)} must be {_say(hint)}')
   if kinds[-1] is Ellipsis:
     kinds = kinds[:1] * len(value)
   if len(value) != len(kinds):
     raise errors.UserError(
-        f'{what}={tuple(value)!r} must be {_say(hint)}, not of {len(value)}'
+        f'{what}={_show(tuple(value))} must be {_say(hint)}, not of'
+        f' {len(value)}'
     )
   try:
     return tuple(
@@ -310,13 +319,13 @@ def _read_tuple(hint: Any, value: Any, what: str, limits: Range) -> Any:
     )
   except errors.UserError as error:
     raise errors.UserError(
-        f'{what}={tuple(value)!r}: {str(error).removeprefix(what + "=")}'
+        f'{what}={_show(tuple(value))}: {str(error).removeprefix(what + "=")}'
     ) from None
 
 
 def _read_mapping(hint: Any, value: Any, what: str, limits: Range) -> Any:
   if not isinstance(value, Mapping):
-    raise errors.UserError(f'{what}={value!r} must be {_say(hint)}')
+    raise errors.UserError(f'{what}={_show(value)} must be {_say(hint)}')
   kind = typing.get_args(hint)[1]
   return {
       key: _read(kind, value[key], f'{what}.{key}', limits) for key in value
@@ -329,11 +338,11 @@ def _read_plain(hint: type, value: Any, what: str, limits: Range) -> Any:
     value = _to_float(value, what)
   if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
     words = ', '.join(filter(None, (_say(hint), str(limits))))
-    raise errors.UserError(f'{what}={value!r} must be {words}')
+    raise errors.UserError(f'{what}={_show(value)} must be {words}')
   if not limits.allows(value):
     finite = '' if hint is not float or math.isfinite(value) else 'finite'
     words = ', '.join(filter(None, (str(limits), finite)))
-    raise errors.UserError(f'{what}={value!r} must be {words}')
+    raise errors.UserError(f'{what}={_show(value)} must be {words}')
   return value
 
 

@@ -1,6 +1,7 @@
 """Weights by a released name or in a file, and predictors with them.
 
-Whoever takes `--weights`, and `glip_jax.load`, finds them here.
+Whoever takes `--weights`, and `glip_jax.load`, finds them here; and so does
+whoever takes a `--workdir` the config that lies in it.
 """
 
 import dataclasses
@@ -9,8 +10,19 @@ from typing import Any
 
 from etils import epath
 
-from glip_jax import errors, predicting, run
+from glip_jax import configuring, errors, predicting, run
+from glip_jax.text import tokenizer as tokenizers
 from glip_jax.weights import formats, params_file, released
+
+# What of a stored config is the machine's that it ran on.
+_ELSEWHERE = {
+    'init': '',
+    'mesh': {},
+    'sharding': (),
+    'distributed': 'auto',
+    'compilation_cache': '',
+    'forms': {},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +42,11 @@ class File:
   def __str__(self) -> str:
     """The path."""
     return os.fspath(self.path)
+
+  def check(self) -> 'File':
+    """Itself, where it can be opened; see `formats.check`."""
+    formats.check(self.path)
+    return self
 
   def read(self, params: Any, recipe: Any, *, ema: bool = False) -> Any:
     """See `params_file.read`."""
@@ -65,6 +82,38 @@ def find(source: str | os.PathLike, variant: str | None = None) -> File:
   return File(epath.Path(path), variant, fetched)
 
 
+def stored_config(
+    workdir: str | os.PathLike, tokenizer: str | None = None
+) -> run.Run:
+  """The config that a training run left in its workdir, for use elsewhere.
+
+  Where and by whom a run was trained says nothing of where it is used, so no
+  cache is taken from it, and nothing that it names is fetched.
+
+  Args:
+    workdir: of the run.
+    tokenizer: name or path of one to use in place of the stored one; a name of
+      the Hugging Face hub may then be fetched.
+
+  Raises:
+    UserError: there is no config, it is damaged, or its tokenizer is not on
+      this machine.
+  """
+  config = run.read(configuring.load(workdir) | _ELSEWHERE)
+  if tokenizer is not None:
+    data = dataclasses.replace(config.data, tokenizer=tokenizer)
+    return dataclasses.replace(config, data=data)
+  name = config.data.tokenizer
+  if not tokenizers.is_here(name):
+    raise errors.UserError(
+        f'tokenizer={name!r:.200} of {os.fspath(workdir)}/config.json is not'
+        ' on this machine, and a name that is stored is not fetched unasked:'
+        f' give --tokenizer={name:.200} to fetch it from the Hugging Face hub,'
+        ' or the path of its vocab.txt or tokenizer.json'
+    )
+  return config
+
+
 def load(
     source: str | os.PathLike,
     *,
@@ -92,7 +141,7 @@ def load(
   """
   _check_sizes(resize, canvas)
   predicting.check_threshold(threshold)
-  file = find(source, variant)
+  file = find(source, variant).check()
   if file.variant is None:
     known = sorted({row.variant for row in released.RELEASED.values()})
     raise errors.UserError(

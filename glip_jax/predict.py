@@ -14,6 +14,11 @@ several each is one name. Names are read as those of a data set are, so
 (pixels of the image) and writes the image with the boxes drawn on it.
 """
 
+if __name__ == '__main__':
+  from glip_jax import interrupting
+
+  interrupting.end_at_once()  # While what follows is imported.
+
 import functools
 import os
 from collections.abc import Sequence
@@ -21,8 +26,9 @@ from typing import Any
 
 from absl import flags, logging
 from etils import epath
+from PIL import Image
 
-from glip_jax import configuring, draw, errors, loading, predicting, run
+from glip_jax import configuring, draw, errors, loading, predicting, storage
 from glip_jax.data import any_image, images
 from glip_jax.text import parsing, prompts
 from glip_jax.training import checkpoint_files, runtime
@@ -38,6 +44,7 @@ def load(
     *,
     step: str | int = 'best',
     threshold: float | None = None,
+    tokenizer: str | None = None,
 ) -> predicting.Predictor:
   """A predictor from the workdir of a training run, on the first device.
 
@@ -46,6 +53,7 @@ def load(
     step: 'best', 'latest' or a number.
     threshold: detections with a lower score are left out, in [0, 1]; None
       for the `show_threshold` of the model's family.
+    tokenizer: as for `loading.stored_config`.
 
   Raises:
     UserError: there is no config or no such checkpoint, or no score can reach
@@ -56,7 +64,7 @@ def load(
   workdir = epath.Path(workdir).expanduser()
   checkpoint_files.find(workdir, step)  # Refused before anything is built.
   return predicting.make_predictor(
-      run.read(configuring.load(workdir)),
+      loading.stored_config(workdir, tokenizer),
       lambda shapes, _: checkpoint_files.restore_params(workdir, shapes, step),
       threshold=threshold,
   )
@@ -85,17 +93,27 @@ def write_image(
   """
   errors.check_no_url('out', out, buckets=True)
   path = epath.Path(out)
-  file_format = _file_format(path)
+  file_format = _check_out(path)
   _check_apart(image, path)
   text = predicting.as_prompt(prompt)
   pixels = any_image.to_rgb(image)
   found = predictor(pixels, text)
   scores = found.scores.tolist()
   drawn = draw.draw_boxes(pixels, found.boxes, found.phrases, scores=scores)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  with path.open('wb') as file:
-    drawn.save(file, format=file_format)
+  _write_whole(path, drawn, file_format)
   return found
+
+
+def _write_whole(path: epath.Path, image: Image.Image, file_format: str):
+  """Writes an image, or leaves what was there."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  part = path.with_name(f'.{path.name[:100]}.{os.getpid()}.part')
+  try:
+    with part.open('wb') as file:
+      image.save(file, format=file_format)
+    part.replace(path)
+  finally:
+    part.unlink(missing_ok=True)
 
 
 def _check_apart(image: Any, out: epath.Path) -> None:
@@ -110,12 +128,9 @@ def _check_apart(image: Any, out: epath.Path) -> None:
     )
 
 
-def _file_format(path: epath.Path) -> str:
+def _check_out(path: epath.Path) -> str:
   """What to write an image as; a UserError where it cannot be one."""
-  if path.is_dir():
-    raise errors.UserError(
-        f'out={os.fspath(path)!r} is a folder: give the file to write'
-    )
+  storage.check_out('out', path)
   file_format = _FORMATS.get(path.suffix.lower())
   if file_format is None:
     raise errors.UserError(
@@ -137,7 +152,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS):
   string('workdir', None, 'Folder of a training run.')
   string('weights', None, 'Released model or file of weights, instead of it.')
   string('variant', None, 'What --weights are of, where their name says not.')
-  string('tokenizer', None, 'Of --weights, instead of that of their family.')
+  string('tokenizer', None, 'Name or path, instead of that of the model.')
   string('image', None, 'Image to look at.')
   flags.DEFINE_multi_string(
       'prompt',
@@ -175,9 +190,11 @@ def _check(options: flags.FlagValues):
         '--workdir is missing, or released --weights instead; for example'
         f' {_EXAMPLE}'
     )
+  if options.workdir:
+    storage.check_readable('workdir', options.workdir)
   if options.workdir and options.weights:
     raise errors.UserError('--workdir and --weights: give one of the two')
-  others = ('step',) if options.weights else ('variant', 'tokenizer')
+  others = ('step',) if options.weights else ('variant',)
   for name in others:
     if options[name].present:
       other = '--workdir' if options.weights else '--weights'
@@ -192,8 +209,11 @@ def _load(
   """What the flags name, if a run of training can read the prompt."""
   if not options.weights:
     workdir = epath.Path(options.workdir).expanduser()
-    predicting.check_prompt(run.read(configuring.load(workdir)).data, text)
-    return load(workdir, step=options.step, threshold=options.threshold)
+    checkpoint_files.find(workdir, options.step)
+    told = dict(tokenizer=options.tokenizer)
+    config = loading.stored_config(workdir, **told)
+    predicting.check_prompt(config.data, text)
+    return load(workdir, step=options.step, threshold=options.threshold, **told)
   return loading.load(
       options.weights,
       variant=options.variant,
@@ -216,9 +236,8 @@ def main(_: Sequence[str]):
   # One is a list of names; of several each is a name.
   prompt = options.prompt if len(options.prompt) > 1 else options.prompt[0]
   # What can be wrong is looked at before the model is loaded.
-  _file_format(out)
+  _check_out(out)
   _check_apart(image, out)
-  configuring.check_folder('out', out.parent)
   text = parsing.read_prompt(prompt)
   for note in parsing.notes(text):
     logging.warning('%s', note)

@@ -6,12 +6,13 @@ as a `Run`.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
 
-from glip_jax import fields
+from glip_jax import errors, fields
 from glip_jax.data import settings, specs
 from glip_jax.detectors import recipe
 from glip_jax.evaluators import runner
@@ -19,6 +20,8 @@ from glip_jax.fields import field, part
 from glip_jax.ops import forms as forms_lib
 from glip_jax.training import optimizer as optimizer_lib
 from glip_jax.training import sharding as sharding_lib
+
+_NAME = re.compile(r'\w[\w.-]{0,99}')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +72,15 @@ class Run:
       2, 'latest checkpoints kept, beside the best', least=1
   )
   evals: Mapping[str, runner.Evaluation] = field({}, 'evaluations by name')
+
+  def check(self, what: str) -> None:
+    """Refuses evaluations whose folder would lie elsewhere."""
+    for name in self.evals:
+      if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise errors.UserError(
+            f'{what}.evals has the name {name!r:.100}, which is that of a'
+            ' folder too: give one of letters, digits, - . and _'
+        )
 
 
 def config(**values: Any) -> ml_collections.ConfigDict:

@@ -1,6 +1,8 @@
 """Configs: strict, saved whole, and wrong ones refused in one line."""
 
+import copy
 import importlib
+import json
 import os
 import pathlib
 import subprocess
@@ -11,7 +13,7 @@ import tiny_config
 from absl import flags
 from ml_collections import config_flags
 
-from glip_jax import configuring, fields, run
+from glip_jax import configuring, fields, loading, run
 from glip_jax.detectors import recipe
 from glip_jax.errors import UserError
 
@@ -25,6 +27,8 @@ def get_config(arg=None):
   config.model = dict(head=dict(depth=3), name=arg or 'none')
   return config
 """
+# In the place of any value or section.
+_ODD = [None, 'x' * 5000, -(10**30), [], [['a', {}]], {}, {'a': {'b': [None]}}]
 PROGRAM = """
 from absl import flags
 from glip_jax import configuring, errors
@@ -94,6 +98,81 @@ def test_a_saved_config_is_read_back_equal(tmp_path):
   configuring.save(told, tmp_path / 'new')
   assert run.read(configuring.load(tmp_path / 'new')) == run.read(told)
   assert [p.name for p in (tmp_path / 'new').iterdir()] == ['config.json']
+
+
+_MODEL = '{"model": {"family": "glip"}, "a": %s}'
+
+
+@pytest.mark.parametrize(
+    'text, fault',
+    [
+        ('', 'Expecting value'),
+        ('{"a": ', 'Expecting value'),
+        ('[' * 100_000, 'recursion'),
+        (_MODEL % ('{"b":' * 40 + '1' + '}' * 40), 'nested too deeply'),
+        (_MODEL % ('[' * 900 + ']' * 900), 'nested too deeply'),
+        (_MODEL % '1, "b": 2, "a": 3', "'a' stands twice"),
+        (_MODEL % '{"b": 1, "b": 1}', "'b' stands twice"),
+        (_MODEL % 'NaN', 'NaN is no number'),
+        (_MODEL % '-Infinity', '-Infinity is no number'),
+        (_MODEL % ('9' * 5000), 'digits'),
+        (_MODEL % f'"{"x" * (1 << 22)}"', 'more than 4194304 bytes'),
+        (b'\xff\xfe\x00', 'utf-8'),
+    ],
+)
+def test_a_config_that_was_not_saved_here_is_refused(tmp_path, text, fault):
+  data = text if isinstance(text, bytes) else text.encode()
+  (tmp_path / 'config.json').write_bytes(data)
+  with pytest.raises(
+      UserError, match=f'config.json is damaged.*{fault}'
+  ) as got:
+    configuring.load(tmp_path)
+  assert len(str(got.value)) < 600
+  assert configuring.changes(tmp_path, {'seed': 1}) == ''
+
+
+def test_a_folder_in_place_of_a_config_is_refused(tmp_path):
+  (tmp_path / 'config.json').mkdir()
+  with pytest.raises(UserError, match='config.json is damaged .*directory'):
+    configuring.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    'name', ['', '.', '..', '../x', '/tmp/x', 'a/b', 'a\0', '.x', 'n' * 101]
+)
+def test_an_evaluation_has_the_name_of_a_folder(name):
+  config = fields.to_dict(run.read(tiny_config.get_config()))
+  config['evals'] = {name: config['evals']['val']}
+  with pytest.raises(UserError, match='config.evals has the name '):
+    run.read(config)
+
+
+def _places(values, path=()):
+  """Paths of all values in a nest."""
+  yield path
+  if isinstance(values, dict):
+    for key, value in values.items():
+      yield from _places(value, (*path, key))
+
+
+@pytest.mark.parametrize('odd', _ODD, ids=lambda x: repr(x)[:20])
+def test_a_value_of_any_type_anywhere_is_read_or_refused(odd, tmp_path):
+  config = fields.to_dict(run.read(tiny_config.get_config()))
+  config = json.loads(json.dumps(config))
+  refused = 0
+  for *sections, last in filter(None, _places(config)):
+    changed = copy.deepcopy(config)
+    part = changed
+    for name in sections:
+      part = part[name]
+    part[last] = odd
+    configuring.save(changed, tmp_path)
+    try:
+      recipe.build(loading.stored_config(tmp_path).model)
+    except UserError as error:
+      refused += 1
+      assert len(str(error)) < 1500
+  assert refused > 100
 
 
 @pytest.mark.parametrize('text', ['{"model": {"head": {}}}', '[]', '{}'])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glip_jax import draw_curves
+from glip_jax import configuring, draw_curves
 from glip_jax.errors import UserError
 from glip_jax.tools import plot
 
@@ -110,8 +110,18 @@ def test_tool_writes_an_image_of_folders(tmp_path):
   assert Image.open(out).size == (640, 422)
   with pytest.raises(UserError, match='a/config.json'):
     plot.plot([str(tmp_path / 'a')], str(out), ['loss'], over='images')
+  config = {'model': {'family': 'glip'}, 'batch_size': '8'}
+  configuring.save(config, tmp_path / 'a')
+  with pytest.raises(UserError, match="batch_size='8': draw it --over=steps"):
+    plot.plot([str(tmp_path / 'a')], str(out), ['loss'], over='images')
 
 
 def test_tool_names_a_run_that_does_not_exist(tmp_path):
   with pytest.raises(UserError, match='nowhere'):
     plot.plot([str(tmp_path / 'nowhere')], 'out.png', ['loss'])
+
+
+def test_tool_refuses_an_image_that_cannot_be_written_before_it_reads(tmp_path):
+  (tmp_path / 'out.png').mkdir()
+  with pytest.raises(UserError, match='out.png.* is a folder: give the file'):
+    plot.plot(['nowhere'], str(tmp_path / 'out.png'), ['loss'])

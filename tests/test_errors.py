@@ -10,11 +10,14 @@ import grain
 import jax.numpy as jnp
 import programs
 import pytest
+import tiny_config
 from PIL import Image
 
+from glip_jax import configuring, fields, run
 from glip_jax.training import checkpointing, state
 
 TINY = '--config=tests/tiny_config.py'
+NOBODY = '--config.data.tokenizer=nobody/none'
 COCO = '--config=configs/finetune.py'
 # By name: program, arguments, and the start and the end of the message. @ is a
 # folder with a workdir, an image folder and annotation files.
@@ -193,6 +196,118 @@ MISTAKES = {
         "workdir='@/good.json/w': @/good.json is no folder",
         'give another',
     ),
+    'a workdir whose evaluations have no place': (
+        'train.py',
+        [TINY, '--workdir=@/placeless'],
+        ': @/placeless/eval is no folder',
+        'give another',
+    ),
+    'an evaluation that has no place': (
+        'eval.py',
+        [TINY, '--workdir=@/other', '--out=@/placeless'],
+        "out='@/placeless/val': @/placeless/val is no folder",
+        'give another',
+    ),
+    'metrics that have no place': (
+        'eval.py',
+        [TINY, '--workdir=@/other', '--out=@/images/..'],
+        "out='@/images/../metrics.json' is a folder",
+        'give the file to write',
+    ),
+    # A tokenizer that has to be looked for takes long: what costs nothing is
+    # looked at before.
+    'no annotations, and a tokenizer that is none': (
+        'train.py',
+        [COCO, '--workdir=@/w', NOBODY, '@/nowhere.json', '@/images'],
+        "evals.val.data: annotations='@/nowhere.json' cannot be read",
+        'give the path of a JSON file',
+    ),
+    'no folder, and a tokenizer that is none': (
+        'train.py',
+        [COCO, '--workdir=@/w', NOBODY, '@/good.json', '@/nowhere'],
+        "evals.val.data: images='@/nowhere' is not a folder",
+        'give the folder',
+    ),
+    'no images, and a tokenizer that is none': (
+        'train.py',
+        [
+            TINY,
+            '--workdir=@/w',
+            NOBODY,
+            '--config.data.train.source=mdetr',
+            '--config.data.train.annotations=@/good.json',
+            '--config.data.train.images=@/nowhere',
+        ],
+        "config.data.train: images='@/nowhere' is not a folder",
+        'give the folder',
+    ),
+    'no data set of TFDS, and a tokenizer that is none': (
+        'train.py',
+        [
+            TINY,
+            '--workdir=@/w',
+            NOBODY,
+            '--config.evals.val.data.source=tfds',
+            '--config.evals.val.data.directory=@/images',
+        ],
+        "evals.val.data: directory='@/images' cannot be opened",
+        'give the folder of a version',
+    ),
+    'no weights to start from, and a tokenizer that is none': (
+        'train.py',
+        [TINY, '--workdir=@/w', NOBODY, '--config.init=@/gone.pth'],
+        'weights @/gone.pth cannot be read',
+        'give a whole file that exists',
+    ),
+    'no run to start from, and a tokenizer that is none': (
+        'train.py',
+        [TINY, '--workdir=@/w', NOBODY, '--config.init=@/images'],
+        'no checkpoint in @/images',
+        'give the --workdir of a training run',
+    ),
+    'no truth, and a tokenizer that is none': (
+        'eval.py',
+        [
+            TINY,
+            '--weights=glip_t',
+            NOBODY,
+            '--config.evals.val.data.source=coco',
+            '--config.evals.val.data.annotations=@/nowhere.json',
+            '--config.evals.val.data.images=@/images',
+        ],
+        "evals.val.data: annotations='@/nowhere.json' cannot be read",
+        'give the path of a JSON file',
+    ),
+    'no weights, and a tokenizer that is none': (
+        'eval.py',
+        [TINY, '--weights=@/gone.pth', NOBODY],
+        'weights @/gone.pth cannot be read',
+        'give a whole file that exists',
+    ),
+    'a stored tokenizer that would have to be fetched': (
+        'eval.py',
+        ['--workdir=@/stored'],
+        "tokenizer='nobody/none' of @/stored/config.json is not on this",
+        'give --tokenizer=nobody/none to fetch it',
+    ),
+    'a tokenizer beside a config': (
+        'eval.py',
+        [TINY, '--workdir=@/stored', '--tokenizer=shapes'],
+        '--tokenizer=shapes is of a --workdir without --config',
+        'give --config.data.tokenizer=shapes',
+    ),
+    'a workdir that leads nowhere': (
+        'eval.py',
+        ['--workdir=@/nothing'],
+        "workdir='@/nothing' is a link to nothing",
+        'give another',
+    ),
+    'a new workdir that leads nowhere': (
+        'train.py',
+        [TINY, '--workdir=@/nothing/run'],
+        "workdir='@/nothing/run': @/nothing is a link to nothing",
+        'give another',
+    ),
     'a field of a number': (
         'train.py',
         [TINY, '--workdir=@/w', '--config.steps.more=3'],
@@ -271,6 +386,15 @@ def folder(tmp_path_factory):
   _write_annotations(folder / 'empty.json', images=[])
   _write_annotations(folder / 'wordless.json', images=[_IMAGE], name='?!')
   _write_checkpoint(folder / 'other')
+  config = tiny_config.get_config()
+  config.data.tokenizer = 'nobody/none'
+  configuring.save(fields.to_dict(run.read(config)), folder / 'stored')
+  (folder / 'stored' / 'checkpoints').symlink_to('../other/checkpoints')
+  (folder / 'nothing').symlink_to('gone')
+  (folder / 'placeless').mkdir()
+  (folder / 'placeless' / 'eval').touch()
+  (folder / 'placeless' / 'val').touch()
+  (folder / 'metrics.json').mkdir()
   return folder
 
 

@@ -235,6 +235,7 @@ def test_a_prompt_that_is_too_long_is_refused_by_name():
         (None, ' . ', 'a.png', 'holds no words'),
         (None, 'dog', 'a.txt', "a.txt' is no image: let it end in one of"),
         (None, 'dog', '', 'is a folder: give the file to write'),
+        (None, 'dog', 'a' * 256 + '.png', 'File name too long; give another'),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_written(
@@ -245,6 +246,15 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(
         _answering(None), image or photo, prompt, tmp_path / out
     )
   assert not list(tmp_path.iterdir())
+
+
+def test_an_image_that_cannot_be_written_is_refused_before_it_is_looked_at(
+    photo, tmp_path
+):
+  (tmp_path / 'file').touch()
+  looks = lambda pixels, text: pytest.fail('it was looked at')
+  with pytest.raises(UserError, match='/file is no folder; give another'):
+    predict.write_image(looks, photo, 'dog', tmp_path / 'file' / 'a.png')
 
 
 def test_the_photograph_is_not_written_over(photo, tmp_path):
@@ -454,6 +464,54 @@ def test_flags_that_do_not_go_together_are_refused(
 ):
   with pytest.raises(UserError, match=message):
     _main(monkeypatch, f'--image={photo}', '--prompt=dog', *arguments)
+
+
+def test_a_stored_tokenizer_is_fetched_for_who_asks_alone(
+    workdir, tmp_path, monkeypatch
+):
+  stored = tmp_path / 'stored'
+  stored.mkdir()
+  (stored / 'checkpoints').symlink_to(workdir / 'checkpoints')
+  config = _config()
+  config.data.tokenizer = 'nobody/none'
+  config.compilation_cache = '/theirs'
+  configuring.save(fields.to_dict(run.read(config)), stored)
+  looks = lambda *_: pytest.fail('it was looked for')
+  monkeypatch.setattr('huggingface_hub.hf_hub_download', looks)
+  with pytest.raises(UserError, match='give --tokenizer=nobody/none to fetch'):
+    predict.load(stored)
+  for name in ('shapes', 'nobody/none'):
+    own = loading.stored_config(stored, name)
+    assert (own.data.tokenizer, own.compilation_cache) == (name, '')
+  told = []
+  monkeypatch.setattr(
+      predicting, 'make_predictor', lambda config, *_, **__: told.append(config)
+  )
+  predict.load(stored, tokenizer='nobody/none')
+  assert told[0].data.tokenizer == 'nobody/none'
+
+
+@pytest.mark.parametrize('kind', ['workdir', 'weights'])
+def test_what_is_missing_is_told_before_a_tokenizer_is_looked_for(
+    kind, photo, tmp_path, monkeypatch
+):
+  config = _config()
+  config.data.tokenizer = 'nobody/none'
+  configuring.save(fields.to_dict(run.read(config)), tmp_path)
+  looks = lambda name: pytest.fail('it was looked for')
+  monkeypatch.setattr('glip_jax.text.tokenizer.load_tokenizer', looks)
+  monkeypatch.setattr('glip_jax.data.element.load_tokenizer', looks)
+  given = {
+      'workdir': [f'--workdir={tmp_path}'],
+      'weights': [f'--weights={tmp_path}/gone.pth', '--variant=T'],
+  }
+  values = flags.FlagValues()
+  predict.define_flags(values)
+  monkeypatch.setattr(predict.flags, 'FLAGS', values)
+  values(['predict', *given[kind], f'--image={photo}', '--prompt=dog'])
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(UserError, match='no checkpoint in|gone.pth cannot be'):
+    predict.main([])
 
 
 def test_released_weights_need_no_training_run(

@@ -116,6 +116,27 @@ class CutTold(grain.transforms.Map):
     return record
 
 
+class NoObjectTold(grain.transforms.Map):
+  """Tells once, in each process, of a whole pass without an object."""
+
+  def __init__(self, num_records: int):
+    """Takes the length of the source."""
+    self._left: int | None = num_records
+
+  def map(self, record: Record) -> Record:
+    """Gives back the record as it is."""
+    if self._left is None:
+      return record
+    self._left = self._left - 1 if record.crowd.all() else None
+    if self._left == 0:
+      self._left = None
+      logging.warning(
+          'a whole pass over a source had no box to learn from, only crowds or'
+          ' none; look at its annotations, names= and exclude='
+      )
+    return record
+
+
 @dataclasses.dataclass(frozen=True)
 class GuardedElement(grain.transforms.Map):
   """`ToElement` for the records of a `Guard`, with the same rule.

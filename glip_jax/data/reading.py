@@ -12,7 +12,7 @@ import numpy as np
 from glip_jax import types
 from glip_jax.data import fitting, settings, transforms, vocabularies
 from glip_jax.data.drawing import DrawNames, listed
-from glip_jax.data.guard import CutTold, Guard
+from glip_jax.data.guard import CutTold, Guard, NoObjectTold
 from glip_jax.data.order import Order
 from glip_jax.data.records import Record
 from glip_jax.data.sources.protocol import image_size, labels, num_boxes
@@ -86,7 +86,7 @@ class _Use:
     self._guard = Guard(opened.source, data.bad_records)
     # Else told when it was opened.
     self._tells = num_boxes(opened.source) is None
-    self._told = CutTold(data.num_boxes)
+    self._told = CutTold(data.num_boxes), NoObjectTold(len(opened.source))
     self._shuffles = settings.shuffles_names(data, opened.spec)
     self._changes = settings.changes(data, opened.spec)
     augment = settings.augmentation(data, opened.spec)
@@ -119,8 +119,8 @@ class _Use:
     record = self._guard[index]
     if record is None:
       return None
-    if self._tells:
-      record = self._told.map(record)
+    for told in self._told if self._tells else ():
+      record = told.map(record)
     fit = self._fits[bucket]
     record = self._named(record, self._names[bucket], rng(_NAMES))
     before, after = self._changes

@@ -11,7 +11,7 @@ from glip_jax import errors
 from glip_jax.data import settings, vocabularies
 from glip_jax.data.settings import Data
 from glip_jax.data.sources import table
-from glip_jax.data.sources.protocol import Source, num_boxes
+from glip_jax.data.sources.protocol import Source, look_for_object, num_boxes
 from glip_jax.data.specs import Spec
 from glip_jax.errors import UserError
 from glip_jax.text.vocabulary import Vocabulary
@@ -50,6 +50,16 @@ class TrainingSources:
   curriculum: tuple[Opened, ...]
 
 
+def check_places(data: settings.Config) -> None:
+  """Refuses what `config.data` trains on where its files are not there.
+
+  Raises:
+    UserError: as `open_training`, before anything is read.
+  """
+  data = settings.read_data(data)
+  table.check_places(_mixture(data.train) | _stages(data.curriculum))
+
+
 def open_training(data: settings.Config) -> TrainingSources:
   """Opens what `config.data` trains on; each file is parsed once.
 
@@ -74,12 +84,20 @@ def open_training(data: settings.Config) -> TrainingSources:
 
 def _check_boxes(sources: Sequence[Source], names: Sequence[str]) -> None:
   """Refuses sources of negatives alone."""
-  counts = [num_boxes(source) for source in sources]
-  if all(count is not None and not count.any() for count in counts):
+  if not any(map(_may_have_boxes, sources)):
     raise UserError(
         f'{", ".join(names)}: no image has a box to learn from; give a file'
         " whose 'annotations' are of the classes in use"
     )
+
+
+def _may_have_boxes(source: Source) -> bool:
+  """Whether a box to learn from was seen, or is where nobody looked."""
+  counts = num_boxes(source)
+  if counts is not None:
+    return bool(counts.any())
+  seen = look_for_object(source)
+  return seen.is_object or seen.records < len(source)
 
 
 def _tell_boxes_left_out(source: Source, limit: int, what: str) -> None:

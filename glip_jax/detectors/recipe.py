@@ -236,7 +236,7 @@ def family_of(model: Any) -> Family:
     name = model.get('family')
   if not isinstance(name, str) or name not in FAMILIES:
     raise errors.UserError(
-        f'config.model.family={name!r} is unknown: choose one of'
+        f'config.model.family={name!r:.200} is unknown: choose one of'
         f' {sorted(FAMILIES)}'
     )
   return FAMILIES[name]

@@ -13,6 +13,15 @@ from glip_jax.data.sources import protocol
 from glip_jax.evaluators import runner, sheets
 
 
+def check_places(evals: Mapping[str, runner.Evaluation]) -> None:
+  """Refuses evaluations on files that are not there, before any is read.
+
+  Raises:
+    UserError: as `open_sources`.
+  """
+  table.check_places({f'evals.{n}.data': x.data for n, x in evals.items()})
+
+
 def open_sources(
     evals: Mapping[str, runner.Evaluation], data: settings.Config
 ) -> dict[str, protocol.Source]:
@@ -39,9 +48,23 @@ def open_sources(
           ' the evaluation'
       )
     with errors.naming(f'evals.{name}.data'):
+      _check_objects(source)
       vocabularies.check_evaluated(source, data)
     sources[name] = source
   return sources
+
+
+def _check_objects(source: protocol.Source) -> None:
+  """Refuses a truth of crowds alone, where that is known at once."""
+  if protocol.num_boxes(source) is not None:
+    return  # Looked at when it was opened.
+  seen = protocol.look_for_object(source)
+  whole = seen.records == len(source)
+  if whole and seen.crowds and not seen.is_object:
+    raise errors.UserError(
+        f'of {seen.crowds} boxes none shows an object, all are crowds: give a'
+        ' set with objects of the classes in use'
+    )
 
 
 def evaluate(

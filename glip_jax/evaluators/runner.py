@@ -35,7 +35,9 @@ class Evaluation:
   """One of `config.evals`: what is measured, and on what."""
 
   type: str = field('detection', 'evaluator', choices=tuple(EVALUATORS))
-  batch_size: int = field(16, 'images of one process at a time', least=1)
+  batch_size: int = field(
+      16, 'images of one process at a time', least=1, most=2**20
+  )
   data: specs.Spec = part(specs.Spec)
   target: str = field(
       'all', 'grounding: judged phrases of a caption', choices=grounding.TARGETS
@@ -303,5 +305,8 @@ def _write_json(path: str | epath.PathLike, text: str) -> None:
   path = epath.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   beside = path.with_name(path.name + '.tmp')
-  beside.write_text(text)
-  beside.replace(path)
+  try:
+    beside.write_text(text)
+    beside.replace(path)
+  finally:
+    beside.unlink(missing_ok=True)

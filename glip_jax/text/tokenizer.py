@@ -52,18 +52,44 @@ def load_tokenizer(name: str) -> 'transformers.PreTrainedTokenizerFast':
   os.environ.setdefault('TRANSFORMERS_NO_ADVISORY_WARNINGS', '1')
   if name == SHAPES:
     return _from_file(_SHAPES_VOCAB)
-  path = pathlib.Path(name).expanduser()
-  if path.is_dir():
+  path = _path(name)
+  if os.path.isdir(path):
     path = _file_in_folder(path)
   errors.check_file('tokenizer', path)
-  if path.is_file():
+  if os.path.isfile(path):
     return _from_file(path)
-  if path.suffix in ('.txt', '.json') or name.startswith(('/', '.', '~')):
+  if _is_path(name):
     raise errors.UserError(
         f'tokenizer={name!r} does not exist: pass an existing vocab.txt,'
         f" tokenizer.json or folder, a hub name, or '{SHAPES}'"
     )
   return _from_hub(name)
+
+
+def is_here(name: str) -> bool:
+  """Whether `load_tokenizer` needs no network for a name, or refuses it."""
+  here = name == SHAPES or _is_path(name) or os.path.exists(_path(name))
+  return here or _cached(name) is not None
+
+
+def _path(name: str) -> pathlib.Path:
+  return pathlib.Path(os.path.expanduser(name))
+
+
+def _is_path(name: str) -> bool:
+  """Whether a name can only be meant as a path."""
+  return name.endswith(('.txt', '.json')) or name.startswith(('/', '.', '~'))
+
+
+def _cached(name: str) -> str | None:
+  """The file of a name of the hub in its cache, if it is there."""
+  import huggingface_hub
+
+  try:
+    path = huggingface_hub.try_to_load_from_cache(name, 'tokenizer.json')
+  except (OSError, ValueError):  # It is no name of the hub.
+    return None
+  return path if isinstance(path, str) else None
 
 
 def _file_in_folder(folder: pathlib.Path) -> pathlib.Path:
@@ -176,8 +202,8 @@ def _from_hub(name: str) -> 'transformers.PreTrainedTokenizerFast':
 
   try:
     # The cache first: offline, the library retries for half a minute.
-    path = huggingface_hub.try_to_load_from_cache(name, 'tokenizer.json')
-    if not isinstance(path, str):
+    path = _cached(name)
+    if path is None:
       path = huggingface_hub.hf_hub_download(name, 'tokenizer.json')
   except Exception as error:  # Each version of the library has its own kinds.
     reason = ' '.join(str(error).split())[:120]

@@ -10,6 +10,11 @@ variants goes by the --config that it was trained with. Written are our names,
 or with --official those of the official code, which loads the .pth as it is.
 """
 
+if __name__ == '__main__':
+  from glip_jax import interrupting
+
+  interrupting.end_at_once()  # While what follows is imported.
+
 import functools
 import os
 from collections.abc import Sequence
@@ -19,7 +24,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from glip_jax import configuring, errors, loading
+from glip_jax import configuring, errors, loading, storage
 from glip_jax.data import settings
 from glip_jax.detectors import recipe as recipes
 from glip_jax.training import checkpoint_files, state
@@ -60,10 +65,13 @@ def convert(
   Raises:
     UserError: something cannot be read or written, or does not fit the model.
   """
+  _check_out(out, weights)
+  if weights is not None:
+    file = loading.find(weights).check()  # Or says that there is none, at once.
   recipe = recipes.build(model)
   shapes = _shapes(recipe)
   if weights is not None:
-    params = loading.find(weights).read(shapes, recipe, ema=ema)
+    params = file.read(shapes, recipe, ema=ema)
   else:
     params = checkpoint_files.restore_params(workdir, shapes, step)
   params_file.write(out, params, recipe, official=official)
@@ -80,7 +88,10 @@ def _shapes(recipe: recipes.Recipe) -> Any:
 def main(_: Sequence[str]):
   """Runs the command line."""
   options = flags.FLAGS
-  out = _out(options.out)
+  if not options.out:
+    raise errors.UserError('--out is missing: give a file to write')
+  out = os.path.expanduser(options.out)
+  _check_out(out, options.weights)
   _check_source(options)
   if options.workdir:
     checkpoint_files.find(options.workdir, options.step)
@@ -101,20 +112,23 @@ def _model(options: flags.FlagValues) -> Any:
   return recipes.variant(options.variant or known or 'T')
 
 
-def _out(path: str | None) -> str:
-  """The file to write, if it is one."""
-  if not path:
-    raise errors.UserError('--out is missing: give a file to write')
-  out = os.path.expanduser(path)
+def _check_out(out: str | os.PathLike, weights: str | os.PathLike | None):
+  """Refuses a file that cannot be written, or is the one that is read."""
+  out = os.fspath(out)
+  storage.check_out('--out', out)
   if not formats.is_file(out):
     raise errors.UserError(
-        f'--out={path} is no file of weights: let it end in one of'
+        f'--out={out} is no file of weights: let it end in one of'
         f' {", ".join(formats.ENDINGS)}'
     )
-  if os.path.isdir(out):
-    raise errors.UserError(f'--out={path} is a folder: give a file')
-  configuring.check_folder('folder of --out', os.path.dirname(out) or '.')
-  return out
+  weights = os.path.expanduser(weights or '')
+  if all(map(os.path.exists, (out, weights))) and os.path.samefile(
+      out, weights
+  ):
+    raise errors.UserError(
+        f'--out={out} is the file that is read: give another, or what else it'
+        ' holds would be lost'
+    )
 
 
 def _check_source(options: flags.FlagValues):

@@ -4,12 +4,17 @@
       --split=val --num_images=100
 """
 
+if __name__ == '__main__':
+  from glip_jax import interrupting
+
+  interrupting.end_at_once()  # While what follows is imported.
+
 import os
 from collections.abc import Sequence
 
 from absl import flags
 
-from glip_jax import configuring, errors
+from glip_jax import configuring, errors, storage
 from glip_jax.shapes import export
 from glip_jax.shapes.source import PROMPTS, SPLITS, open_world
 
@@ -19,7 +24,7 @@ def main(_: Sequence[str]):
   if not flags.FLAGS.out:
     raise errors.UserError('--out is missing: give a folder to write to')
   flags.FLAGS.out = os.path.expanduser(flags.FLAGS.out)
-  configuring.check_folder('out', flags.FLAGS.out)
+  storage.check_folder('out', flags.FLAGS.out)
   print(_write())
 
 

@@ -17,7 +17,9 @@ import re
 import string
 from collections.abc import Iterable, Sequence
 
-from absl import app, flags
+from absl import flags
+
+from glip_jax import configuring, storage
 
 SPECIALS = ('[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]')
 
@@ -250,9 +252,8 @@ un re pre dis mis non over under inter anti auto semi multi micro mini super ##s
 """.split()
 
 
-def main(argv: Sequence[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f'{argv[1]!r} is not a flag: pass only --out=FILE')
+def main(_: Sequence[str]) -> None:
+  storage.check_out('--out', flags.FLAGS.out)
   pathlib.Path(flags.FLAGS.out).write_text(
       '\n'.join(make_vocab()) + '\n', encoding='utf-8'
   )
@@ -342,4 +343,4 @@ def _join(left: str, right: str) -> str:
 
 if __name__ == '__main__':
   flags.DEFINE_string('out', None, 'File to write.', required=True)
-  app.run(main)
+  configuring.run(main)

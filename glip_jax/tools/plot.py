@@ -3,13 +3,17 @@
 python -m glip_jax.tools.plot --runs=runs/a,runs/b --out=curves.png
 """
 
+if __name__ == '__main__':
+  from glip_jax import interrupting
+
+  interrupting.end_at_once()  # While what follows is imported.
+
 import pathlib
 from collections.abc import Sequence
 
 from absl import flags
 
-from glip_jax import configuring, draw_curves
-from glip_jax.errors import UserError
+from glip_jax import configuring, draw_curves, errors, storage
 from glip_jax.training import metrics
 
 
@@ -31,16 +35,19 @@ def plot(
   """
   target = pathlib.Path(out).expanduser()
   if target.suffix.lower() not in ('.png', '.jpg', '.jpeg', '.webp'):
-    raise UserError(f'out={out!r} is no image: let it end in .png, say')
-  configuring.check_folder('out', target.parent)
+    raise errors.UserError(f'out={out!r} is no image: let it end in .png, say')
+  storage.check_out('out', target)
   if not runs:
-    raise UserError('--runs is empty: give folders that training wrote to')
+    raise errors.UserError(
+        '--runs is empty: give folders that training wrote to'
+    )
   records, batch_sizes = {}, {}
   for run in runs:
+    errors.check_no_url('runs', run)
     path = pathlib.Path(run).expanduser()
     path = path / metrics.FILE if path.is_dir() else path
     if not path.exists():
-      raise UserError(
+      raise errors.UserError(
           f'runs: {str(path)!r} does not exist: give folders that training'
           ' wrote to, or metrics.jsonl files'
       )
@@ -48,10 +55,21 @@ def plot(
     name = folder.name if folder.name not in records else str(folder)
     records[name] = metrics.read_metrics(path)
     if over == 'images':
-      batch_sizes[name] = configuring.load(path.parent)['batch_size']
+      batch_sizes[name] = _batch_size(path.parent)
   figure = draw_curves.plot_metrics(records, names, batch_sizes or None)
   target.parent.mkdir(parents=True, exist_ok=True)
   figure.savefig(target)
+
+
+def _batch_size(workdir: pathlib.Path) -> int:
+  """That a run was trained with."""
+  size = configuring.load(workdir).get('batch_size')
+  if type(size) is not int or size < 1:
+    raise errors.UserError(
+        f'{workdir}/{configuring.CONFIG_FILE} says batch_size={size!r:.40}:'
+        ' draw it --over=steps'
+    )
+  return size
 
 
 def main(_: Sequence[str]):

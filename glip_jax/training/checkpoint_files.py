@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
 
-from glip_jax import errors
+from glip_jax import errors, storage
 from glip_jax.training import checksums, processes, tables
 
 T = TypeVar('T')
@@ -102,6 +102,7 @@ def damaged(folder: epath.Path, reason: str) -> Damaged:
 def _candidates(path: str | os.PathLike, step: str | int) -> list[epath.Path]:
   """The checkpoint that is asked for, and those to read in its place."""
   errors.check_no_url('workdir', path, buckets=True)
+  storage.check_readable('workdir', path)
   path = absolute(path)
   if (path / 'state').exists():
     return [path]
@@ -130,6 +131,18 @@ def _candidates(path: str | os.PathLike, step: str | int) -> list[epath.Path]:
 def latest_step(workdir: str | os.PathLike) -> int | None:
   """The last whole checkpoint of a workdir, None if there is none."""
   return max(_steps(absolute(workdir) / FOLDER), default=None)
+
+
+def left(workdir: str | os.PathLike) -> str:
+  """What of a run that has failed is left, and how it goes on."""
+  try:
+    step = latest_step(workdir)
+  except OSError:
+    step = None
+  if step is None:
+    return f'{workdir} has no checkpoint yet'
+  good = absolute(workdir) / FOLDER / str(step)
+  return f'{good} is the last good checkpoint, the same command goes on from it'
 
 
 def best(workdir: str | os.PathLike) -> tuple[int | None, float | None]:

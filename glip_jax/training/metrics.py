@@ -18,41 +18,12 @@ import tensorboardX
 import tqdm
 from etils import epath
 
-from glip_jax.errors import UserError
+from glip_jax import storage
 from glip_jax.training import metrics_file
 
 FILE = 'metrics.jsonl'
 # Weight of the newest value in the smoothed loss.
 _SMOOTHING = 0.1
-
-
-def check_workdir(workdir: str | os.PathLike[str]) -> None:
-  """Refuses an address that cannot be reached.
-
-  Raises:
-    UserError: it is not in a bucket, or what reads buckets is not installed or
-      not let in.
-  """
-  if not metrics_file.is_address(workdir):
-    return
-  address = os.fspath(workdir)
-  if not address.startswith(('gs://', 's3://')):
-    raise UserError(
-        f'workdir={address!r} is no address of a bucket: give gs://bucket/run,'
-        ' or a local folder'
-    )
-  try:
-    epath.Path(address).exists()
-  except ImportError as error:
-    raise UserError(
-        f'workdir={address!r} needs a package for buckets ({error}): pip'
-        ' install gcsfs'
-    ) from error
-  except Exception as error:  # Each package has errors of its own.
-    raise UserError(
-        f'workdir={address!r} cannot be reached ({error}): log in, or give'
-        ' another'
-    ) from error
 
 
 class MetricWriter:
@@ -72,11 +43,11 @@ class MetricWriter:
         removed from the file and hidden from TensorBoard.
 
     Raises:
-      UserError: as `check_workdir`.
+      UserError: as `storage.check_address`.
     """
     self._file: metrics_file.MetricsFile | None = None
     self._board: tensorboardX.SummaryWriter | None = None
-    check_workdir(workdir)
+    storage.check_address('workdir', workdir)
     if jax.process_index() != 0:
       return
     folder = epath.Path(workdir)
@@ -90,6 +61,8 @@ class MetricWriter:
         purge_step=step + 1,
         # Its own name stands for one second only: runs must not overwrite.
         filename_suffix=f'.{os.getpid()}.{step}',
+        # Without an end: its thread dies of a full disk, and putting waits.
+        max_queue=0,
     )
 
   def write(self, step: int, metrics: Mapping[str, Any]) -> None:

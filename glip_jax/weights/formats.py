@@ -45,6 +45,25 @@ def is_file(path: str | os.PathLike) -> bool:
   return os.fspath(path).lower().endswith(ENDINGS)
 
 
+def check(path: str | os.PathLike) -> None:
+  """Refuses a file of weights that cannot be opened.
+
+  Raises:
+    UserError: it is missing, no file, or an address.
+  """
+  errors.check_no_url('weights', path)
+  path = os.path.expanduser(os.fspath(path))
+  errors.check_file('weights', path)
+  try:
+    with open(path, 'rb'):
+      pass
+  except (OSError, ValueError) as error:
+    raise errors.UserError(
+        f'weights {path} cannot be read ({error}): give a whole file that'
+        ' exists'
+    ) from None
+
+
 def read(
     path: str | os.PathLike, *, ema: bool = False
 ) -> dict[str, np.ndarray]:
@@ -61,9 +80,8 @@ def read(
     UserError: the file cannot be read, is refused (see `torch_pickle`) or
       holds no table of weights.
   """
-  errors.check_no_url('weights', path)
+  check(path)
   path = os.path.expanduser(os.fspath(path))
-  errors.check_file('weights', path)
   if path.lower().endswith('.safetensors'):
     if ema:
       raise errors.UserError(
@@ -106,9 +124,10 @@ def write(path: str | os.PathLike, state: Mapping[str, np.ndarray]):
       os.replace(part, path)
     finally:
       part.unlink(missing_ok=True)
-  except OSError as error:
+  except (OSError, safetensors.SafetensorError) as error:
+    reason = getattr(error, 'strerror', None) or error
     raise errors.UserError(
-        f'{path} cannot be written ({error.strerror or error}): give another'
+        f'{path} cannot be written ({reason}): give another'
         ' file, in a folder that can be written to'
     ) from None
 

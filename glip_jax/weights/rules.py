@@ -122,7 +122,7 @@ def convert(
       they must be.
   """
   placed: dict[str, dict[int | None, np.ndarray]] = {}
-  faults = []
+  faults, wanted = [], flatten(target)
   for key, found in matches(rules, list(source)):
     if len(found) != 1:
       faults.append(f'{key}: {len(found)} rules match')
@@ -136,13 +136,15 @@ def convert(
     slots = placed.setdefault(path, {})
     if place in slots:
       faults.append(f'{key}: {path} is already filled')
+    if path not in wanted:
+      continue  # Its copies would be for nothing.
     try:
       slots[place] = rule.transform(np.asarray(source[key]))
     except (ValueError, IndexError):
       faults.append(f'{key}: shape {np.shape(source[key])} is of another kind')
       slots[place] = None
   filled = {}
-  for path, spec in flatten(target).items():
+  for path, spec in wanted.items():
     filled[path], fault = _assemble(path, placed.pop(path, {}), spec)
     faults += [fault] if fault else []
   faults += [f'{path}: not a parameter of the model' for path in placed]
@@ -265,16 +267,19 @@ def _assemble(
     return None, f'{path}: nothing fills it'
   if any(value is None for value in slots.values()):
     return None, None  # Its source is already listed.
+  fits = tuple(spec.shape)
   if None in slots:
     value = slots[None]
   elif set(slots) != set(range(len(slots))):
     return None, f'{path}: only places {sorted(slots)} are filled'
   elif len({value.shape for value in slots.values()}) > 1:
     return None, f'{path}: its places have different shapes'
+  elif (shape := (len(slots), *slots[0].shape)) != fits:
+    return None, f'{path}: shape {shape}, wanted {fits}'
   else:
     value = np.stack([slots[i] for i in range(len(slots))])
-  if value.shape != tuple(spec.shape):
-    return None, f'{path}: shape {value.shape}, wanted {tuple(spec.shape)}'
+  if value.shape != fits:
+    return None, f'{path}: shape {value.shape}, wanted {fits}'
   is_float = lambda x: jax.dtypes.issubdtype(x.dtype, np.floating)
   if is_float(spec) and not is_float(value):
     return None, f'{path}: {value.dtype}, wanted {spec.dtype}'

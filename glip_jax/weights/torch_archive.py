@@ -17,7 +17,7 @@ import numpy as np
 from glip_jax import errors
 
 _HEADER = b'PK\x03\x04'
-_MAX_RECORDS = 200_000
+_MAX_RECORDS = 40_000
 _LEGACY = b'\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19'
 _AGAIN = 'fetch or save it again'
 
@@ -41,6 +41,9 @@ class Archive:
 
   def __contains__(self, record: str) -> bool:
     return record in self._records
+
+  def __len__(self) -> int:
+    return len(self._records)
 
   def size(self, record: str) -> int:
     """Bytes of a record."""

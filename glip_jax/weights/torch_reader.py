@@ -33,8 +33,11 @@ class TorchFile:
   def __init__(self, path: str | os.PathLike):
     self._archive = torch_archive.Archive(path)
     data = self._archive.read('data.pkl').tobytes()
-    self.value: Any = torch_pickle.read(data, self._archive.name)
+    self.value: Any = torch_pickle.read(
+        data, self._archive.name, num_records=len(self._archive)
+    )
     self._big = self._big_endian()
+    self._storages: dict[tuple[str, str], np.ndarray] = {}
 
   def array(self, view: torch_values.View) -> np.ndarray:
     """The values of a tensor: a read-only view of the file where that can be.
@@ -49,7 +52,11 @@ class TorchFile:
     self._check(view, dtype)
     if not math.prod(view.shape):
       return np.zeros(view.shape, dtype)
-    values = self._storage(view.storage, dtype)
+    # Once for all tensors of it, or a copy for each would be without end.
+    storage = view.storage.kind, view.storage.key
+    values = self._storages.get(storage)
+    if values is None:
+      values = self._storages[storage] = self._storage(view.storage, dtype)
     return np.lib.stride_tricks.as_strided(
         values[view.offset :],
         view.shape,

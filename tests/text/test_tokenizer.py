@@ -149,6 +149,24 @@ def test_hub_name_offline_says_which_file_to_pass(monkeypatch, tmp_path):
     load('glip-jax-tests/no-such-tokenizer')
 
 
+def test_what_needs_no_network_is_told(tmp_path, monkeypatch):
+  import huggingface_hub
+
+  monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_CACHE', str(tmp_path))
+  (tmp_path / 'here').mkdir()
+  monkeypatch.chdir(tmp_path)
+  local = ['shapes', 'here', '/gone', './x', '~/x', 'gone.txt', 'gone.json']
+  assert all(map(tokenizers_lib.is_here, local))
+  far = ['bert-base-uncased', 'a/b', 'a b', 'a/b/c', 'n' * 5000, 'a\0']
+  assert not any(map(tokenizers_lib.is_here, far))
+
+
+@pytest.mark.parametrize('name', ['n' * 5000, '/' + 'n' * 5000, 'a\0', '/a\0'])
+def test_a_name_that_cannot_be_is_refused(name):
+  with pytest.raises(errors.UserError, match='tokenizer='):
+    load(name)
+
+
 def test_malformed_hub_name_is_a_user_error():
   with pytest.raises(errors.UserError, match='neither a file nor'):
     load('not a name/at all')

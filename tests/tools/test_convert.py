@@ -32,7 +32,7 @@ def _main(monkeypatch, *arguments):
     [
         ('', '--out is missing'),
         ('x.txt', 'is no file of weights'),
-        ('folder.pth', 'is a folder: give a file'),
+        ('folder.pth', 'is a folder: give the file to write'),
         ('file.pth/x.pth', 'is no folder; give another'),
     ],
 )
@@ -44,6 +44,18 @@ def test_a_file_that_cannot_be_written_is_refused_before_reading(
   monkeypatch.chdir(tmp_path)
   with pytest.raises(errors.UserError, match=message):
     _main(monkeypatch, '--weights=gone.pth', f'--out={out}')
+
+
+def test_the_file_that_is_read_is_not_written_over(tmp_path, monkeypatch):
+  (tmp_path / 'a.pth').write_bytes(b'weights')
+  (tmp_path / 'b.pth').symlink_to('a.pth')
+  monkeypatch.chdir(tmp_path)
+  for out in ('a.pth', 'b.pth', tmp_path / 'a.pth'):
+    with pytest.raises(errors.UserError, match='is the file that is read'):
+      _main(monkeypatch, '--weights=a.pth', f'--out={out}')
+  with pytest.raises(errors.UserError, match='is the file that is read'):
+    convert.convert({}, 'b.pth', weights=tmp_path / 'a.pth')
+  assert (tmp_path / 'a.pth').read_bytes() == b'weights'
 
 
 def test_a_file_is_not_a_workdir(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import toy_training
 
-from glip_jax import configuring
+from glip_jax import configuring, predict, storage
 from glip_jax.errors import UserError
 from glip_jax.training import (
     checkpoint_files,
@@ -111,7 +111,7 @@ def test_metrics_in_a_bucket_are_written_whole(objects, monkeypatch, capsys):
 
 def test_an_address_that_is_of_no_bucket_is_refused():
   with pytest.raises(UserError, match="workdir='ftp://host/run' is no address"):
-    metrics.check_workdir('ftp://host/run')
+    storage.check_address('workdir', 'ftp://host/run')
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,18 @@ def test_an_address_that_is_of_no_bucket_is_refused():
         (PermissionError('401'), r'cannot be reached \(401\): log in'),
     ],
 )
+@pytest.mark.parametrize(
+    'read',
+    [
+        lambda x: storage.check_address('workdir', x),
+        checkpoint_files.find,
+        predict.load,
+        lambda x: storage.check_out('workdir', x),
+    ],
+    ids=['train', 'eval', 'predict', 'out'],
+)
 def test_a_bucket_that_cannot_be_reached_is_refused(
-    monkeypatch, error, message
+    monkeypatch, error, message, read
 ):
   def refuse(_):
     raise error
@@ -130,4 +140,4 @@ def test_a_bucket_that_cannot_be_reached_is_refused(
   address = metrics.epath.Path('gs://bucket/run')
   monkeypatch.setattr(type(address), 'exists', refuse)
   with pytest.raises(UserError, match=f"workdir='gs://bucket/run' {message}"):
-    metrics.check_workdir('gs://bucket/run')
+    read('gs://bucket/run')

@@ -155,7 +155,7 @@ def _damage(_):
       'lists in lists': (b']' * 5000 + b'a' * 4999, 'deep'),
       'a key without a value': (b'}(K\x01u', 'without a value'),
       'a tuple as a key': (
-          b'}' + b'N' + b'\x85' * 500_000 + b'Ns',
+          b'}' + b'N' + b'\x85' * 60_000 + b'Ns',
           'key of type tuple',
       ),
       'a memo that is empty': (b'h\x09', 'damaged pickle'),

@@ -13,7 +13,7 @@ import pytest
 import torch_zip as tz
 
 from glip_jax import errors
-from glip_jax.weights import torch_reader, torch_values
+from glip_jax.weights import formats, torch_reader, torch_values
 
 NAMES = sorted(hostile_pickles.attacks('x'))
 
@@ -190,15 +190,68 @@ def test_a_pickle_of_absurd_size_is_not_read(tmp_path):
   _refused(path, 'more than')
 
 
-def test_a_pickle_of_too_many_instructions_is_not_followed(tmp_path):
+# A file of few tensors needs few of them.
+@pytest.mark.parametrize(
+    'num_records, instructions, room',
+    [(0, 66_536, 1 << 24), (1000, 566_536, 1 << 27), (3000, 1 << 20, 1 << 28)],
+)
+def test_a_pickle_of_too_many_instructions_is_not_followed(
+    tmp_path, num_records, instructions, room
+):
   pickle_ = tz.pickled(b'(' + b']' * (4 << 20) + b't')[: 1 << 22]
-  path = tz.write(tmp_path / 'a.pth', pickle_)
+  records = {str(i): b'' for i in range(num_records)}
+  path = tz.write(tmp_path / 'a.pth', pickle_, records)
   tracemalloc.start()
-  with pytest.raises(errors.UserError, match='more than 1048576 instructions'):
-    torch_reader.TorchFile(path)
-  _, most = tracemalloc.get_traced_memory()
-  tracemalloc.stop()
-  assert most < 1 << 28
+  try:
+    message = f'more than {instructions} instructions'
+    with pytest.raises(errors.UserError, match=message):
+      torch_reader.TorchFile(path)
+    _, most = tracemalloc.get_traced_memory()
+  finally:
+    tracemalloc.stop()
+  assert most < room
+
+
+def test_a_checkpoint_of_training_has_instructions_to_spare(tmp_path):
+  # As many tensors as a large model has, two more of an optimizer for each, and
+  # a group of an optimizer's settings too.
+  arrays = {f'm{i}': np.zeros(1, np.float32) for i in range(2000)}
+  whole = lambda i: tz.whole(str(i % 2000), arrays['m0'])
+  state = {
+      f's{i}': tz.dict_of({'exp_avg': whole(i), 'exp_avg_sq': whole(i)})
+      for i in range(2000)
+  }
+  group = {f'setting{i}': tz.tuple_of(b'N', b'K\x01') for i in range(15)}
+  groups = {f'g{i}': tz.dict_of(group) for i in range(2000)}
+  path = tz.write_arrays(
+      tmp_path / 'a.pth',
+      arrays,
+      optimizer=tz.dict_of({'s': tz.dict_of(state), 'g': tz.dict_of(groups)}),
+  )
+  assert len(_read_all(path)) == 2000
+
+
+@pytest.mark.parametrize(
+    'kind, order', [('BoolStorage', b'little'), ('FloatStorage', b'big')]
+)
+def test_tensors_of_one_storage_share_what_is_made_of_it(tmp_path, kind, order):
+  size = (1 << 20) // torch_values.KINDS[kind].itemsize
+  stored = tz.storage('0', kind, size)
+  view = tz.tensor(stored, [size], [1])
+  table = tz.dict_of({f'x{i}': view for i in range(100)})
+  path = tz.write(
+      tmp_path / 'a.pth',
+      tz.pickled(table),
+      {'0': bytes(1 << 20)},
+      byteorder=order,
+  )
+  tracemalloc.start()
+  try:
+    assert len(formats.read(path)) == 100
+    _, most = tracemalloc.get_traced_memory()
+  finally:
+    tracemalloc.stop()
+  assert most < 6 << 20
 
 
 def test_a_far_place_in_the_memo_takes_no_room(tmp_path):

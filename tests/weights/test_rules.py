@@ -1,5 +1,7 @@
 """Rules: every array goes to its place, and every fault is listed."""
 
+import tracemalloc
+
 import jax
 import numpy as np
 import pytest
@@ -95,6 +97,32 @@ def test_arrays_take_the_type_of_the_target():
 )
 def test_what_does_not_fit_is_named(changes, faults):
   assert _faults(_source(**changes)) == faults
+
+
+def test_nothing_is_made_of_what_does_not_fit():
+  made = []
+  copied = lambda x: made.append(x) or x.copy()
+  table = [
+      Rule('layers.{i}.gain', 'stack/gain[{i}]'),
+      Rule('norm{i}.scale', 'norms/n{i}', copied),
+      *TABLE[:2],
+      TABLE[-1],
+  ]
+  # A hundred arrays of 8 MB, in the memory of one number.
+  large = np.broadcast_to(np.float64(1), (1 << 20,))
+  many = {f'layers.{i}.gain': large for i in range(100)}
+  many |= {f'norm{i}.scale': large for i in range(20, 120)}
+  tracemalloc.start()
+  try:
+    with pytest.raises(WeightsError) as caught:
+      rules.convert(_source() | many, table, _target())
+    _, most = tracemalloc.get_traced_memory()
+  finally:
+    tracemalloc.stop()
+  assert most < 1 << 20 and len(made) == 2
+  faults = caught.value.faults
+  assert 'stack/gain: shape (100, 1048576), wanted (2, 4)' in faults
+  assert 'norms/n20: not a parameter of the model' in faults
 
 
 def test_two_rules_for_one_key_are_refused():

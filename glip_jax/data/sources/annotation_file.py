@@ -19,6 +19,28 @@ Entries = Sequence[tuple[str, dict[str, Any]]]
 _NAMES_KEPT = 5
 
 
+def check(path: str | os.PathLike[str], *, name: str) -> None:
+  """Refuses a file that cannot be opened.
+
+  Args:
+    path: the file.
+    name: the config field it comes from, for messages.
+
+  Raises:
+    UserError: it is missing, or no file.
+  """
+  errors.check_file(name, path)
+  try:
+    with open(path, 'rb'):
+      pass
+  except (OSError, ValueError) as error:
+    reason = getattr(error, 'strerror', None) or error
+    raise UserError(
+        f'{name}={os.fspath(path)!r} cannot be read ({reason}); give the path'
+        ' of a JSON file'
+    ) from error
+
+
 def read_json(path: str | os.PathLike[str], *, name: str) -> dict[str, Any]:
   """Reads a JSON file whose top level is a dict.
 
@@ -32,14 +54,8 @@ def read_json(path: str | os.PathLike[str], *, name: str) -> dict[str, Any]:
   Raises:
     UserError: if the file is missing, empty, or not such a file.
   """
-  errors.check_file(name, path)
-  try:
-    data = pathlib.Path(path).read_bytes()
-  except OSError as error:
-    raise UserError(
-        f'{name}={os.fspath(path)!r} cannot be read'
-        f' ({error.strerror or error}); give the path of a JSON file'
-    ) from error
+  check(path, name=name)
+  data = pathlib.Path(path).read_bytes()
   if not data.strip():
     raise UserError(f'{path} is empty; write or download it again')
   try:

@@ -107,6 +107,15 @@ class Images:
     return os.path.join(self._folder, self.files[index])
 
 
+def check_folder(folder: str | os.PathLike[str]) -> None:
+  """Refuses a folder of images that is not there."""
+  if not os.path.isdir(folder):
+    raise UserError(
+        f'images={os.fspath(folder)!r} is not a folder; give the folder that'
+        " the 'file_name' of each image is relative to"
+    )
+
+
 def read_images(
     images: Entries,
     folder: str | os.PathLike[str],
@@ -144,11 +153,7 @@ def read_images(
   if not images:
     raise UserError(f"{report.file} has an empty list 'images'; fill it in")
   folder = os.fspath(folder)
-  if not os.path.isdir(folder):
-    raise UserError(
-        f'images={folder!r} is not a folder; give the folder that the'
-        " 'file_name' of each image is relative to"
-    )
+  check_folder(folder)
   images, others = _in_part(images, selection, report.file)
   table = _Table(_find_files(images, folder), report, captioned)
   for name, image in images:

@@ -8,13 +8,17 @@ record and is nothing more than a `Source`.
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeGuard
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 from jaxtyping import Int
 
 from glip_jax.data.records import Record, Truth
+from glip_jax.errors import UserError
 from glip_jax.text.prompts import TextPrompt
+
+# Records that cost nothing to speak of: a second, where headers are read.
+LOOKED_AT = 2000
 
 
 class Source(Protocol):
@@ -115,6 +119,34 @@ def image_size(source: Source, index: int) -> tuple[int, int] | None:
   """
   known = getattr(source, 'image_size', None)
   return known(index) if known else None
+
+
+class Boxes(NamedTuple):
+  """What was seen of the boxes of a source that does not count them.
+
+  Attributes:
+    records: that were looked at.
+    crowds: boxes of crowds in them.
+    is_object: whether one more box shows an object.
+  """
+
+  records: int
+  crowds: int
+  is_object: bool
+
+
+def look_for_object(source: Source) -> Boxes:
+  """Looks at the truth of records, `LOOKED_AT` at most, for an object."""
+  seen, crowds = min(len(source), LOOKED_AT), 0
+  for index in range(seen):
+    try:
+      crowd = source.truth(index).crowd
+    except UserError:
+      continue  # Of a broken record, which is told where it is read.
+    if not crowd.all():
+      return Boxes(index + 1, crowds, True)
+    crowds += len(crowd)
+  return Boxes(seen, crowds, False)
 
 
 def is_detection(source: Source) -> TypeGuard[DetectionSource]:

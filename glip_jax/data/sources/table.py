@@ -10,6 +10,7 @@ from typing import Any
 import ml_collections
 
 from glip_jax import errors, fields
+from glip_jax.data.sources import annotation_file, image_list, tfds
 from glip_jax.data.sources.coco import CocoSource
 from glip_jax.data.sources.flickr30k import Flickr30kSource
 from glip_jax.data.sources.lvis import LvisSource
@@ -72,6 +73,46 @@ def open_source(
     UserError: if a field is unknown, wrong, missing or of another source, or
       the source cannot be opened.
   """
+  name, arguments = _read(spec, what)
+  if 'bad_records' in inspect.signature(SOURCES[name]).parameters:
+    arguments['bad_records'] = bad_records
+  with errors.naming(what):
+    return SOURCES[name](**arguments)
+
+
+def check_places(specs: Mapping[str, Spec]) -> None:
+  """Refuses sources whose files or folders are not there; reads nothing.
+
+  Args:
+    specs: by the name of each, for messages.
+
+  Raises:
+    UserError: as `open_source`, as far as that can be told without reading.
+  """
+  for what, spec in specs.items():
+    name, places = _read(spec, what)
+    with errors.naming(what):
+      if 'annotations' in places:
+        annotation_file.check(places['annotations'], name='annotations')
+      if 'images' in places:
+        image_list.check_folder(places['images'])
+      if 'directory' in places and name == 'tfds':
+        tfds.check_directory(places['directory'])
+      elif 'directory' in places:
+        _check_directory(places['directory'])
+
+
+def _check_directory(folder: str) -> None:
+  if not os.path.isdir(folder):
+    raise UserError(
+        f'directory={folder!r} is not a folder; give the folder of the data set'
+    )
+
+
+def _read(
+    spec: Spec | Mapping[str, Any] | ml_collections.ConfigDict, what: str
+) -> tuple[str, dict[str, Any]]:
+  """The kind of a source, and the arguments that a spec has for it."""
   spec = fields.from_dict(Spec, spec, what)
   name = spec.source or _infer(spec)
   parameters = inspect.signature(SOURCES[name]).parameters
@@ -98,11 +139,7 @@ def open_source(
   for key, parameter in parameters.items():
     if parameter.default is parameter.empty and key not in given:
       raise UserError(f'{what}: source={name!r} needs {key!r}; give {key}=...')
-  arguments = {key: value for key, value in given.items() if key in parameters}
-  if 'bad_records' in parameters:
-    arguments['bad_records'] = bad_records
-  with errors.naming(what):
-    return SOURCES[name](**arguments)
+  return name, {k: value for k, value in given.items() if k in parameters}
 
 
 def _fields(parameters: Iterable[str]) -> Iterator[str]:

@@ -174,6 +174,17 @@ class TfdsSource(Classes):
     return self._data
 
 
+def check_directory(directory: str | os.PathLike[str]) -> None:
+  """Refuses a folder without a data set, before TFDS is imported."""
+  directory = os.fspath(directory)
+  file = os.path.join(directory, 'dataset_info.json')
+  if '://' not in directory and not os.path.isfile(file):
+    raise UserError(
+        f'directory={directory!r} cannot be opened (no dataset_info.json); give'
+        ' the folder of a version that TFDS has prepared'
+    )
+
+
 def _class_names(features: Any, directory: str) -> tuple[str, ...]:
   """Returns the names of a data set's classes in label order."""
   try:

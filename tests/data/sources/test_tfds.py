@@ -1,15 +1,22 @@
 """Prepared TFDS sets as a source."""
 
+import contextlib
 import io
+import itertools
 import pickle
 
 import numpy as np
 import pytest
 from PIL import Image
+from small_world import config_of
 
-from glip_jax.data.sources import table
+from glip_jax import fields
+from glip_jax.data import pipeline
+from glip_jax.data.sources import protocol, table
 from glip_jax.data.sources import tfds as tfds_source
+from glip_jax.data.training_sources import open_training
 from glip_jax.errors import UserError
+from glip_jax.evaluators import evaluation, runner
 
 
 @pytest.fixture(scope='module')
@@ -93,6 +100,48 @@ def test_the_truth_is_read_once_and_only_headers_of_images(
     corners = np.array(xywh).reshape(-1, 4)
     corners[:, 2:] += corners[:, :2]
     np.testing.assert_allclose(corners, record.boxes, atol=1e-4)
+
+
+@pytest.fixture
+def crowds(prepared):
+  """Of the set what is a crowd, or no box at all."""
+  return {'source': 'tfds', 'directory': str(prepared), 'names': ('dog',)}
+
+
+def test_training_on_crowds_alone_is_refused(crowds, prepared, monkeypatch):
+  data = config_of(crowds)
+  with pytest.raises(UserError, match='data.train: no image has a box to lea'):
+    open_training(data)
+  whole = crowds | {'names': ()}
+  open_training(config_of(whole))
+  open_training(config_of({'a': crowds, 'b': whole}))
+  # Where not all of a set is looked at, a box may be in the rest.
+  monkeypatch.setattr(protocol, 'LOOKED_AT', 2)
+  open_training(data)
+
+
+def test_crowds_alone_are_told_after_a_pass_where_nobody_looked(
+    crowds, monkeypatch, caplog
+):
+  monkeypatch.setattr(protocol, 'LOOKED_AT', 2)
+  for names, told in ((('dog',), 1), ((), 0)):
+    data = config_of(crowds | {'names': names})
+    batches = pipeline.train_dataset(
+        open_training(data), data, batch_size=1, seed=0
+    )
+    caplog.clear()
+    list(itertools.islice(iter(batches), 7))
+    said = [r.message for r in caplog.records if 'whole pass' in r.message]
+    assert len(said) == told
+
+
+def test_evaluation_of_crowds_alone_is_refused(crowds):
+  for names, refused in ((('dog',), True), ((), False)):
+    spec = {'type': 'detection', 'data': crowds | {'names': names}}
+    spec = fields.from_dict(runner.Evaluation, spec, 'evals.val')
+    expect = pytest.raises(UserError, match='evals.val.data: of 1 boxes none')
+    with expect if refused else contextlib.nullcontext():
+      evaluation.open_sources({'val': spec}, config_of(crowds))
 
 
 def test_tfds_classes_can_be_chosen(prepared):
