@@ -37,8 +37,8 @@ _SETS = dict(
     flickr30k=('mdetr', 8),
     mixed=('mdetr', 4),
 )
-# (h, w): 18 % of padding on the sizes of LVIS's images, where one square of 1344
-# has 67 %.
+# (h, w): 18 % of padding on the sizes of 100 images of LVIS, where one square of
+# 1344 has 67 %.
 _CANVASES = (
     (576, 768),
     (640, 992),

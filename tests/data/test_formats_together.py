@@ -54,7 +54,7 @@ def specs(tmp_path):
 def test_sets_of_several_formats_are_trained_on_together(specs):
   config = config_of(specs)
   sources = open_training(config)
-  batches = pipeline.train_dataset(sources, config, batch_size=3, seed=0)
+  batches = stream.train_stream(sources, config, batch_size=3, seed=0)
   seen = set()
   for batch in itertools.islice(iter(batches), 8):
     assert batch.targets.valid.any(axis=1).all()

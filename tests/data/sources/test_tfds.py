@@ -126,7 +126,7 @@ def test_crowds_alone_are_told_after_a_pass_where_nobody_looked(
   monkeypatch.setattr(protocol, 'LOOKED_AT', 2)
   for names, told in ((('dog',), 1), ((), 0)):
     data = config_of(crowds | {'names': names})
-    batches = pipeline.train_dataset(
+    batches = stream.train_stream(
         open_training(data), data, batch_size=1, seed=0
     )
     caplog.clear()
