@@ -45,6 +45,7 @@ from glip_jax.training import (
     runtime,
     sharding,
 )
+from glip_jax.weights import released
 
 CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'Config file; by default what the workdir was trained with.'
@@ -63,6 +64,7 @@ OUT = flags.DEFINE_string('out', '', 'Where to write; <workdir>/eval if empty.')
 TOKENIZER = flags.DEFINE_string(
     'tokenizer', None, 'Name or path, instead of what the workdir says.'
 )
+_REMEDY = '--config=configs/coco.py:{}'
 PER_CLASS = flags.DEFINE_bool('per_class', False, 'Print a line per class.')
 
 
@@ -139,7 +141,7 @@ class _Checkpoint:
 def _source() -> loading.File | _Checkpoint:
   """The file of weights or the checkpoint that the flags name."""
   if WEIGHTS.value:
-    return loading.find(WEIGHTS.value).check()
+    return loading.find(WEIGHTS.value, remedy=_REMEDY).check()
   workdir = epath.Path(WORKDIR.value).expanduser()
   return _Checkpoint(checkpoint_files.find(workdir, STEP.value))
 
@@ -168,7 +170,7 @@ def main(_: Sequence[str]):
   storage.check_address('out', out)
   storage.check_folder('out', out)
   # What is not there is told before anything is fetched or opened.
-  if CONFIG.value is not None:
+  if WEIGHTS.value in released.RELEASED:
     evaluation.check_places(_config().evals)
   source = _source()
   config = _config()

@@ -314,7 +314,9 @@ def _start_from(
     init = str(loading.find(init))
   if not formats.is_file(init):
     return initial_params.from_checkpoint(init, params)
-  arrays, unused = params_file.read_start(init, params, recipe)
+  arrays, unused = params_file.read_start(
+      init, params, recipe, remedy='a --config of it'
+  )
   return initial_params.from_arrays(init, params, arrays, unused)
 
 

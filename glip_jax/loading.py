@@ -33,11 +33,13 @@ class File:
     path: of the file.
     variant: name of the model that its weights are of; None if nothing says.
     fetched: True if it lies in the cache of the Hugging Face hub.
+    remedy: how a user gives another variant.
   """
 
   path: epath.Path
   variant: str | None
   fetched: bool
+  remedy: str = 'variant={0!r} (--variant={0})'
 
   def __str__(self) -> str:
     """The path."""
@@ -51,7 +53,9 @@ class File:
   def read(self, params: Any, recipe: Any, *, ema: bool = False) -> Any:
     """See `params_file.read`."""
     try:
-      return params_file.read(self.path, params, recipe, ema=ema)
+      return params_file.read(
+          self.path, params, recipe, ema=ema, remedy=self.remedy
+      )
     except errors.UserError as error:
       if not self.fetched:
         raise
@@ -62,12 +66,18 @@ class File:
       ) from None
 
 
-def find(source: str | os.PathLike, variant: str | None = None) -> File:
+def find(
+    source: str | os.PathLike,
+    variant: str | None = None,
+    *,
+    remedy: str = File.remedy,
+) -> File:
   """The file that a name or a path stands for; a name may fetch it.
 
   Args:
     source: a name of `released.RELEASED`, or the path of a file of weights.
     variant: of the model in the file, where its name does not say.
+    remedy: as for `params_file.read`.
 
   Raises:
     UserError: the name is unknown, or its file cannot be had.
@@ -79,7 +89,7 @@ def find(source: str | os.PathLike, variant: str | None = None) -> File:
   fetched = name in released.RELEASED
   if fetched or not (formats.is_file(name) or path.is_file()):
     path = released.fetch(name)  # Or says which names there are.
-  return File(epath.Path(path), variant, fetched)
+  return File(epath.Path(path), variant, fetched, remedy)
 
 
 def stored_config(

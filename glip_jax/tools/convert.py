@@ -67,7 +67,8 @@ def convert(
   """
   _check_out(out, weights)
   if weights is not None:
-    file = loading.find(weights).check()  # Or says that there is none, at once.
+    # Or says that there is none, at once.
+    file = loading.find(weights, remedy='--variant={}').check()
   recipe = recipes.build(model)
   shapes = _shapes(recipe)
   if weights is not None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from glip_jax import errors
-from glip_jax.weights import encoder_file, formats, rules
+from glip_jax.weights import encoder_file, formats, rules, variants
 
 
 def read(
@@ -16,6 +16,7 @@ def read(
     recipe: Any,
     *,
     ema: bool = False,
+    remedy: str = 'that',
 ) -> Any:
   """Parameters from a file of ours, or one with names that a family knows.
 
@@ -24,6 +25,8 @@ def read(
     params: parameters of the model, or their shapes.
     recipe: of the model; its `read_weights` knows the names of others.
     ema: read the average of the weights, where the file holds one beside them.
+    remedy: how a user gives the variant that a file looks like, as
+      '--variant={}'.
 
   Returns:
     A tree like `params`, of numpy arrays.
@@ -36,12 +39,12 @@ def read(
   name = os.fspath(path)
   try:
     return _convert(state, params, name, recipe)
-  except rules.WeightsError as error:
-    raise rules.WeightsError(error.faults, name) from None
+  except errors.UserError as error:
+    raise _told(error, name, state, params, remedy) from None
 
 
 def read_start(
-    path: str | os.PathLike, params: Any, recipe: Any
+    path: str | os.PathLike, params: Any, recipe: Any, *, remedy: str = 'that'
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
   """What a file has for a model to start from: all of it, or one encoder.
 
@@ -49,6 +52,7 @@ def read_start(
     path: of a file that `read` takes, or of a Swin, ResNet or BERT alone.
     params: parameters of the model, or their shapes.
     recipe: of the model.
+    remedy: as for `read`.
 
   Returns:
     Arrays by path of the parameter, and names of the file that are not used.
@@ -63,8 +67,8 @@ def read_start(
       encoder = encoder_file.read_encoder(state, params)
       return encoder.params, encoder.unused
     return rules.flatten(_convert(state, params, name, recipe)), ()
-  except rules.WeightsError as error:
-    raise rules.WeightsError(error.faults, name) from None
+  except errors.UserError as error:
+    raise _told(error, name, state, params, remedy) from None
 
 
 def write(path: str | os.PathLike, params: Any, recipe: Any, *, official: bool):
@@ -86,6 +90,21 @@ def write(path: str | os.PathLike, params: Any, recipe: Any, *, official: bool):
   else:
     state = {name: np.asarray(x) for name, x in rules.flatten(params).items()}
   formats.write(path, state)
+
+
+def _told(
+    error: errors.UserError,
+    name: str,
+    state: Mapping[str, np.ndarray],
+    params: Any,
+    remedy: str,
+) -> errors.UserError:
+  """The error with the name of the file, and what it looks like instead."""
+  if isinstance(error, rules.WeightsError):
+    error = rules.WeightsError(error.faults, name)
+  if hint := variants.hint(state, rules.flatten(params), remedy):
+    error.args = (f'{error}; {hint}',)
+  return error
 
 
 def _convert(
