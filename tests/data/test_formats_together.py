@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from small_world import config_of
 
-from glip_jax.data import pipeline
+from glip_jax.data import pipeline, stream
 from glip_jax.data.training_sources import open_training
 
 BOX = [4, 6, 20, 16]

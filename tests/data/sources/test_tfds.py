@@ -11,7 +11,7 @@ from PIL import Image
 from small_world import config_of
 
 from glip_jax import fields
-from glip_jax.data import pipeline
+from glip_jax.data import stream
 from glip_jax.data.sources import protocol, table
 from glip_jax.data.sources import tfds as tfds_source
 from glip_jax.data.training_sources import open_training
@@ -44,14 +44,14 @@ def prepared(tmp_path_factory):
 
     def _generate_examples(self):
       for count in range(3):
-        stream = io.BytesIO()
-        Image.new('L', (30, 20), count).save(stream, 'PNG')
-        stream.seek(0)
+        buffer = io.BytesIO()
+        Image.new('L', (30, 20), count).save(buffer, 'PNG')
+        buffer.seek(0)
         box = tfds.features.BBox(0.1, 0.2, 0.5, 0.6)
         rows = [
             {'bbox': box, 'label': n, 'is_crowd': n == 1} for n in range(count)
         ]
-        yield count, {'image': stream, 'objects': rows}
+        yield count, {'image': buffer, 'objects': rows}
 
   builder = Toy(
       data_dir=tmp_path_factory.mktemp('tfds'), file_format='array_record'
