@@ -37,7 +37,7 @@ _SETS = dict(
     flickr30k=('mdetr', 8),
     mixed=('mdetr', 4),
 )
-# (h, w): 18 % of padding on the sizes of 100 images of LVIS, where one square of
+# (h, w): 18 % of padding on the sizes of 100 images of LVIS, where a square of
 # 1344 has 67 %.
 _CANVASES = (
     (576, 768),

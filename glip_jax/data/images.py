@@ -5,6 +5,7 @@ Everything that a decoder can say against a file ends as one `BadImage`.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 
@@ -13,11 +14,16 @@ from jaxtyping import Int, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from glip_jax import errors
+from glip_jax.data.byte_budget import ByteBudget
 from glip_jax.errors import UserError
 
 # Pillow warns above this many pixels and refuses twice as many; an image of
 # 89 Mpx already takes 268 MB as RGB.
 MAX_PIXELS = 89_478_485
+
+# Decoded, turned and copied; of all threads of a process together.
+_BYTES_A_PIXEL = 12
+_DECODING = ByteBudget(2**30)
 
 # Pillow knows more, but some of those start other programs (EPS) or are no
 # images (PDF).
@@ -58,7 +64,7 @@ def read_image(
     BadImage: if the file is missing, damaged, cut short, no image, or has
       more than `MAX_PIXELS` pixels (found before decoding).
   """
-  with _open(file) as image:
+  with _open(file) as image, _held(image):
     try:
       image.load()
       if _is_upright(image, annotated_size):
@@ -108,7 +114,7 @@ def to_rgb(image: Image.Image) -> UInt8[np.ndarray, 'h w 3']:
     image = image.convert('RGBA')
     ground = Image.new('RGBA', image.size, (*_BACKGROUND, 255))
     image = Image.alpha_composite(ground, image)
-  return np.array(image.convert('RGB'))
+  return np.array(image if image.mode == 'RGB' else image.convert('RGB'))
 
 
 def _open(file: str | os.PathLike[str] | bytes) -> Image.Image:
@@ -127,6 +133,11 @@ def _open(file: str | os.PathLike[str] | bytes) -> Image.Image:
     image.close()
     raise _bad(file, f'{width}x{height} is over {MAX_PIXELS} pixels')
   return image
+
+
+def _held(image: Image.Image) -> contextlib.AbstractContextManager[None]:
+  """Waits until an image may be decoded: several large ones take gigabytes."""
+  return _DECODING.hold(image.width * image.height * _BYTES_A_PIXEL)
 
 
 def _bad(file: str | os.PathLike[str] | bytes, reason: object) -> BadImage:

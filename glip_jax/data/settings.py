@@ -51,6 +51,11 @@ class Data:
       ' empty: the largest that fits',
       least=1,
   )
+  fast_resize: bool = field(
+      False,
+      'resize by OpenCV (glip_jax[fast]): several times as fast, not the pixels'
+      ' of Pillow',
+  )
   buckets: tuple[tuple[int, int, int], ...] = field(
       (),
       '(h, w, tokens) that training batches have, one of them each: a record'
@@ -117,6 +122,8 @@ class Data:
           ' place of resize[0], and resize is empty; set it, for example to'
           ' (800, 1333)'
       )
+    if self.fast_resize:
+      transforms.load_opencv()
     for bucket in self.buckets:
       if bucket[0] > self.image_size[0] or bucket[1] > self.image_size[1]:
         raise UserError(
@@ -162,8 +169,9 @@ def resizing(
   data = read_data(data)
   canvas = canvas or data.image_size
   if data.resize:
-    return transforms.Resize(short or data.resize[0], data.resize[1], canvas)
-  return transforms.FitInside(canvas)
+    sides = short or data.resize[0], data.resize[1]
+    return transforms.Resize(*sides, canvas, data.fast_resize)
+  return transforms.FitInside(canvas, data.fast_resize)
 
 
 def to_element(data: Config) -> ToElement:
@@ -205,7 +213,7 @@ def changes(data: Data, spec: Spec) -> tuple[list[Any], list[Any]]:
   if augment.scale != (1.0, 1.0):
     before.append(transforms.RandomScaleCrop(*augment.scale))
   if augment.flip:
-    before.append(transforms.Flip(augment.flip))
+    before.append(transforms.Flip(augment.flip, augment.exchange_sides))
   colors = augment.brightness, augment.contrast, augment.saturation
   if any(colors):
     after.append(transforms.ColorJitter(*colors))

@@ -21,6 +21,10 @@ class Augment:
 
   on: bool = field(True, 'whether they are')
   flip: float = field(0.0, 'how often an image is mirrored', least=0, most=1)
+  exchange_sides: bool = field(
+      False,
+      'mirror images whose text says left or right too, and exchange the words',
+  )
   scale: tuple[float, float] = field(
       (1.0, 1.0),
       'smallest and largest magnification of a random crop',

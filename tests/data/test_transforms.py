@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from glip_jax.data import transforms
+from glip_jax.data import settings, transforms
 from glip_jax.data.records import Record
+from glip_jax.errors import UserError
 from glip_jax.text import prompts
 
 NAMES = ('red circle', 'blue square', 'green star')
@@ -129,6 +132,37 @@ def test_flip_leaves_captions_about_sides_alone(caption, stays):
   record = _record(text=text, phrase=np.zeros(2, int))
   flipped = transforms.Flip(1.0).random_map(record, np.random.default_rng(0))
   assert (flipped is record) == stays
+
+
+def test_flip_exchanges_left_and_right_where_it_is_told_to():
+  text = prompts.from_caption('the circle left of the star', [[(4, 10)]])
+  record = _record(text=text, phrase=np.zeros(2, int))
+  flip = transforms.Flip(1.0, exchanges=True)
+  flipped = flip.random_map(record, np.random.default_rng(0))
+  assert flipped.text.caption == 'the circle right of the star'
+  np.testing.assert_array_equal(flipped.image, record.image[:, ::-1])
+
+
+@pytest.mark.parametrize('size', [(20, 30), (60, 90), (33, 61)])
+def test_fast_resizing_is_near_to_pillows(size):
+  rng = np.random.default_rng(0)
+  coarse = rng.integers(0, 256, (6, 8, 3)).astype(np.uint8)
+  image = np.asarray(Image.fromarray(coarse).resize((60, 40), Image.BICUBIC))
+  record = dataclasses.replace(_record(), image=image)
+  exact = transforms.resize(record, size)
+  fast = transforms.resize(record, size, fast=True)
+  assert fast.image.shape == exact.image.shape and fast.scale == exact.scale
+  np.testing.assert_array_equal(fast.boxes, exact.boxes)
+  error = np.abs(fast.image.astype(int) - exact.image)
+  assert error.mean() < 3 and error.any()
+
+
+def test_fast_resizing_without_opencv_is_refused(monkeypatch):
+  monkeypatch.setitem(sys.modules, 'cv2', None)
+  transforms.load_opencv.cache_clear()
+  with pytest.raises(UserError, match=r"pip install 'glip_jax\[fast\]'"):
+    settings.read_data({'fast_resize': True})
+  transforms.load_opencv.cache_clear()
 
 
 def test_shuffled_names_stay_with_their_boxes():
