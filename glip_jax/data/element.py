@@ -62,6 +62,14 @@ class ToElement(grain.transforms.Map):
       _tell_unknown(phrase, self.tokenizer)
     return prompt
 
+  def length(self, text: prompts.TextPrompt) -> int:
+    """Tokens of a prompt.
+
+    Raises:
+      UserError: as `encode`.
+    """
+    return int(self.encode(text).mask.sum())
+
   def _read(self, text: prompts.TextPrompt) -> tuple[types.Prompt, list[str]]:
     """A prompt encoded, and those of its phrases that are not read whole."""
     with _LOADING:

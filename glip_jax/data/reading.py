@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -14,10 +15,17 @@ from glip_jax.data import fitting, settings, transforms, vocabularies
 from glip_jax.data.drawing import DrawNames, listed
 from glip_jax.data.guard import CutTold, Guard, NoObjectTold
 from glip_jax.data.order import Order
+from glip_jax.data.packing import packed
 from glip_jax.data.records import Record
-from glip_jax.data.sources.protocol import image_size, labels, num_boxes
+from glip_jax.data.sources.protocol import (
+    image_size,
+    is_detection,
+    labels,
+    num_boxes,
+)
 from glip_jax.data.training_sources import Opened, TrainingSources
 from glip_jax.errors import UserError
+from glip_jax.text.prompts import TextPrompt
 
 # What is random of a record, each by a generator of its own: names and side
 # are drawn when it is planned and again when it is read.
@@ -87,6 +95,7 @@ class _Use:
     # Else told when it was opened.
     self._tells = num_boxes(opened.source) is None
     self._told = CutTold(data.num_boxes), NoObjectTold(len(opened.source))
+    self._packed = settings.packing(data, opened.spec)
     self._shuffles = settings.shuffles_names(data, opened.spec)
     self._changes = settings.changes(data, opened.spec)
     augment = settings.augmentation(data, opened.spec)
@@ -149,15 +158,27 @@ class _Use:
       present = record.phrase if found is None else found
       drawn = names.labels(record.index, present, rng)
       return listed(record, drawn, names.drawing.vocabulary)
-    if self._shuffles:
+    if self._shuffles and record.is_list:
       return transforms.ShuffleNames().random_map(record, rng)
+    if self._packed.on and not record.is_list:
+      text = self._with_others(record.text, rng)
+      return dataclasses.replace(record, text=text)
     return record
+
+  def _with_others(
+      self, text: TextPrompt, rng: np.random.Generator
+  ) -> TextPrompt:
+    """A caption among those of other images."""
+    source, element = self._source, self._whole
+    return packed(text, source.text, len(source), self._packed, element, rng)
 
   def _num_tokens(self, index: int, rng: Rng) -> int | None:
     """Tokens of the prompt of a record; None if only reading it would tell."""
     text, names = self._source.text(index), self._longest
     if not names or not names.is_for(text):
-      return int(self._whole.encode(text).mask.sum())
+      if self._packed.on and not is_detection(self._source):
+        text = self._with_others(text, rng(_NAMES))
+      return self._whole.length(text)
     found = labels(self._source, index)
     if found is None:
       return None

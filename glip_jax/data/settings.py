@@ -13,6 +13,7 @@ from glip_jax.data import transforms
 from glip_jax.data.buckets import Bucket
 from glip_jax.data.drawing import Drawn
 from glip_jax.data.element import ToElement
+from glip_jax.data.packing import Packed
 from glip_jax.data.specs import Augment, Spec
 from glip_jax.errors import UserError
 from glip_jax.fields import field
@@ -81,6 +82,9 @@ class Data:
   )
   draw_names: Drawn = fields.part(
       Drawn, 'names that a training prompt lists, drawn for each image'
+  )
+  pack_captions: Packed = fields.part(
+      Packed, 'captions of other images beside that of a training image'
   )
   chunk_names: int = field(
       0,
@@ -191,6 +195,11 @@ def to_element(data: Config) -> ToElement:
 def drawn(data: Data, spec: Spec) -> Drawn:
   """How the names of a source are drawn for a prompt."""
   return spec.draw_names if spec.draw_names.on else data.draw_names
+
+
+def packing(data: Data, spec: Spec) -> Packed:
+  """How captions of other images stand beside those of a source."""
+  return spec.pack_captions if spec.pack_captions.on else data.pack_captions
 
 
 def shuffles_names(data: Data, spec: Spec) -> bool:

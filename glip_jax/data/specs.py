@@ -6,6 +6,7 @@ import dataclasses
 
 from glip_jax import fields
 from glip_jax.data.drawing import Drawn
+from glip_jax.data.packing import Packed
 from glip_jax.errors import UserError
 from glip_jax.fields import field
 
@@ -136,6 +137,9 @@ class Spec:
   )
   draw_names: Drawn = fields.part(
       Drawn, 'instead of `config.data.draw_names`, where it is on'
+  )
+  pack_captions: Packed = fields.part(
+      Packed, 'instead of `config.data.pack_captions`, where it is on'
   )
   shuffle_names: str = field(
       '', 'instead of `config.data.shuffle_names`', choices=('', 'yes', 'no')

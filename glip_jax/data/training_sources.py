@@ -171,6 +171,7 @@ class _Opener:
         copies=same.copies,
         until=same.until,
         draw_names=same.draw_names,
+        pack_captions=same.pack_captions,
         augment=same.augment,
         shuffle_names=same.shuffle_names,
     )
