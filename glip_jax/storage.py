@@ -197,6 +197,8 @@ def told(left: Callable[[], str]) -> Iterator[None]:
   """
   try:
     yield
+  except errors.UserError:
+    raise  # It says already what it is about.
   except Exception as error:
     if said := fault(error):
       raise errors.UserError(f'{said}; {left()}') from error

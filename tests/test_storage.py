@@ -204,6 +204,15 @@ def test_training_says_what_is_left(tmp_path, monkeypatch):
   )
 
 
+def test_what_says_already_what_it_is_about_stays_as_it_is():
+  with pytest.raises(errors.UserError, match='^annotations cannot be read$'):
+    with storage.told(lambda: 'nothing'):
+      try:
+        raise PermissionError(errno.EACCES, 'Permission denied', 'a.json')
+      except OSError as error:
+        raise errors.UserError('annotations cannot be read') from error
+
+
 def test_metrics_that_have_no_room_end_in_one_error(tmp_path):
   with pytest.raises(OSError, match='too large') as caught:
     with metrics.MetricWriter(tmp_path) as writer, _small_files(300):
