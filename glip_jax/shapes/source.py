@@ -81,6 +81,11 @@ class ShapesSource:
       raise IndexError(f'index={index} is not in [0, {self._num_images})')
     return compose.compose(self.split, self._seed, int(index))
 
+  def size_of(self, index: int) -> tuple[int, int]:
+    """(h, w) of an image."""
+    del index
+    return self.image_size, self.image_size
+
   def text(self, index: int) -> TextPrompt:
     """The prompt of record `index`."""
     return self._prompt(index, self.scene(index)).text

@@ -39,7 +39,7 @@ class ImageRecords(abc.ABC):
     """Labels of the boxes of a record, as `num_boxes` counts them."""
     return self._boxes.label[self._boxes.rows(index)]
 
-  def image_size(self, index: int) -> tuple[int, int]:
+  def size_of(self, index: int) -> tuple[int, int]:
     """(h, w) as the file states it, or else as the header of the image does.
 
     Raises:

@@ -117,7 +117,7 @@ def image_size(source: Source, index: int) -> tuple[int, int] | None:
   Raises:
     UserError: if it cannot be read.
   """
-  known = getattr(source, 'image_size', None)
+  known = getattr(source, 'size_of', None)
   return known(index) if known else None
 
 
