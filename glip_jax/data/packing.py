@@ -55,19 +55,26 @@ def packed(
 
   Returns:
     The caption with others before and behind it, of at most
-    `element.num_tokens` tokens; itself where nothing is added.
+    `element.num_tokens` tokens; itself where nothing is added, or it is no
+    prompt that the model can read.
   """
   most, kind = settings.most, rng.random()
   if kind < settings.none:
     return own
   if kind >= settings.none + settings.full:
     most = int(rng.integers(1, most + 1))
-  room = element.num_tokens - element.length(own)
+  try:
+    room = element.num_tokens - element.length(own)
+  except UserError:  # Making an element of it will say what is wrong.
+    return own
   captions: list[str] = []
   for index in rng.integers(num_records, size=most).tolist():
     text = other(index)
-    # Of its tokens [CLS] and [SEP] are counted already; a full stop joins it.
-    needed = element.length(text) - 1
+    try:
+      # [CLS] and [SEP] are counted already; a full stop joins it.
+      needed = element.length(text) - 1
+    except UserError:  # Of no use beside another either.
+      continue
     if needed > room:
       break
     if text.caption != own.caption:
