@@ -41,7 +41,9 @@ def test_an_unknown_family_is_named():
     recipes.build({})
 
 
-@pytest.mark.parametrize('family', CONFIGS)
+@pytest.mark.parametrize(
+    'family', ['linear', pytest.param('query', marks=pytest.mark.slow)]
+)
 def test_a_folder_and_a_row_train_resume_evaluate_and_predict(
     family, tmp_path, compiled, monkeypatch
 ):
