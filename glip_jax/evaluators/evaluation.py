@@ -9,7 +9,7 @@ from PIL import Image
 
 from glip_jax import errors
 from glip_jax.data import settings, vocabularies
-from glip_jax.data.sources import protocol
+from glip_jax.data.sources import protocol, table
 from glip_jax.evaluators import runner, sheets
 
 
