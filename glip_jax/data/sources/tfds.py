@@ -111,6 +111,15 @@ class TfdsSource(Classes):
     example = self._example(index)
     return self._truth(example, _size(example['image']))
 
+  def image_file(self, index: int) -> bytes | None:
+    """The encoded image of a record; None where pixels are stored."""
+    image = self._example(index)['image']
+    return bytes(image) if isinstance(image, bytes) else None
+
+  def boxes_of(self, index: int, size: tuple[int, int]) -> Boxes:
+    """The boxes of an image of (h, w), in pixels, those of no use included."""
+    return self._boxes(self._example(index), size)
+
   def _truth(self, example: Mapping[str, Any], size: tuple[int, int]) -> Truth:
     boxes = self._boxes(example, size)
     return boxes.truth(0, size, self._text, is_list=True)
