@@ -12,10 +12,10 @@ import numpy as np
 
 from glip_jax import types
 from glip_jax.data import fitting, settings, transforms, vocabularies
+from glip_jax.data.caption_packing import packed
 from glip_jax.data.drawing import DrawNames, listed
 from glip_jax.data.guard import CutTold, Guard, NoObjectTold
 from glip_jax.data.order import Order
-from glip_jax.data.packing import packed
 from glip_jax.data.records import Record
 from glip_jax.data.sources.protocol import (
     image_size,

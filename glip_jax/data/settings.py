@@ -11,9 +11,9 @@ import ml_collections
 from glip_jax import fields
 from glip_jax.data import transforms
 from glip_jax.data.buckets import Bucket
+from glip_jax.data.caption_packing import Packed
 from glip_jax.data.drawing import Drawn
 from glip_jax.data.element import ToElement
-from glip_jax.data.packing import Packed
 from glip_jax.data.specs import Augment, Spec
 from glip_jax.errors import UserError
 from glip_jax.fields import field

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 from glip_jax import fields
+from glip_jax.data.caption_packing import Packed
 from glip_jax.data.drawing import Drawn
-from glip_jax.data.packing import Packed
 from glip_jax.errors import UserError
 from glip_jax.fields import field
 
 SOURCES = tuple(
     'coco lvis mdetr voc yolo odvg flickr30k pseudo_labels odinw webdataset'
-    ' tfds shapes'.split()
+    ' tfds records shapes'.split()
 )
 
 
@@ -67,8 +67,8 @@ class Spec:
   source: str = field(
       '',
       'kind of source; empty: `coco` where there are `annotations` (`yolo` of'
-      ' .yaml, `odvg` of .jsonl), `tfds` where there is a `directory`, else'
-      ' `shapes`',
+      ' .yaml, `odvg` of .jsonl), `records` or `tfds` where there is a'
+      ' `directory`, else `shapes`',
       choices=('', *SOURCES),
   )
   weight: float = field(1.0, 'share in a mixture; 0 switches it off', least=0)
@@ -96,7 +96,8 @@ class Spec:
   directory: str = field(
       '',
       'folder of a VOC set, of Flickr30k Entities, of all sets of ODinW, of tar'
-      ' shards, or of a version that TFDS has prepared',
+      ' shards, of a version that TFDS has prepared, or that `to_records` has'
+      ' packed',
   )
   split: str = field(
       '',

@@ -10,14 +10,14 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 
 from glip_jax.errors import UserError
 from glip_jax.shapes.source import (
+    DECIMALS,
     ShapesDetectionSource,
     ShapesSource,
-    box_entry,
 )
 
 # Chroma at full resolution: colours are what the names speak of.
@@ -86,7 +86,7 @@ def write_mdetr(
           'image_id': source.image_id(index),
           'category_id': 1,
           'tokens_positive': spans[phrase],
-          **box_entry(box),
+          **_box_entry(box),
       })
   categories = [{'id': 1, 'name': 'object'}]
   return _write_json(
@@ -102,6 +102,17 @@ def _write_image(
   path.parent.mkdir(parents=True, exist_ok=True)
   image: UInt8[np.ndarray, 'h w 3'] = source[index].image
   Image.fromarray(image).save(path, 'JPEG', **_JPEG)
+
+
+def _box_entry(box: Float[np.ndarray, '4']) -> dict[str, Any]:
+  """The geometry of a COCO annotation: [x, y, width, height] and area."""
+  x0, y0, x1, y1 = (round(float(edge), DECIMALS) for edge in box)
+  width, height = round(x1 - x0, DECIMALS), round(y1 - y0, DECIMALS)
+  return {
+      'bbox': [x0, y0, width, height],
+      'area': round(width * height, DECIMALS),
+      'iscrowd': 0,
+  }
 
 
 def _write_json(

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from glip_jax import errors
 from glip_jax.data.records import Record, Truth
+from glip_jax.data.sources.boxes import Boxes
 from glip_jax.data.sources.ground_truth import Classes
 from glip_jax.shapes import captions, compose, relations, render
 from glip_jax.shapes.scenes import HELD_OUT, SEEN, Scene
@@ -23,6 +24,8 @@ from glip_jax.shapes.sentences import Named
 from glip_jax.text.prompts import TextPrompt, from_names
 
 SPLITS = compose.SPLITS
+# Of the edges of boxes in the ground truth and in files, pixels.
+DECIMALS = 3
 PROMPTS = (
     'all',
     'list',
@@ -40,7 +43,7 @@ class ShapesSource:
 
   Attributes:
     split: the split.
-    image_size: side of the square images in pixels.
+    side: of the square images in pixels.
   """
 
   def __init__(
@@ -58,7 +61,7 @@ class ShapesSource:
     prompts = {name: float(weight) for name, weight in prompts.items()}
     _check(split, seed, num_images, image_size, prompts)
     self.split = split
-    self.image_size = image_size
+    self.side = image_size
     self._seed = seed
     self._num_images = num_images
     self._max_names = max_names
@@ -72,7 +75,7 @@ class ShapesSource:
   def __getitem__(self, index: int) -> Record:
     """Renders image `index` with its prompt and the boxes of its phrases."""
     scene = self.scene(index)
-    image = render.render(scene, self.image_size)
+    image = render.render(scene, self.side)
     return self._truth(index, scene).of(image, int(index))
 
   def scene(self, index: int) -> Scene:
@@ -80,11 +83,6 @@ class ShapesSource:
     if not 0 <= index < self._num_images:
       raise IndexError(f'index={index} is not in [0, {self._num_images})')
     return compose.compose(self.split, self._seed, int(index))
-
-  def size_of(self, index: int) -> tuple[int, int]:
-    """(h, w) of an image."""
-    del index
-    return self.image_size, self.image_size
 
   def text(self, index: int) -> TextPrompt:
     """The prompt of record `index`."""
@@ -102,19 +100,24 @@ class ShapesSource:
     """
     scene = self.scene(index)
     fact = scene.relation
-    return scene.boxes(self.image_size)[[fact.target, fact.other]]
+    return scene.boxes(self.side)[[fact.target, fact.other]]
 
   def image_id(self, index: int) -> int:
     """Id of image `index` in the ground truth and in exported files."""
     return int(index) + 1
+
+  def image_size(self, index: int) -> tuple[int, int]:
+    """(h, w) of image `index`, which is that of all."""
+    del index
+    return self.side, self.side
 
   def image_entry(self, index: int) -> dict[str, Any]:
     """The 'images' entry of a COCO file for image `index`."""
     return {
         'id': self.image_id(index),
         'file_name': f'{self.split}_{index:08d}.jpg',
-        'width': self.image_size,
-        'height': self.image_size,
+        'width': self.side,
+        'height': self.side,
     }
 
   def _truth(self, index: int, scene: Scene) -> Truth:
@@ -128,7 +131,7 @@ class ShapesSource:
       items += others
       phrase = np.append(phrase, np.full(len(others), -1, np.int32))
     return Truth(
-        boxes=scene.boxes(self.image_size)[np.array(items, int)],
+        boxes=scene.boxes(self.side)[np.array(items, int)],
         phrase=phrase,
         crowd=np.zeros(len(items), bool),
         text=named.text,
@@ -156,12 +159,7 @@ class ShapesDetectionSource(Classes, ShapesSource):
   """One split of the embedded world with its vocabulary as every text."""
 
   def __init__(self, split: str, **settings: Any):
-    """Opens a split.
-
-    Args:
-      split: as for `open_world`.
-      **settings: the same, but for the prompts.
-    """
+    """Opens a split; arguments are those of `open_world` but for prompts."""
     ShapesSource.__init__(self, split, prompts={'all': 1}, **settings)
     names = vocabulary(split)
     Classes.__init__(self, names, range(1, len(names) + 1))
@@ -172,16 +170,34 @@ class ShapesDetectionSource(Classes, ShapesSource):
     del index
     return self._text
 
+  def labels(self, index: int) -> Int[np.ndarray, 'm']:
+    """Labels of the boxes of record `index`, which is not rendered."""
+    return self.truth(index).phrase
+
+  def file_name(self, index: int) -> str:
+    """What the file of image `index` is called where it is written."""
+    return self.image_entry(index)['file_name']
+
+  def boxes_of(self, index: int, size: tuple[int, int]) -> Boxes:
+    """The boxes of image `index`, in pixels."""
+    del size
+    truth = self.truth(index)
+    sides = truth.boxes.astype(np.float64)
+    sides[:, 2:] -= sides[:, :2]
+    return Boxes(
+        offset=np.array([0, len(sides)]),
+        xywh=sides,
+        label=truth.phrase,
+        crowd=truth.crowd,
+        area=np.full(len(sides), np.nan),
+        decimals=DECIMALS,
+    )
+
   def _annotated(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """Yields the entry of each image, and those of its boxes."""
     for index in range(len(self)):
-      truth = self.truth(index)
-      boxes = [
-          box_entry(box) | {'category_id': label}
-          for box, label in zip(truth.boxes, truth.phrase.tolist(), strict=True)
-          if label >= 0
-      ]
-      yield self.image_entry(index), boxes
+      size = self.image_size(index)
+      yield self.image_entry(index), self.boxes_of(index, size).entries(0, size)
 
 
 def open_world(
@@ -248,17 +264,6 @@ _WRITERS = {
     'relation': relations.relation,
     'statements': relations.statements,
 }
-
-
-def box_entry(box: Float[np.ndarray, '4']) -> dict[str, Any]:
-  """The geometry of a COCO annotation: [x, y, width, height] and area."""
-  x0, y0, x1, y1 = (round(float(edge), 3) for edge in box)
-  width, height = round(x1 - x0, 3), round(y1 - y0, 3)
-  return {
-      'bbox': [x0, y0, width, height],
-      'area': round(width * height, 3),
-      'iscrowd': 0,
-  }
 
 
 def _check(

@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
+from glip_jax.data.sources import protocol
 from glip_jax.data.sources.protocol import is_detection
 from glip_jax.errors import UserError
 from glip_jax.shapes.compose import compose
@@ -287,3 +288,13 @@ def test_indices_beyond_the_end_are_refused():
 
 def test_every_shape_has_a_radius():
   assert set(CIRCUMRADIUS) == set(SHAPES)
+
+
+def test_a_record_is_planned_without_being_rendered(monkeypatch):
+  source = open_world('val', num_images=3, image_size=64)
+  shown = [source[index] for index in range(3)]
+  monkeypatch.setattr('glip_jax.shapes.render.render', pytest.fail)
+  assert protocol.image_size(source, 1) == (64, 64)
+  for index, record in enumerate(shown):
+    labels = protocol.labels(source, index)
+    np.testing.assert_array_equal(labels, record.phrase)

@@ -33,6 +33,7 @@ class Boxes:
     area: area that the file states (of a mask where it has one); NaN if none.
     is_unit: True where boxes are in 0..1: parts of the sides of their image,
       whose size need not be known then.
+    decimals: digits that `entries` rounds edges to; None: as they are.
   """
 
   offset: Int[np.ndarray, n + 1]
@@ -41,10 +42,23 @@ class Boxes:
   crowd: Bool[np.ndarray, m]
   area: Float[np.ndarray, m]
   is_unit: bool = False
+  decimals: int | None = None
 
   def rows(self, index: int) -> slice:
     """Rows of the boxes of an image."""
     return slice(int(self.offset[index]), int(self.offset[index + 1]))
+
+  def of(self, index: int) -> Boxes:
+    """The boxes of one image, as the only ones of a table."""
+    rows = self.rows(index)
+    return dataclasses.replace(
+        self,
+        offset=np.array([0, rows.stop - rows.start]),
+        xywh=self.xywh[rows],
+        label=self.label[rows],
+        crowd=self.crowd[rows],
+        area=self.area[rows],
+    )
 
   def truth(
       self,
@@ -63,7 +77,7 @@ class Boxes:
       is_list: as in `Truth`.
     """
     rows = self.rows(index)
-    boxes, usable = clip_boxes(self._pixels(rows, size), size)
+    boxes, usable = clip_boxes(self.pixels(rows, size), size)
     return Truth(
         boxes=boxes[usable],
         phrase=self.label[rows][usable],
@@ -83,28 +97,42 @@ class Boxes:
       size: its (h, w).
     """
     rows = self.rows(index)
-    pixels = self._pixels(rows, size)
+    pixels = self.pixels(rows, size)
     corners, usable = clip_boxes(pixels, size)
     found = []
-    for row in np.flatnonzero(usable):
+    # What no name describes is no truth of any class.
+    for row in np.flatnonzero(usable & (self.label[rows] >= 0)):
       xywh = tuple(pixels[row].tolist())
       area = float(self.area[rows][row])
-      if box_note(xywh, size):
-        x1, y1, x2, y2 = corners[row].tolist()
-        xywh, area = (x1, y1, x2 - x1, y2 - y1), math.nan
+      if box_note(xywh, size) or self.decimals is not None:
+        xywh, area = _between(corners[row].tolist(), self.decimals), math.nan
       found.append({
           'category_id': int(self.label[rows][row]),
           'bbox': list(xywh),
-          'area': area if area > 0 else xywh[2] * xywh[3],
+          'area': (
+              area if area > 0 else _rounded(xywh[2] * xywh[3], self.decimals)
+          ),
           'iscrowd': int(self.crowd[rows][row]),
       })
     return found
 
-  def _pixels(
+  def pixels(
       self, rows: slice, size: tuple[int, int]
   ) -> Float[np.ndarray, 'm 4']:
     """Rows of `xywh`, in pixels of an image of (h, w)."""
     return self.xywh[rows] * (size[::-1] * 2 if self.is_unit else 1)
+
+
+def _between(
+    corners: list[float], decimals: int | None
+) -> tuple[float, float, float, float]:
+  """The xywh of corners, all rounded."""
+  x1, y1, x2, y2 = (_rounded(edge, decimals) for edge in corners)
+  return x1, y1, _rounded(x2 - x1, decimals), _rounded(y2 - y1, decimals)
+
+
+def _rounded(value: float, decimals: int | None) -> float:
+  return value if decimals is None else round(value, decimals)
 
 
 def box_note(

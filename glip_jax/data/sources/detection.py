@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from glip_jax.data.images import BadImage
@@ -40,12 +40,54 @@ class Content:
   is_unit: bool = False
 
 
-class DetectionRecords(Classes, ImageRecords):
+class VocabularyRecords(Classes, ImageRecords):
+  """Images with boxes of classes, wherever they were read from.
+
+  Labels are positions in `names`.
+
+  Attributes:
+    bad_records: 'skip' or 'raise'.
+  """
+
+  bad_records: str
+
+  def __init__(self, names: Sequence[str], category_ids: Sequence[Id]):
+    """Takes the classes; see `Classes`."""
+    super().__init__(names, category_ids)
+    self._text = prompts.from_names(self.names)
+
+  def text(self, index: int) -> prompts.TextPrompt:
+    """The names of all classes."""
+    del index
+    return self._text
+
+  def _truth(self, index: int, size: tuple[int, int]) -> Truth:
+    return self._boxes.truth(index, size, self._text, is_list=True)
+
+  def _annotated(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Yields the entry of each image, and those of its boxes."""
+    for index in range(len(self)):
+      try:
+        size = self._images.size(index)
+      except BadImage as error:
+        leave_out(error, bad_records=self.bad_records)
+        continue
+      image = {
+          'id': self._images.id(index),
+          'height': size[0],
+          'width': size[1],
+      }
+      if file := self._images.files[index]:
+        image['file_name'] = file
+      yield image, self._boxes.entries(index, size)
+
+
+class DetectionRecords(VocabularyRecords):
   """Random access to detection data: all class names are the prompt.
 
-  Labels are positions in `names`. Files are parsed once; images are read when
-  they are asked for. What cannot be used is left out and counted in `report`;
-  docs/faulty_data.md has the table.
+  Files are parsed once; images are read when they are asked for. What cannot
+  be used is left out and counted in `report`; docs/faulty_data.md has the
+  table.
 
   Attributes:
     report: what was wrong with the files.
@@ -79,32 +121,7 @@ class DetectionRecords(Classes, ImageRecords):
     )
     chosen = selection.classes(content.classes, report.file)
     super().__init__(chosen.names, chosen.ids)
-    self._text = prompts.from_names(self.names)
     self._boxes = self._read_boxes(content, positions, chosen.labels)
-
-  def text(self, index: int) -> prompts.TextPrompt:
-    """The names of all classes."""
-    del index
-    return self._text
-
-  def _truth(self, index: int, size: tuple[int, int]) -> Truth:
-    return self._boxes.truth(index, size, self._text, is_list=True)
-
-  def _annotated(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Yields the entry of each image, and those of its boxes."""
-    for index in range(len(self)):
-      try:
-        size = self._images.size(index)
-      except BadImage as error:
-        leave_out(error, bad_records=self.bad_records)
-        continue
-      image = {
-          'id': self._images.id(index),
-          'file_name': self._images.files[index],
-          'height': size[0],
-          'width': size[1],
-      }
-      yield image, self._boxes.entries(index, size)
 
   def _read_boxes(
       self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,9 @@ from glip_jax.data.records import Truth
 from glip_jax.data.sources import box_reading, boxes, image_list
 from glip_jax.data.sources.annotation_file import Entries, Report
 from glip_jax.data.sources.image_records import ImageRecords
+from glip_jax.data.sources.phrases import Phrases, Spans
 from glip_jax.data.sources.selection import Selection
 from glip_jax.text import prompts
-
-Spans = tuple[tuple[int, int], ...]
 
 
 class GroundingRecords(ImageRecords):
@@ -71,7 +69,7 @@ class GroundingRecords(ImageRecords):
         linked, self._images, positions, report, label
     )
     _order_phrases(phrases, self._boxes)
-    self._phrases = _Phrases([tuple(known) for known in phrases])
+    self._phrases = Phrases.of([tuple(known) for known in phrases])
 
   def text(self, index: int) -> prompts.TextPrompt:
     """The caption of a record, with the phrases that have boxes.
@@ -83,26 +81,6 @@ class GroundingRecords(ImageRecords):
 
   def _truth(self, index: int, size: tuple[int, int]) -> Truth:
     return self._boxes.truth(index, size, self.text(index), is_list=False)
-
-
-class _Phrases:
-  """The phrases of all captions, each of one or more spans, in flat arrays."""
-
-  def __init__(self, phrases: Sequence[Sequence[Spans]]):
-    counts = [len(spans) for own in phrases for spans in own]
-    flat = [span for own in phrases for spans in own for span in spans]
-    self._phrase_end = np.cumsum([0, *map(len, phrases)], dtype=np.int64)
-    self._span_end = np.cumsum([0, *counts], dtype=np.int64)
-    self._spans = np.array(flat, np.int32).reshape(-1, 2)
-
-  def __getitem__(self, index: int) -> tuple[Spans, ...]:
-    """The spans of each phrase of a caption."""
-    first, end = self._phrase_end[index : index + 2]
-    starts = self._span_end[first : end + 1]
-    return tuple(
-        tuple(map(tuple, self._spans[start:stop].tolist()))
-        for start, stop in zip(starts[:-1], starts[1:], strict=True)
-    )
 
 
 def _read_spans(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ import numpy as np
 from absl import logging
 from jaxtyping import UInt8
 
-from glip_jax.data.images import image_size, read_image
+from glip_jax.data.images import BadImage, image_size, read_image
 from glip_jax.data.sources.annotation_file import Entries, Id, Report, read_id
 from glip_jax.data.sources.listing import Listing
 from glip_jax.data.sources.selection import Selection
@@ -89,6 +90,20 @@ class Images:
           *stated,
       )
     return image
+
+  def file(self, index: int) -> bytes:
+    """The file of an image as it is.
+
+    Raises:
+      BadImage: if it cannot be read.
+    """
+    path = self._path(index)
+    try:
+      return pathlib.Path(path).read_bytes()
+    except OSError as error:
+      raise BadImage(
+          f'{path} cannot be read ({error}); leave it out'
+      ) from error
 
   def size(self, index: int) -> tuple[int, int]:
     """(h, w) that `read` gives, from the header of the image.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 
 import numpy as np
 from jaxtyping import Int
@@ -39,7 +40,7 @@ class ImageRecords(abc.ABC):
     """Labels of the boxes of a record, as `num_boxes` counts them."""
     return self._boxes.label[self._boxes.rows(index)]
 
-  def size_of(self, index: int) -> tuple[int, int]:
+  def image_size(self, index: int) -> tuple[int, int]:
     """(h, w) as the file states it, or else as the header of the image does.
 
     Raises:
@@ -47,6 +48,29 @@ class ImageRecords(abc.ABC):
       BadImage: if the header cannot be read.
     """
     return self._images.stated_size(index) or self._images.size(index)
+
+  def stated_size(self, index: int) -> tuple[int, int] | None:
+    """(h, w) as the file states it, None where it does not."""
+    return self._images.stated_size(index)
+
+  def file_name(self, index: int) -> str:
+    """Path of the file of an image in the folder of all of them."""
+    return self._images.files[index]
+
+  def image_file(self, index: int) -> bytes:
+    """The file of an image as it is.
+
+    Raises:
+      IndexError: if there is no such record.
+      BadImage: if it cannot be read.
+    """
+    return self._images.file(index)
+
+  def boxes_of(self, index: int, size: tuple[int, int]) -> boxes.Boxes:
+    """The boxes of an image of (h, w), in pixels, those of no use included."""
+    table = self._boxes.of(index)
+    xywh = table.pixels(table.rows(0), size)
+    return dataclasses.replace(table, xywh=xywh, is_unit=False)
 
   def image_id(self, index: int) -> Id:
     """Original id of an image."""

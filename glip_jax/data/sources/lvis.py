@@ -8,30 +8,29 @@ not all objects have a box.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
-
-import numpy as np
-from jaxtyping import Int
 
 from glip_jax.data.sources import annotation_file, coco, image_list
 from glip_jax.data.sources.annotation_file import Entries, Id, Report, read_id
 from glip_jax.data.sources.detection import DetectionRecords
+from glip_jax.data.sources.federated import (
+    ABSENT,
+    NOT_EXHAUSTIVE,
+    Federated,
+)
 from glip_jax.data.sources.listing import Listing
+from glip_jax.data.sources.lists import Lists
 from glip_jax.data.sources.selection import ChosenClasses, Selection
 
-_ABSENT, _NOT_EXHAUSTIVE = 'neg_category_ids', 'not_exhaustive_category_ids'
 # From the most frequent on.
 _GROUPS = 'fcr'
 
 
-class LvisSource(DetectionRecords):
-  """Random access to an LVIS file; a `FederatedSource`.
+class LvisSource(Federated, DetectionRecords):
+  """Random access to an LVIS file.
 
-  Attributes:
-    frequency: 'r' (rare), 'c' (common) or 'f' (frequent) of each label, ''
-      where the file does not say; of classes that are merged the most frequent.
-    synonyms: of each label, as the file writes them.
+  Of classes that are merged `frequency` is the most frequent.
   """
 
   def __init__(
@@ -63,8 +62,8 @@ class LvisSource(DetectionRecords):
     super().__init__(content, images=images, selection=selection, report=report)
     chosen = selection.classes(content.classes, report.file)
     ids = _ids_by_label(content.classes, chosen)
-    self._absent = self._labels(content.images, _ABSENT, ids, all)
-    self._partial = self._labels(content.images, _NOT_EXHAUSTIVE, ids, any)
+    self._absent = self._labels(content.images, ABSENT, ids, all)
+    self._partial = self._labels(content.images, NOT_EXHAUSTIVE, ids, any)
     rows = annotation_file.entries(file, 'categories', report)
     by_id = {read_id(row.get('id')): row for _, row in rows}
     merged = [[by_id[key] for key in own] for own in ids]
@@ -72,36 +71,13 @@ class LvisSource(DetectionRecords):
     self.synonyms = tuple(map(_synonyms, merged))
     report.log()
 
-  def absent(self, index: int) -> tuple[int, ...]:
-    """Labels of the classes that an image is known not to show."""
-    has = set(self._boxes.label[self._boxes.rows(index)].tolist())
-    return tuple(label for label in self._absent[index] if label not in has)
-
-  def not_exhaustive(self, index: int) -> tuple[int, ...]:
-    """Labels of the classes of which an image shows more than have boxes."""
-    return self._partial[index]
-
-  def _read_ground_truth(self) -> dict[str, Any]:
-    """The truth, with what LVIS evaluates by."""
-    truth = super()._read_ground_truth()
-    places = {self.image_id(index): index for index in range(len(self))}
-    for image in truth['images']:
-      index = places[image['id']]
-      image[_ABSENT] = list(map(self.category_id, self.absent(index)))
-      partial = self.not_exhaustive(index)
-      image[_NOT_EXHAUSTIVE] = list(map(self.category_id, partial))
-    for label, category in enumerate(truth['categories']):
-      category['frequency'] = self.frequency[label]
-      category['synonyms'] = list(self.synonyms[label])
-    return truth
-
   def _labels(
       self,
       images: Entries,
       key: str,
       ids: Sequence[Sequence[Id]],
       whether: Callable[[Iterable[bool]], bool],
-  ) -> _Lists:
+  ) -> Lists:
     """The labels that a list of each image names.
 
     Args:
@@ -123,20 +99,7 @@ class LvisSource(DetectionRecords):
       rows.append([
           label for label in near if whether(key in found for key in ids[label])
       ])
-    return _Lists(rows)
-
-
-class _Lists:
-  """Short lists of whole numbers, one an image, in two flat arrays."""
-
-  def __init__(self, rows: Collection[Collection[int]]):
-    self._end = np.cumsum([0, *map(len, rows)], dtype=np.int64)
-    flat = [value for row in rows for value in row]
-    self._values: Int[np.ndarray, n] = np.array(flat, np.int32)
-
-  def __getitem__(self, index: int) -> tuple[int, ...]:
-    start, end = self._end[index : index + 2]
-    return tuple(self._values[start:end].tolist())
+    return Lists.of(rows)
 
 
 def _named(images: Sequence[Any], folder: str) -> list[Any]:

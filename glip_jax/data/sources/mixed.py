@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from glip_jax.data.records import Record, Truth
+from glip_jax.data.sources.boxes import Boxes
 from glip_jax.data.sources.detection import DetectionRecords
 from glip_jax.data.sources.grounding import GroundingRecords
 from glip_jax.text.prompts import TextPrompt
@@ -48,6 +49,41 @@ class MixedRecords:
     """Boxes of each record."""
     counts = [source.num_boxes() for source in self._sources]
     return np.array([counts[number][place] for number, place in self._places])
+
+  def image_size(self, index: int) -> tuple[int, int]:
+    """(h, w) as the file states it, or else as the header of the image does.
+
+    Raises:
+      IndexError: if there is no such record.
+      BadImage: if the header cannot be read.
+    """
+    source, place = self._find(index)
+    return source.image_size(place)
+
+  def stated_size(self, index: int) -> tuple[int, int] | None:
+    """(h, w) as the file states it, None where it does not."""
+    source, place = self._find(index)
+    return source.stated_size(place)
+
+  def file_name(self, index: int) -> str:
+    """Path of the file of an image in the folder of all of them."""
+    source, place = self._find(index)
+    return source.file_name(place)
+
+  def image_file(self, index: int) -> bytes:
+    """The file of an image as it is.
+
+    Raises:
+      IndexError: if there is no such record.
+      BadImage: if it cannot be read.
+    """
+    source, place = self._find(index)
+    return source.image_file(place)
+
+  def boxes_of(self, index: int, size: tuple[int, int]) -> Boxes:
+    """The boxes of an image of (h, w), in pixels, those of no use included."""
+    source, place = self._find(index)
+    return source.boxes_of(place, size)
 
   def image_id(self, index: int) -> int:
     """Line of a record, from 0."""

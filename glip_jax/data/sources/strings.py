@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from jaxtyping import Int
 
 
 class Strings(Sequence[str]):
@@ -16,6 +17,28 @@ class Strings(Sequence[str]):
     encoded = [value.encode('utf-8', 'surrogatepass') for value in values]
     self._joined = b''.join(encoded)
     self._end = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+
+  @classmethod
+  def of(cls, joined: bytes, end: Int[np.ndarray, n + 1]) -> Strings:
+    """Strings that `joined` and `end` gave.
+
+    Args:
+      joined: all strings, in UTF-8, one behind the other.
+      end: string i is bytes `end[i]` to `end[i + 1]`.
+    """
+    made = cls(())
+    made._joined, made._end = joined, end
+    return made
+
+  @property
+  def joined(self) -> bytes:
+    """All strings, as `of` takes them."""
+    return self._joined
+
+  @property
+  def end(self) -> Int[np.ndarray, n + 1]:
+    """Where each string begins and ends, as `of` takes it."""
+    return self._end
 
   def __len__(self) -> int:
     return len(self._end) - 1

@@ -128,6 +128,28 @@ class WebdatasetSource:
     self._decoded(index, image_size)
     return _truth(text)
 
+  def file_name(self, index: int) -> str:
+    """Name of a record, by which parts are taken."""
+    return self._keys[index]
+
+  def image_file(self, index: int) -> bytes:
+    """The file of an image as it is.
+
+    Raises:
+      IndexError: if there is no such record.
+      BadImage: if it cannot be read.
+    """
+    return self._decoded(index, lambda file: file)
+
+  def image_size(self, index: int) -> tuple[int, int]:
+    """(h, w) as the header of the image states it.
+
+    Raises:
+      IndexError: if there is no such record.
+      BadImage: if the header cannot be read.
+    """
+    return self._decoded(index, image_size)
+
   def _decoded(self, index: int, decode: Callable[[bytes], T]) -> T:
     """What the bytes of an image are decoded to."""
     number, offset, size = self._places[index].tolist()
@@ -191,7 +213,7 @@ def _shards(directory: pathlib.Path) -> tuple[str, ...]:
 def _truth(text: prompts.TextPrompt) -> Truth:
   return Truth(
       boxes=np.zeros((0, 4), np.float32),
-      phrase=np.zeros(0, np.int64),
+      phrase=np.zeros(0, np.int32),
       crowd=np.zeros(0, bool),
       text=text,
   )

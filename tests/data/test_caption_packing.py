@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_world import check_equal, config_of
 
-from glip_jax.data import buckets, packing, settings, stream
+from glip_jax.data import buckets, caption_packing, settings, stream
 from glip_jax.data.training_sources import open_training
 from glip_jax.errors import UserError
 from glip_jax.text import prompts
@@ -21,11 +21,11 @@ def _packed(caption='the star', spans=((4, 8),), num_tokens=64, **fields):
   own = prompts.from_caption(caption, [spans])
   rng = np.random.default_rng(0)
   found = [
-      packing.packed(
+      caption_packing.packed(
           own,
           lambda index: prompts.from_caption(OTHERS[index], ()),
           len(OTHERS),
-          packing.Packed(on=True, **fields),
+          caption_packing.Packed(on=True, **fields),
           element,
           rng,
       )
@@ -93,4 +93,6 @@ def test_a_stream_packs_as_it_was_planned():
 
 def test_shares_of_more_than_all_are_refused():
   with pytest.raises(UserError, match='more than 1 in sum'):
-    packing.Packed(full=0.8, none=0.3).check('config.data.pack_captions')
+    caption_packing.Packed(full=0.8, none=0.3).check(
+        'config.data.pack_captions'
+    )
