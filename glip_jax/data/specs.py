@@ -11,7 +11,7 @@ from glip_jax.fields import field
 
 SOURCES = tuple(
     'coco lvis mdetr voc yolo odvg flickr30k pseudo_labels odinw webdataset'
-    ' tfds shapes'.split()
+    ' tfds records shapes'.split()
 )
 
 
@@ -62,8 +62,8 @@ class Spec:
   source: str = field(
       '',
       'kind of source; empty: `coco` where there are `annotations` (`yolo` of'
-      ' .yaml, `odvg` of .jsonl), `tfds` where there is a `directory`, else'
-      ' `shapes`',
+      ' .yaml, `odvg` of .jsonl), `records` or `tfds` where there is a'
+      ' `directory`, else `shapes`',
       choices=('', *SOURCES),
   )
   weight: float = field(1.0, 'share in a mixture; 0 switches it off', least=0)
@@ -91,7 +91,8 @@ class Spec:
   directory: str = field(
       '',
       'folder of a VOC set, of Flickr30k Entities, of all sets of ODinW, of tar'
-      ' shards, or of a version that TFDS has prepared',
+      ' shards, of a version that TFDS has prepared, or that `to_records` has'
+      ' packed',
   )
   split: str = field(
       '',

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Int
 
 from glip_jax.data.records import Record, Truth
+from glip_jax.data.sources.boxes import Boxes
 from glip_jax.text.prompts import TextPrompt
 
 
@@ -115,6 +116,40 @@ def image_size(source: Source, index: int) -> tuple[int, int] | None:
   """
   known = getattr(source, 'image_size', None)
   return known(index) if known else None
+
+
+def image_file(source: Source, index: int) -> bytes | None:
+  """The file of an image as it is; None where a source has none.
+
+  Raises:
+    BadImage: if it cannot be read.
+  """
+  known = getattr(source, 'image_file', None)
+  return known(index) if known else None
+
+
+def file_name(source: Source, index: int) -> str:
+  """What the file of an image is called; '' where a source has none."""
+  known = getattr(source, 'file_name', None)
+  return known(index) if known else ''
+
+
+def stated_size(source: Source, index: int) -> tuple[int, int] | None:
+  """(h, w) that the data states of an image, by which it is turned upright."""
+  known = getattr(source, 'stated_size', None)
+  return known(index) if known else None
+
+
+def boxes_of(source: Source, index: int, size: tuple[int, int]) -> Boxes | None:
+  """The boxes of an image as the data has them; None if they are a record's.
+
+  Args:
+    source: any.
+    index: of the record.
+    size: (h, w) of its image, in whose pixels they are.
+  """
+  known = getattr(source, 'boxes_of', None)
+  return known(index, size) if known else None
 
 
 def is_detection(source: Source) -> TypeGuard[DetectionSource]:

@@ -10,12 +10,14 @@ from typing import Any
 import ml_collections
 
 from glip_jax import errors, fields
+from glip_jax.data.sources import record_files
 from glip_jax.data.sources.coco import CocoSource
 from glip_jax.data.sources.flickr30k import Flickr30kSource
 from glip_jax.data.sources.lvis import LvisSource
 from glip_jax.data.sources.mdetr import MdetrSource
 from glip_jax.data.sources.odinw import OdinwSource
 from glip_jax.data.sources.odvg import open_odvg
+from glip_jax.data.sources.packed import open_packed
 from glip_jax.data.sources.protocol import Source
 from glip_jax.data.sources.pseudo_labels import PseudoLabelSource
 from glip_jax.data.sources.selection import Selection
@@ -41,6 +43,7 @@ SOURCES = {
     'odinw': OdinwSource,
     'webdataset': WebdatasetSource,
     'tfds': TfdsSource,
+    'records': open_packed,
     'shapes': open_world,
 }
 
@@ -118,4 +121,7 @@ def _infer(spec: Spec) -> str:
   suffix = os.path.splitext(spec.annotations)[1].lower()
   if spec.annotations or spec.images:
     return _BY_SUFFIX.get(suffix, 'coco')
-  return 'tfds' if spec.directory else 'shapes'
+  if spec.directory:
+    packed = record_files.is_packed(os.path.expanduser(spec.directory))
+    return 'records' if packed else 'tfds'
+  return 'shapes'

@@ -15,7 +15,7 @@ import numpy as np
 from glip_jax.data.images import BadImage, image_size, read_image
 from glip_jax.data.records import Record, Truth
 from glip_jax.data.sources.annotation_file import check_bad_records
-from glip_jax.data.sources.boxes import Boxes
+from glip_jax.data.sources.boxes import Boxes, clip_boxes
 from glip_jax.data.sources.ground_truth import Classes, leave_out
 from glip_jax.data.sources.selection import Selection
 from glip_jax.errors import UserError
@@ -117,8 +117,16 @@ class TfdsSource(Classes):
     return bytes(image) if isinstance(image, bytes) else None
 
   def boxes_of(self, index: int, size: tuple[int, int]) -> Boxes:
-    """The boxes of an image of (h, w), in pixels, those of no use included."""
-    return self._boxes(self._example(index), size)
+    """The boxes of an image of (h, w), in pixels, those without area gone."""
+    boxes = self._boxes(self._example(index), size)
+    _, usable = clip_boxes(boxes.xywh, size)
+    return Boxes(
+        offset=np.array([0, usable.sum()]),
+        xywh=boxes.xywh[usable],
+        label=boxes.label[usable],
+        crowd=boxes.crowd[usable],
+        area=boxes.area[usable],
+    )
 
   def _truth(self, example: Mapping[str, Any], size: tuple[int, int]) -> Truth:
     boxes = self._boxes(example, size)

@@ -213,7 +213,7 @@ def _shards(directory: pathlib.Path) -> tuple[str, ...]:
 def _truth(text: prompts.TextPrompt) -> Truth:
   return Truth(
       boxes=np.zeros((0, 4), np.float32),
-      phrase=np.zeros(0, np.int64),
+      phrase=np.zeros(0, np.int32),
       crowd=np.zeros(0, bool),
       text=text,
   )

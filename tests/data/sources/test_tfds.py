@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from glip_jax.data import packing
 from glip_jax.data.sources import table
 from glip_jax.data.sources import tfds as tfds_source
 from glip_jax.errors import UserError
@@ -120,3 +121,16 @@ def test_a_part_of_a_tfds_set_is_refused_with_its_own_way(prepared):
 def test_a_missing_tfds_set_is_refused(tmp_path):
   with pytest.raises(UserError, match='directory=.*nothing.*array_record'):
     table.open_source({'directory': str(tmp_path / 'nothing')})
+
+
+def test_a_packed_set_is_the_same(prepared, tmp_path):
+  source = table.open_source({'directory': prepared, 'split': 'train'})
+  packing.pack(source, tmp_path / 'out')
+  copy = table.open_source({'directory': str(tmp_path / 'out')})
+  assert copy.names == source.names
+  assert copy.ground_truth() == source.ground_truth()
+  for index, record in enumerate(source):
+    assert copy.image_file(index) == source.image_file(index)
+    np.testing.assert_array_equal(copy[index].boxes, record.boxes)
+    np.testing.assert_array_equal(copy[index].phrase, record.phrase)
+    np.testing.assert_array_equal(copy.labels(index), record.phrase)

@@ -1,0 +1,88 @@
+"""Packs a source of a config into a few large files.
+
+  python -m glip_jax.tools.to_records --config=configs/finetune.py \
+      --config.data.train.annotations=my/train.json \
+      --config.data.train.images=my/images --out=packed/train
+
+Image files keep their bytes; where there are none PNGs are written. Read it by
+`--config.data.train.directory=packed/train`: training is the same, bit for bit.
+A run that was stopped goes on where it was; at the end all images are read
+again and compared. What cannot be read is left out and named, or refused, as
+`config.data.bad_records` says.
+"""
+
+import functools
+import os
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import config_flags
+
+from glip_jax import configuring, errors, run
+from glip_jax.data import packing
+from glip_jax.data.sources import table
+from glip_jax.tools import config_sources, progress
+
+
+def main(_: Sequence[str]):
+  """Runs the command line."""
+  options = flags.FLAGS
+  if options.config is None:
+    raise errors.UserError(
+        '--config is missing: give the config whose source is to be packed'
+    )
+  out = _out(options.out)
+  config = run.read(options.config)
+  spec = config_sources.source(config, options.source)
+  source = table.open_source(
+      spec, bad_records=config.data.bad_records, what=options.source
+  )
+  bars = progress.Bars()
+  try:
+    header = packing.pack(
+        source,
+        out,
+        shard_images=options.shard_images,
+        bad_records=config.data.bad_records,
+        progress=bars,
+    )
+  finally:
+    bars.close()
+  left_out = f', {header.left_out:,} left out,' if header.left_out else ''
+  print(
+      f'{sum(header.shard_records):,} records{left_out} in'
+      f' {len(header.shard_records):,} shards'
+      f' ({sum(header.shard_bytes) / 1e6:,.1f} MB) are in {out}; read them by'
+      f' source=records, directory={out}'
+  )
+
+
+def _out(path: str | None) -> str:
+  """The folder to write, if it can be."""
+  if not path:
+    raise errors.UserError('--out is missing: give a folder to write to')
+  errors.check_no_url('--out', path)
+  out = os.path.expanduser(path)
+  configuring.check_folder('--out', out)
+  return out
+
+
+def _define_flags(values: flags.FlagValues = flags.FLAGS):
+  string = functools.partial(flags.DEFINE_string, flag_values=values)
+  config_flags.DEFINE_config_file(
+      'config', None, 'Config whose source is packed.', flag_values=values
+  )
+  string(
+      'source',
+      'train',
+      'Which: train, train.NAME, curriculum.NAME, evals.NAME.',
+  )
+  string('out', None, 'Folder to write to.')
+  flags.DEFINE_integer(
+      'shard_images', 2048, 'Images of a file.', flag_values=values
+  )
+
+
+if __name__ == '__main__':
+  _define_flags()
+  configuring.run(main)
