@@ -27,6 +27,7 @@ from glip_jax.errors import UserError
 # Read ahead of the writer; an image may have megabytes.
 _AHEAD = 64
 _PARTIAL = '.partial'
+_OF_A_SHARD = ('place', 'bytes')  # What only its table has.
 
 # Called with what is done, records done and records in all.
 Progress = Callable[[str, int, int], None]
@@ -288,10 +289,6 @@ def _finish(
   for shard in shards:
     shard.table.unlink()
   return header
-
-
-# What only the table of a shard has.
-_OF_A_SHARD = ('place', 'bytes')
 
 
 def _unwritten(path: pathlib.Path, error: Exception) -> UserError:

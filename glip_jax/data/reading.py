@@ -103,9 +103,9 @@ class _Use:
     self._whole = settings.to_element(data)
     self._fits = fitting.fits(data)
     self._names = [
-        _draw_names(opened, data, each.bucket.num_tokens) for each in self._fits
+        draw_names(opened, data, each.bucket.num_tokens) for each in self._fits
     ]
-    self._longest = _draw_names(opened, data, data.num_tokens)
+    self._longest = draw_names(opened, data, data.num_tokens)
 
   def __len__(self) -> int:
     return len(self._source)
@@ -193,10 +193,16 @@ class _Use:
     return True
 
 
-def _draw_names(
+def draw_names(
     opened: Opened, data: settings.Data, num_tokens: int
 ) -> DrawNames | None:
-  """What draws the names of a prompt, where they are drawn."""
+  """What draws the names of a prompt, where they are drawn.
+
+  Args:
+    opened: a source; its vocabulary was read where names are drawn.
+    data: `config.data`.
+    num_tokens: of a prompt.
+  """
   if opened.vocabulary is None:
     return None
   drawing = vocabularies.drawing_of(

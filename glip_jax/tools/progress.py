@@ -37,7 +37,6 @@ class Bars:
       self._bar = tqdm.tqdm(
           desc=what,
           total=total,
-          initial=done,
           unit=' records',
           file=self._stream,
           mininterval=0.1 if is_terminal else _INTERVAL,

@@ -16,7 +16,8 @@ from glip_jax.errors import UserError
 Id = int | str
 Entries = Sequence[tuple[str, dict[str, Any]]]
 
-_NAMES_KEPT = 5
+# Of each kind of fault: kept for who asks, and told in one line.
+_NAMES_KEPT, _NAMES_TOLD = 1000, 5
 
 
 def check(path: str | os.PathLike[str], *, name: str) -> None:
@@ -122,7 +123,7 @@ def check_bad_records(bad_records: str) -> str:
 
 
 class Report:
-  """Counts of the faults of one file, with the first few names of each.
+  """Counts of the faults of one file, with the first names of each.
 
   A *fault* makes a record, a class or a box unusable: it is left out, or it
   stops the program where `bad_records` is 'raise'. A *note* is something that
@@ -132,7 +133,8 @@ class Report:
     file: name of the annotation file.
     bad_records: 'skip' or 'raise'.
     counts: number of times that each kind of fault or note was seen.
-    names: the first few names of each kind.
+    names: the first thousand names of each kind.
+    faults: those kinds that are faults.
     kept: what is left and what there was, by what it is: 'images', 'boxes'.
   """
 
@@ -147,6 +149,7 @@ class Report:
     self.bad_records = check_bad_records(bad_records)
     self.counts: dict[str, int] = {}
     self.names: dict[str, list[str]] = {}
+    self.faults: set[str] = set()
     self.kept: dict[str, tuple[int, int]] = {}
 
   def fault(self, kind: str, name: str) -> None:
@@ -164,6 +167,7 @@ class Report:
           f'{self.file}: {kind}: {name}; mend the file, or set'
           " bad_records='skip' to leave it out"
       )
+    self.faults.add(kind)
     self.note(kind, name)
 
   def note(self, kind: str, name: str) -> None:
@@ -186,8 +190,9 @@ class Report:
     )
 
   def _listed(self, kind: str) -> str:
-    more = self.counts[kind] - len(self.names[kind])
-    return ', '.join(self.names[kind]) + (f', +{more} more' if more else '')
+    told = self.names[kind][:_NAMES_TOLD]
+    more = self.counts[kind] - len(told)
+    return ', '.join(told) + (f', +{more} more' if more else '')
 
   def log(self) -> None:
     """Writes what is left and the faults as one line, a warning if any."""
