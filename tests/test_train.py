@@ -19,6 +19,9 @@ from PIL import Image
 from glip_jax import configuring, fields, run
 from glip_jax.training import checkpoint_files, metrics
 
+# tests/detectors/test_families.py runs the same course without a kill.
+pytestmark = pytest.mark.slow
+
 TIMES = ('images_per_second', 'data_wait')
 CURVES = (
     'loss',
@@ -141,7 +144,6 @@ def test_eval_prints_the_twelve_numbers_of_coco(runs, sequels):
 
 
 # A minute to compile; tests of checkpoints see to eight devices in seconds.
-@pytest.mark.slow
 def test_eight_devices_train_as_one_does(sequels, eight):
   one, eight = _steps_more(sequels.longer), _steps_more(eight)
   assert [record['step'] for record in one] == [9, 10, 11]
@@ -154,7 +156,6 @@ def test_eight_devices_train_as_one_does(sequels, eight):
     )
 
 
-@pytest.mark.slow
 def test_parameters_are_split_over_the_mesh(sequels, eight):
   one, eight = _specs(sequels.longer), _specs(eight)
   assert not any('fsdp' in spec for spec in one.values())

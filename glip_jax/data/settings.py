@@ -88,8 +88,8 @@ class Data:
   )
   chunk_names: int = field(
       0,
-      'in evaluation: names of a prompt, of several prompts for one image; 0:'
-      ' as many as fit',
+      'in evaluation: names of each of several prompts for one image, fewer'
+      ' where they do not fit; 0: one prompt of all names',
       least=0,
   )
   bad_records: str = field(

@@ -40,15 +40,17 @@ class Chunk(NamedTuple):
 def chunks(source: DetectionSource, data: settings.Data) -> list[Chunk]:
   """The prompts that an evaluation asks for the names of a source in.
 
-  One, where all names fit; otherwise each has as many names, in label order, as
-  its tokens and phrases allow, or `config.data.chunk_names`.
+  One of all names; with `config.data.chunk_names` each has as many of them, in
+  label order, or as its tokens and phrases allow.
 
   Raises:
     UserError: a name is unknown to the tokenizer, or alone too long.
   """
+  if not data.chunk_names:
+    return [Chunk(0, prompts.from_names(source.names))]
   vocabulary = Vocabulary(source.names, load_tokenizer(data.tokenizer))
   whole = drawing_of(vocabulary, drawing.Drawn(), data, data.num_tokens)
-  most = min(data.chunk_names or data.num_phrases, data.num_phrases)
+  most = min(data.chunk_names, data.num_phrases)
   found, first = [], 0
   while first < len(source.names):
     ends = vocabulary.lengths[first : first + most].cumsum()
@@ -92,8 +94,9 @@ def check_prompt(source: Source, element: ToElement) -> None:
   except UserError as error:
     raise UserError(
         f'the prompt of all {len(source.names)} classes cannot be used'
-        f' ({error}); keep fewer by names= or exclude=, or train on names drawn'
-        ' for each image by config.data.draw_names.on=True'
+        f' ({error}); keep fewer by names= or exclude=; or train on names drawn'
+        ' for each image by config.data.draw_names.on=True, and evaluate in'
+        ' several prompts by config.data.chunk_names=40'
     ) from error
   if groups := legible.same_tokens(prompt, source.names):
     raise UserError(

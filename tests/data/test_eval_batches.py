@@ -44,17 +44,14 @@ def test_evaluation_puts_padding_where_a_record_is_broken(world):
   assert [source.image_id(n) for n in (2, 4)] == [102, 104]
 
 
-@pytest.mark.parametrize('batch_size, num_workers', [(2, 2), (9, 2)])
-def test_evaluating_workers_change_nothing_and_end_with_the_pass(
-    world, batch_size, num_workers
-):
+def test_evaluating_workers_change_nothing_and_end_with_the_pass(world):
   source = table.open_source(spec_of(world, 'bad', 'mdetr'))
 
   def batches(num_workers):
     config = config_of(spec_of(world), num_workers=num_workers)
-    return pipeline.eval_batches(source, config, batch_size=batch_size)
+    return pipeline.eval_batches(source, config, batch_size=2)
 
-  check_equal(list(batches(num_workers)), list(batches(0)))
+  check_equal(list(batches(2)), list(batches(0)))
   assert not multiprocessing.active_children()
 
 

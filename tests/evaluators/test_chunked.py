@@ -26,12 +26,14 @@ def _data(**fields):
     'fields, counts',
     [
         ({}, [7]),
+        (dict(num_tokens=7), [7]),
+        (dict(chunk_names=9), [7]),
         (dict(chunk_names=3), [3, 3, 1]),
-        (dict(num_phrases=2), [2, 2, 2, 1]),
+        (dict(chunk_names=9, num_phrases=2), [2, 2, 2, 1]),
         # [CLS], [SEP], and 1 for each word and full stop between names.
-        (dict(num_tokens=7), [2, 2, 3]),
-        (dict(num_tokens=9), [3, 4]),
-        (dict(num_tokens=9, prompt_end='.'), [2, 2, 3]),
+        (dict(chunk_names=9, num_tokens=7), [2, 2, 3]),
+        (dict(chunk_names=9, num_tokens=9), [3, 4]),
+        (dict(chunk_names=9, num_tokens=9, prompt_end='.'), [2, 2, 3]),
     ],
 )
 def test_a_prompt_has_as_many_names_as_fit(fields, counts):
@@ -40,13 +42,14 @@ def test_a_prompt_has_as_many_names_as_fit(fields, counts):
   assert [n for chunk in found for n in chunk.text.phrases] == list(NAMES)
   starts = np.cumsum([0, *counts[:-1]]).tolist()
   assert [chunk.first for chunk in found] == starts
-  element = settings.to_element(_data(**fields))
-  assert all(element.encode(chunk.text).mask.any() for chunk in found)
+  if 'chunk_names' in fields:
+    element = settings.to_element(_data(**fields))
+    assert all(element.encode(chunk.text).mask.any() for chunk in found)
 
 
 def test_a_name_that_never_fits_is_refused():
   with pytest.raises(UserError, match="'large red circle'.* alone"):
-    vocabularies.chunks(Source(), _data(num_tokens=4))
+    vocabularies.chunks(Source(), _data(chunk_names=9, num_tokens=4))
 
 
 class Detector:
@@ -87,7 +90,7 @@ def test_what_several_prompts_find_is_what_one_does():
 
   whole = found()
   assert sorted(label for label, _ in whole) == list(range(7))
-  assert found(chunk_names=2) == found(num_tokens=7) == whole
+  assert found(chunk_names=2) == found(chunk_names=9, num_tokens=7) == whole
   assert all(a[1] >= b[1] for a, b in zip(whole, whole[1:], strict=False))
 
 

@@ -4,12 +4,14 @@ import compiling
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from glip_jax.models import swin
 
 SIZES = dict(embed_dim=8, depths=(2, 1, 1, 1), num_heads=(1, 2, 2, 4), window=3)
 
 
+@pytest.mark.slow
 def test_recomputing_blocks_changes_neither_names_nor_gradients():
   rng = np.random.default_rng(0)
   image = jnp.asarray(rng.normal(size=(2, 64, 64, 3)), jnp.float32)

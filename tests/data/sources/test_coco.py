@@ -154,7 +154,7 @@ def test_a_large_set_is_small_when_sent_to_workers(
     folder, opened, kind, per_box
 ):
   """Bytes: 45 a box, 16 a phrase; 40 an image and 16 a caption, and texts."""
-  num_images, num_boxes = 20_000, 200_000
+  num_images, num_boxes = 5_000, 50_000
   caption = 'ten things'
   images = [
       {'id': n, 'file_name': f'{n:05}', 'caption': caption}
@@ -177,7 +177,7 @@ def test_a_large_set_is_small_when_sent_to_workers(
       {'images': images, 'annotations': boxes, 'categories': categories}, kind
   )
   sent = pickle.dumps(source)
-  texts = len('00000') + len('19999') + (kind is MdetrSource) * len(caption)
+  texts = len('00000') + len('4999') + (kind is MdetrSource) * len(caption)
   per_image = 40 + texts + (kind is MdetrSource) * 16
   assert len(sent) <= num_images * per_image + num_boxes * per_box + 4000
   copy = pickle.loads(sent)

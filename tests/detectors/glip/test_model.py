@@ -81,7 +81,9 @@ def test_full_models_have_the_official_number_of_parameters(name):
   assert sum(math.prod(leaf.shape) for leaf in leaves) == COUNTS[name]
 
 
-@pytest.mark.parametrize('name', ['A', 'B', 'L'])
+@pytest.mark.parametrize(
+    'name', ['A', 'B', pytest.param('L', marks=pytest.mark.slow)]
+)
 def test_full_models_score_every_position_against_every_token(name):
   recipe, params = abstract_models.recipe(name), abstract_models.params(name)
   batch = abstract_models.blank_batch((800, 1344), num_tokens=256, rows=2)
@@ -116,6 +118,7 @@ def test_late_fusion_has_neither_fusion_nor_text_layers():
   }
 
 
+@pytest.mark.slow
 def test_half_precision_keeps_parameters_and_outputs_in_full():
   recipe = abstract_models.build('nanoB', {'dtype': 'bfloat16'})
   batch = abstract_models.blank_batch()
@@ -170,6 +173,7 @@ def test_sizes_that_no_model_can_have_are_refused_in_a_line(
   assert '\n' not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_padding_tokens_carry_no_gradient(fused):
   params, step = fused
   _, gradients = step(params, _batch())
@@ -221,6 +225,7 @@ def test_without_positions_permuting_tokens_permutes_their_logits(fused):
   assert np.ptp(outputs.logits, axis=-1).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_boxes_depend_on_the_prompt_with_fusion_and_only_then(fused):
   params, step = fused
   late = _tiny(fusion={'on': False})

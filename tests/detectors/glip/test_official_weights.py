@@ -17,7 +17,6 @@ from glip_jax.weights import buffers, rules
 from glip_jax.weights.rules import WeightsError
 
 NANO = ('nanoA', 'nanoB', 'nanoC', 'nanoL')
-FULL = ('A', 'B', 'C', 'L')
 # In the official state, but no parameter.
 COMPUTED = ('relative_position_index', 'cell_anchors', 'cls_logits')
 
@@ -64,7 +63,10 @@ def test_small_checkpoints_come_out_as_they_went_in(golden, name):
   _check_round_trip(golden / 'nano', name)
 
 
-@pytest.mark.parametrize('name', FULL)
+@pytest.mark.parametrize(
+    'name',
+    ['A', 'B', *(pytest.param(n, marks=pytest.mark.slow) for n in 'CL')],
+)
 def test_released_checkpoints_come_out_as_they_went_in(shared, name):
   _check_round_trip(shared / 'reference' / 'golden' / 'full', name)
 

@@ -13,7 +13,9 @@ reference.compile_quickly()
 NAMES = ('nanoA', 'nanoB', 'nanoL')
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize(
+    'name', ['nanoA', 'nanoB', pytest.param('nanoL', marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize('prefix', ['det', 'grd', 'train'])
 def test_every_stage_agrees_with_the_reference(name, prefix):
   rows = stages.rows(name, prefix)

@@ -49,6 +49,7 @@ def test_stages_come_in_the_order_of_computation():
   ]
 
 
+@pytest.mark.slow
 def test_late_fusion_has_stages_of_convolutions_alone():
   _, found = _shapes('nanoA')
   tower = [name for name in found if name.startswith('tower/')]
@@ -68,6 +69,7 @@ def test_blocks_of_full_models_are_unstacked(name):
   assert found['outputs/logits'].shape == outputs.logits.shape
 
 
+@pytest.mark.slow
 def test_the_last_layers_are_what_the_next_parts_read():
   _, found = reference.run('nanoB', 'det')
   np.testing.assert_array_equal(found['language/1'], found['language/hidden'])

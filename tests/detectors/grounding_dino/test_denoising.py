@@ -103,6 +103,7 @@ def test_groups_see_themselves_and_all_queries_which_see_only_each_other(batch):
   assert not sees[0, :-1, -1].any() and sees[0, -1, -1]
 
 
+@pytest.mark.slow
 def test_queries_are_what_they_are_without_denoising(batch):
   """And the noised ones are trained: each layer has a loss of them."""
   config = recipes.variant('nano_gd')
