@@ -102,7 +102,7 @@ class ToElement(grain.transforms.Map):
     # Names of a list were told where the source was opened, not in each worker.
     encode = self.encode if record.is_list else self.encode_and_tell
     prompt = encode(record.text)
-    scale = np.array(getattr(record, 'scale', (1.0, 1.0)), np.float32)
+    scale = np.array(record.scale, np.float32)
     return types.Batch(
         image=image,
         size=size,

@@ -33,15 +33,26 @@ class Truth:
   text: TextPrompt
   is_list: bool = False
 
-  def of(self, image: UInt8[np.ndarray, 'h w 3'], index: int) -> Record:
+  def of(
+      self,
+      image: UInt8[np.ndarray, 'h w 3'],
+      index: int,
+      size: tuple[int, int] | None = None,
+  ) -> Record:
     """The record of an image that this is true of.
 
     Args:
       image: RGB.
       index: position of the record in its source.
+      size: (h, w) of the image whose pixels the boxes are in; by default that
+        of `image`, which may be a smaller copy.
     """
     own = {f.name: getattr(self, f.name) for f in dataclasses.fields(Truth)}
-    return Record(image=image, index=index, **own)
+    height, width = size or image.shape[:2]
+    scale = image.shape[0] / height, image.shape[1] / width
+    if scale != (1, 1):
+      own['boxes'] = own['boxes'] * np.array([*scale[::-1]] * 2, np.float32)
+    return Record(image=image, index=index, scale=scale, **own)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -51,10 +62,12 @@ class Record(Truth):
   Attributes:
     image: RGB.
     index: position of the record in its source.
+    scale: (y, x) factor from the pixels of the original to those of `image`.
   """
 
   image: UInt8[np.ndarray, 'h w 3']
   index: int
+  scale: tuple[float, float] = (1.0, 1.0)
 
 
 def blank(text: TextPrompt, *, is_list: bool = False) -> Record:

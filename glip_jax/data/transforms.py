@@ -26,17 +26,6 @@ _FILL = (124, 116, 104)
 _GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ResizedRecord(Record):
-  """A record whose image was resized.
-
-  Attributes:
-    scale: (y, x) factor from the pixels before to those of `image`.
-  """
-
-  scale: tuple[float, float] = (1.0, 1.0)
-
-
 @dataclasses.dataclass(frozen=True)
 class Resize(grain.transforms.Map):
   """Resizes the short side, within a limit on the long one.
@@ -74,7 +63,7 @@ class Resize(grain.transforms.Map):
       return size
     return FitInside(self.canvas).size(height, width)
 
-  def map(self, record: Record) -> ResizedRecord:
+  def map(self, record: Record) -> Record:
     """Resizes a record."""
     size = self.size(*record.image.shape[:2])
     return resize(record, size, fast=self.fast)
@@ -99,7 +88,7 @@ class FitInside(grain.transforms.Map):
     scale = min(self.canvas[0] / height, self.canvas[1] / width)
     return max(round(height * scale), 1), max(round(width * scale), 1)
 
-  def map(self, record: Record) -> ResizedRecord:
+  def map(self, record: Record) -> Record:
     """Resizes a record."""
     size = self.size(*record.image.shape[:2])
     return resize(record, size, fast=self.fast)
@@ -107,7 +96,7 @@ class FitInside(grain.transforms.Map):
 
 def resize(
     record: Record, size: tuple[int, int], *, fast: bool = False
-) -> ResizedRecord:
+) -> Record:
   """Resizes a record with Pillow's antialiased bilinear filter.
 
   Args:
@@ -127,13 +116,13 @@ def resize(
   elif size != (height, width):
     image = Image.fromarray(image).resize(size[::-1], Image.BILINEAR)
     image = np.asarray(image)
-  fields = {
-      field.name: getattr(record, field.name)
-      for field in dataclasses.fields(Record)
-  }
   factors = np.array([scale[1], scale[0]] * 2, np.float32)
-  fields |= {'image': image, 'boxes': record.boxes * factors}
-  return ResizedRecord(**fields, scale=scale)
+  return dataclasses.replace(
+      record,
+      image=image,
+      boxes=record.boxes * factors,
+      scale=(record.scale[0] * scale[0], record.scale[1] * scale[1]),
+  )
 
 
 def _resized_fast(

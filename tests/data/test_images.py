@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from glip_jax.data import images
 from glip_jax.data.images import BadImage, image_size, read_image
 
 
@@ -132,3 +133,28 @@ def test_a_cut_file_is_refused_by_name(tmp_path):
 def test_a_missing_file_is_refused_by_name(tmp_path):
   with pytest.raises(BadImage, match='gone.jpg.*no such file'):
     read_image(tmp_path / 'gone.jpg')
+
+
+@pytest.mark.parametrize('orientation', [1, 3, 6, 8])
+def test_a_very_large_jpeg_is_read_at_half_its_size(monkeypatch, orientation):
+  monkeypatch.setattr(images, 'MODERATE_PIXELS', 50 * 60)
+  small = np.random.default_rng(0).integers(0, 256, (3, 4, 3)).astype(np.uint8)
+  smooth = Image.fromarray(small).resize((91, 70), Image.BICUBIC)
+  exif = Image.Exif()
+  exif[0x0112] = orientation
+  buffer = io.BytesIO()
+  smooth.save(buffer, 'JPEG', quality=95, exif=exif)
+  whole = images.read_image(buffer.getvalue())
+  half, size = images.read_moderate(buffer.getvalue())
+  assert size == whole.shape[:2]
+  assert half.shape[:2] == tuple(-(-side // 2) for side in size)
+  again = Image.fromarray(half).resize(size[::-1], Image.BILINEAR)
+  assert np.abs(np.asarray(again, int) - whole).mean() < 4
+  # What has fewer pixels, or is no JPEG, is read whole.
+  for data in (buffer.getvalue(), _encode(smooth)):
+    if data[:2] == b'\xff\xd8':
+      monkeypatch.setattr(images, 'MODERATE_PIXELS', 91 * 70)
+    else:
+      monkeypatch.setattr(images, 'MODERATE_PIXELS', 10)
+    pixels, size = images.read_moderate(data)
+    assert pixels.shape[:2] == size

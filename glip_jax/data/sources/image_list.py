@@ -18,7 +18,7 @@ import numpy as np
 from absl import logging
 from jaxtyping import UInt8
 
-from glip_jax.data.images import BadImage, image_size, read_image
+from glip_jax.data.images import BadImage, image_size, read_moderate
 from glip_jax.data.sources.annotation_file import Entries, Id, Report, read_id
 from glip_jax.data.sources.listing import Listing
 from glip_jax.data.sources.selection import Selection
@@ -70,26 +70,28 @@ class Images:
     height, width = self._stated[index].tolist()
     return (height, width) if height else None
 
-  def read(self, index: int) -> UInt8[np.ndarray, 'h w 3']:
-    """Reads an image.
+  def read(
+      self, index: int
+  ) -> tuple[UInt8[np.ndarray, 'h w 3'], tuple[int, int]]:
+    """Reads an image, and the (h, w) of the whole: see `read_moderate`.
 
     Raises:
       IndexError: if there is no such image.
       BadImage: if it cannot be read.
     """
     path, stated = self._path(index), self.stated_size(index)
-    image = read_image(path, annotated_size=stated)
-    self._sizes[index] = image.shape[:2]
-    if stated is not None and stated != image.shape[:2]:
+    image, size = read_moderate(path, annotated_size=stated)
+    self._sizes[index] = size
+    if stated is not None and stated != size:
       logging.log_first_n(
           logging.WARNING,
           '%s is %dx%d; the %dx%d (h x w) of the annotations is ignored',
           _MISMATCHES_LOGGED,
           path,
-          *image.shape[:2],
+          *size,
           *stated,
       )
-    return image
+    return image, size
 
   def file(self, index: int) -> bytes:
     """The file of an image as it is.

@@ -23,14 +23,14 @@ class ImageRecords(abc.ABC):
     return len(self._images)
 
   def __getitem__(self, index: int) -> Record:
-    """Reads an image, its text and its boxes.
+    """Reads an image, its text and its boxes; see `images.read_moderate`.
 
     Raises:
       IndexError: if there is no such record.
       BadImage: if the image cannot be read.
     """
-    image = self._images.read(index)
-    return self._truth(index, image.shape[:2]).of(image, index)
+    image, size = self._images.read(index)
+    return self._truth(index, size).of(image, index, size)
 
   def num_boxes(self) -> Int[np.ndarray, n]:
     """Boxes of each record, those counted that its image may not have."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from glip_jax.data.images import BadImage, read_image
+from glip_jax.data.images import BadImage, read_moderate
 from glip_jax.data.records import Truth
 from glip_jax.data.sources import record_files, record_tables
 from glip_jax.data.sources.annotation_file import Id, Report, check_bad_records
@@ -235,8 +235,10 @@ class _Images:
     place = int(self._places[self._checked(index)])
     return self._shards.read(place, int(self._crc[index]))
 
-  def read(self, index: int) -> UInt8[np.ndarray, 'h w 3']:
-    """Reads an image.
+  def read(
+      self, index: int
+  ) -> tuple[UInt8[np.ndarray, 'h w 3'], tuple[int, int]]:
+    """Reads an image, and the (h, w) of the whole: see `read_moderate`.
 
     Raises:
       IndexError: if there is no such image.
@@ -244,7 +246,7 @@ class _Images:
     """
     data, stated = self.file(index), self.stated_size(index)
     try:
-      return read_image(data, annotated_size=stated)
+      return read_moderate(data, annotated_size=stated)
     except BadImage as error:
       raise BadImage(f'{self._ids[index]}: {error}') from error
 

@@ -6,7 +6,9 @@ import pickle
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from glip_jax.data import images, transforms
 from glip_jax.data.images import BadImage
 from glip_jax.data.sources import image_list, table
 from glip_jax.data.sources.coco import CocoSource
@@ -288,3 +290,25 @@ def test_a_class_of_id_0_is_kept_where_it_has_boxes_or_is_no_parent(folder):
   content['categories'][2]['supercategory'] = 'pets'
   path.write_text(json.dumps(content))
   assert CocoSource(annotations=path).names == ('animals', 'raccoon', 'cat')
+
+
+def test_boxes_of_a_very_large_image_are_in_what_is_read(
+    folder, opened, monkeypatch
+):
+  Image.new('RGB', (90, 60)).save(folder / 'large.jpg')
+  content = {
+      'images': [{'id': 1, 'file_name': 'large.jpg'}],
+      'annotations': [
+          {'image_id': 1, 'category_id': 1, 'bbox': [10, 20, 30, 40]}
+      ],
+      'categories': [{'id': 1, 'name': 'thing'}],
+  }
+  source = opened(content)
+  monkeypatch.setattr(images, 'MODERATE_PIXELS', 5000)
+  record = source[0]
+  assert record.image.shape == (30, 45, 3) and record.scale == (0.5, 0.5)
+  np.testing.assert_array_equal(record.boxes, [[5, 10, 20, 30]])
+  np.testing.assert_array_equal(source.truth(0).boxes, [[10, 20, 40, 60]])
+  resized = transforms.FitInside((60, 60)).map(record)
+  # What is found is given back in pixels of the file.
+  assert resized.scale == pytest.approx((40 / 60, 60 / 90), rel=1e-6)
