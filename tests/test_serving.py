@@ -17,7 +17,11 @@ from glip_jax.training import sharding
 NUM_TOKENS = 12
 
 
-@pytest.fixture(scope='module', params=[True, False], ids=['fused', 'late'])
+@pytest.fixture(
+    scope='module',
+    params=[True, pytest.param(False, marks=pytest.mark.slow)],
+    ids=['fused', 'late'],
+)
 def detector(request):
   """Of a tiny model with random weights, with fusion and without."""
   model = tiny_config.get_config().model
@@ -121,6 +125,7 @@ def test_images_that_are_not_uint8_rgb_are_refused(detector, change, said):
       door(batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name, most', [('T', 0.85), ('A', 0.45)])
 def test_three_prompts_cost_fewer_operations_than_three_passes(name, most):
   """At 800 x 1344 with 256 tokens; by shapes alone, nothing is computed."""

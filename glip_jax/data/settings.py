@@ -129,9 +129,9 @@ class Data:
     if self.fast_resize:
       transforms.load_opencv()
     for bucket in self.buckets:
-      if bucket[0] > self.image_size[0] or bucket[1] > self.image_size[1]:
+      if bucket[0] * bucket[1] > 2 * self.image_size[0] * self.image_size[1]:
         raise UserError(
-            f'{what}.buckets holds {bucket}, which is larger than'
+            f'{what}.buckets holds {bucket}, of more than twice the pixels of'
             f' image_size={self.image_size}: give smaller ones, or () for one'
             ' canvas of that size'
         )

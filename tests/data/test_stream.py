@@ -66,6 +66,7 @@ def test_a_restored_iterator_goes_on_bit_for_bit(world, source):
   check_equal(_take(restored, 6), expected)
 
 
+@pytest.mark.slow
 def test_workers_give_the_same_records_and_resume_bit_for_bit(world):
   config = config_of(spec_of(world, 'bad', 'mdetr'), num_workers=2)
   iterator = _train(config)

@@ -41,6 +41,7 @@ def _train(workdir, run):
   return start, jax.device_get(final)
 
 
+@pytest.mark.slow
 def test_a_run_in_a_bucket_is_that_in_a_folder(objects, run, tmp_path):
   """It is continued from the last whole checkpoint, and evaluated."""
   _, there = _train(WORKDIR, run)
@@ -60,6 +61,7 @@ def test_a_run_in_a_bucket_is_that_in_a_folder(objects, run, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, params, here.ema)
 
 
+@pytest.mark.slow
 def test_nothing_of_a_run_in_a_bucket_is_left_in_a_folder(
     objects, run, tmp_path, monkeypatch
 ):

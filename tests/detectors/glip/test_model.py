@@ -187,6 +187,7 @@ def test_padding_tokens_carry_no_gradient(fused):
   assert (positions[:LENGTH] > 0).all()
 
 
+@pytest.mark.slow
 def test_what_stands_in_the_padding_changes_nothing(fused):
   params, step = fused
   batch = _batch()

@@ -79,6 +79,7 @@ def test_the_last_layers_are_what_the_next_parts_read():
   )
 
 
+@pytest.mark.slow
 def test_what_has_no_row_in_the_table_keeps_its_path():
   zero, one = jnp.zeros(()), jnp.ones(())
   sown = {'neck': {'extra': (zero, one)}, 'odd': {'x': (one,)}}

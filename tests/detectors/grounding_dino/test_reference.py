@@ -24,7 +24,13 @@ def gd():
   return dino.stored('gd_nano')
 
 
-@pytest.fixture(scope='module', params=dino.SMALL)
+def _params():
+  """The models; one that differs from another in a norm runs with the slow."""
+  slow = {'mms_nano': [pytest.mark.slow]}
+  return [pytest.param(n, marks=slow.get(n, ())) for n in dino.SMALL]
+
+
+@pytest.fixture(scope='module', params=_params())
 def model(request, gd):
   if request.param == gd.name:
     return gd
