@@ -144,6 +144,7 @@ def test_eval_prints_the_twelve_numbers_of_coco(runs, sequels):
 
 
 # A minute to compile; tests of checkpoints see to eight devices in seconds.
+@pytest.mark.large
 def test_eight_devices_train_as_one_does(sequels, eight):
   one, eight = _steps_more(sequels.longer), _steps_more(eight)
   assert [record['step'] for record in one] == [9, 10, 11]
@@ -156,6 +157,7 @@ def test_eight_devices_train_as_one_does(sequels, eight):
     )
 
 
+@pytest.mark.large
 def test_parameters_are_split_over_the_mesh(sequels, eight):
   one, eight = _specs(sequels.longer), _specs(eight)
   assert not any('fsdp' in spec for spec in one.values())

@@ -82,7 +82,7 @@ def test_full_models_have_the_official_number_of_parameters(name):
 
 
 @pytest.mark.parametrize(
-    'name', ['A', 'B', pytest.param('L', marks=pytest.mark.slow)]
+    'name', ['A', 'B', pytest.param('L', marks=pytest.mark.large)]
 )
 def test_full_models_score_every_position_against_every_token(name):
   recipe, params = abstract_models.recipe(name), abstract_models.params(name)

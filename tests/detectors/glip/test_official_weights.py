@@ -65,7 +65,7 @@ def test_small_checkpoints_come_out_as_they_went_in(golden, name):
 
 @pytest.mark.parametrize(
     'name',
-    ['A', 'B', *(pytest.param(n, marks=pytest.mark.slow) for n in 'CL')],
+    ['A', 'B', *(pytest.param(n, marks=pytest.mark.large) for n in 'CL')],
 )
 def test_released_checkpoints_come_out_as_they_went_in(shared, name):
   _check_round_trip(shared / 'reference' / 'golden' / 'full', name)
