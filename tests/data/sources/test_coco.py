@@ -139,7 +139,7 @@ def test_the_truth_is_read_once_and_only_headers_of_images(opened, monkeypatch):
 
   image_size = image_list.image_size
   monkeypatch.setattr(image_list, 'image_size', counted)
-  monkeypatch.setattr(image_list, 'read_image', pytest.fail)
+  monkeypatch.setattr(image_list, 'read_moderate', pytest.fail)
   truth = source.ground_truth()
   assert source.ground_truth() is truth
   for index, record in enumerate(records):
