@@ -170,13 +170,13 @@ class _Look(grain.transforms.Map):
       element: ToElement,
   ) -> None:
     """Looks at one record."""
-    found.sizes[record.image.shape[:2]] += 1
+    found.sizes[record.original_size] += 1
     source = self.checked.opened.source
     # As the file has them: a prompt leaves some of a name out.
     names_of = source.names if is_detection(source) else record.text.phrases
     labels = record.phrase.tolist()
     called = [names_of[label] if label >= 0 else '' for label in labels]
-    found.add_boxes(record.boxes, called)
+    found.add_boxes(record.original_boxes, called)
     if self.checked.encodes:
       self._add_prompt(found, record, names, element)
     limit = self.checked.data.num_boxes
@@ -228,5 +228,5 @@ def _lengths(source: Source, data: settings.Data, trains: bool) -> list[int]:
     texts = [prompts.from_names(source.names)]
   else:
     vocabularies.check_evaluated(source, data)
-    texts = [chunk.text for chunk in vocabularies.chunks(source, data)]
+    texts = [chunk.text for chunk in vocabularies.split(source, data)]
   return [int(element.encode(text).mask.sum()) for text in texts]

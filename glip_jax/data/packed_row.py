@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import zlib
 
@@ -39,8 +40,9 @@ def read(source: Source, guard: Guard, index: int) -> tuple[Row, bytes] | None:
   except BadImage as error:
     guard.handle(index, error)
     return None
-  size = record.image.shape[:2]
-  return of(source, index, record, size, zlib.crc32(data)), data
+  truth = dataclasses.replace(record, boxes=record.original_boxes)
+  size = record.original_size
+  return of(source, index, truth, size, zlib.crc32(data)), data
 
 
 def of(

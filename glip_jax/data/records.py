@@ -69,6 +69,17 @@ class Record(Truth):
   index: int
   scale: tuple[float, float] = (1.0, 1.0)
 
+  @property
+  def original_size(self) -> tuple[int, int]:
+    """(h, w) of the original, of which `image` may be a smaller copy."""
+    height, width = self.image.shape[:2]
+    return round(height / self.scale[0]), round(width / self.scale[1])
+
+  @property
+  def original_boxes(self) -> Float[np.ndarray, 'm 4']:
+    """The boxes in pixels of the original."""
+    return self.boxes / np.array([*self.scale[::-1]] * 2, np.float32)
+
 
 def blank(text: TextPrompt, *, is_list: bool = False) -> Record:
   """A record of nothing, to fill up a batch."""

@@ -3,6 +3,7 @@
 import ast
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from configs import finetune
 from glip_jax import run
-from glip_jax.data import remedies
+from glip_jax.data import images, remedies
 from glip_jax.tools import check_data, check_report
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -120,6 +121,25 @@ def test_statistics_are_those_of_the_records(folder, tmp_path):
   sheet = Image.open(tmp_path / 'train.a.png')
   assert min(sheet.size) > 300
   assert np.asarray(sheet).std() > 20  # Something is on it.
+
+
+def test_sizes_are_those_of_the_files_however_they_are_read(
+    folder, tmp_path, monkeypatch
+):
+  shutil.copy(folder / 'good.json', tmp_path)
+  for n in range(6):
+    # A JPEG, whatever its name says: of these large ones are read at half.
+    with Image.open(folder / f'{n}.png') as image:
+      image.save(tmp_path / f'{n}.png', 'JPEG')
+
+  def statistics():
+    config = _config(tmp_path, {'a': _spec(tmp_path, 'good.json')})
+    found = check_data.check(config)['sources']['train.a']
+    return found['image_heights'], found['image_widths'], found['box_sizes']
+
+  whole = statistics()
+  monkeypatch.setattr(images, 'MODERATE_PIXELS', 100)
+  assert statistics() == whole
 
 
 def test_every_fault_has_its_record_and_a_remedy(folder):

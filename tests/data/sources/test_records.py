@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glip_jax.data import packing, stream
+from glip_jax.data import images, packing, stream
 from glip_jax.data.sources import protocol, record_files, table
 from glip_jax.data.training_sources import open_training
 from glip_jax.errors import UserError
@@ -345,3 +345,21 @@ def test_a_flipped_byte_that_no_shard_checks_is_found_by_its_crc(packed):
   with pytest.raises(UserError, match='image 1 .*its CRC is another'):
     shards.read(5, 0)
   assert shards.read(5, int(source._table['crc'][5])) == source.image_file(5)
+
+
+def test_a_very_large_jpeg_is_packed_with_boxes_in_its_own_pixels(
+    tmp_path, monkeypatch
+):
+  monkeypatch.setattr(images, 'MODERATE_PIXELS', 5000)
+  Image.new('RGB', (91, 60)).save(tmp_path / 'a.jpg')
+  (tmp_path / 'a.txt').write_text('0 .5 .5 .2 .4')
+  (tmp_path / 'data.yaml').write_text('train: .\nnames: [red]')
+  spec = {'annotations': str(tmp_path / 'data.yaml'), 'split': 'train'}
+  source = table.open_source(spec)
+  packing.pack(source, tmp_path / 'packed')
+  copy = _open(tmp_path / 'packed')
+  assert source[0].image.shape == (30, 46, 3)
+  assert source[0].original_size == copy.image_size(0) == (60, 91)
+  _check_equal(copy[0], source[0])
+  np.testing.assert_array_equal(copy.truth(0).boxes, source.truth(0).boxes)
+  assert copy.ground_truth() == source.ground_truth()
