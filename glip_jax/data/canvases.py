@@ -60,7 +60,8 @@ def suggest(data: settings.Data, sizes: Sizes, count: int) -> tuple[Size, ...]:
 
   With `resize` each image keeps its size; without, a canvas has about as many
   pixels as `image_size`. They are found by adding the best canvas to those
-  there are, and then exchanging one at a time; others may be better still.
+  there are, from one for all images or two for wide and high ones, and then
+  exchanging one at a time; others may be better still.
 
   Args:
     data: `config.data`, of which `resize` and `image_size` count.
@@ -71,11 +72,10 @@ def suggest(data: settings.Data, sizes: Sizes, count: int) -> tuple[Size, ...]:
     (h, w) of each, the largest last.
   """
   canvases, cost = _costs(data, sizes)
-  chosen = [int(np.argmin(cost.sum(axis=1)))]
-  while len(chosen) < count:
-    totals = np.minimum(cost, cost[chosen].min(axis=0)).sum(axis=1)
-    chosen.append(int(np.argmin(totals)))
-    _exchange(chosen, cost)
+  chosen = min(
+      (_grown(start, cost, count) for start in _starts(canvases, cost, count)),
+      key=lambda each: cost[each].min(axis=0).sum(),
+  )
   found = {canvases[n] for n in chosen}
   return tuple(sorted(found, key=lambda size: (size[0] * size[1], size)))
 
@@ -86,6 +86,30 @@ def with_canvases(
   """A config with other buckets, of prompts of any length."""
   buckets = tuple((*canvas, data.num_tokens) for canvas in canvases)
   return dataclasses.replace(data, buckets=buckets)
+
+
+def _starts(
+    canvases: Sequence[Size], cost: Float[np.ndarray, 'k n'], count: int
+) -> list[list[int]]:
+  """Canvases to begin with: one for all, and one each for wide and high."""
+  starts = [[int(np.argmin(cost.sum(axis=1)))]]
+  tightest = np.array(canvases)[cost.argmin(axis=0)]
+  is_wide = tightest[:, 1] >= tightest[:, 0]
+  if count > 1 and is_wide.any() and not is_wide.all():
+    halves = cost[:, is_wide], cost[:, ~is_wide]
+    starts.append([int(np.argmin(half.sum(axis=1))) for half in halves])
+  return starts
+
+
+def _grown(
+    chosen: list[int], cost: Float[np.ndarray, 'k n'], count: int
+) -> list[int]:
+  """Adds the best canvas, and exchanges, until there are so many."""
+  while len(chosen) < count:
+    totals = np.minimum(cost, cost[chosen].min(axis=0)).sum(axis=1)
+    chosen.append(int(np.argmin(totals)))
+    _exchange(chosen, cost)
+  return chosen
 
 
 def _exchange(chosen: list[int], cost: Float[np.ndarray, 'k n']) -> None:

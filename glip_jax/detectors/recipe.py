@@ -146,7 +146,7 @@ _BERT_AND_800 = dict(
     num_tokens=256,
     resize=(800, 1333),
     image_size=(1344, 1344),
-    # Sides of 5 % of padding, where the square has a half.
+    # On coco128 they leave 6 % of padding, where the square leaves a half.
     buckets=tuple(
         (height, width, 256)
         for height, width in (
