@@ -102,6 +102,7 @@ class _Use:
     self._short_sides = augment.short_sides if augment.on else ()
     self._whole = settings.to_element(data)
     self._fits = fitting.fits(data)
+    self._differ = len({fit.bucket.num_tokens for fit in self._fits}) > 1
     self._names = [
         draw_names(opened, data, each.bucket.num_tokens) for each in self._fits
     ]
@@ -116,7 +117,8 @@ class _Use:
       return 0
     try:
       size = image_size(self._source, index)
-      num_tokens = self._num_tokens(index, rng)
+      # Where all are of one length it does not matter, and costs most.
+      num_tokens = self._num_tokens(index, rng) if self._differ else None
     except UserError:  # Reading it will say what is wrong.
       size, num_tokens = None, None
     short = self._short_side(rng)

@@ -50,6 +50,8 @@ class Stream(Iterator[types.Batch]):
       self._batches = iter(self._read())
     batch = next(self._batches)
     self._number += 1
+    # Workers plan for themselves: a step at a time it is done beside a step.
+    self._plan.state(self._number)
     return batch
 
   def get_state(self) -> dict[str, Any]:
