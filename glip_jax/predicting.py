@@ -139,9 +139,7 @@ class Predictor:
         index=0,
     )
     fits = fitting.fits(self.data, len(text.phrases))
-    num_tokens = int(
-        _element(self.data, len(text.phrases)).encode(text).mask.sum()
-    )
+    num_tokens = _element(self.data, len(text.phrases)).length(text)
     fit = fits[fitting.best(fits, image.shape[:2], num_tokens)]
     one = fit.element.map(fit.resize.map(record))
     return jax.tree.map(lambda x: np.asarray(x)[None], one)

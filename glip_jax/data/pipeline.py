@@ -96,7 +96,7 @@ def _first_text(
   """The first prompt of a vocabulary that takes several; else None."""
   if not is_detection(source):
     return None
-  found = vocabularies.chunks(source, data)
+  found = vocabularies.split(source, data)
   return found[0].text if len(found) > 1 else None
 
 
@@ -149,7 +149,7 @@ def _bucket(
     num_tokens = longest.bucket.num_tokens
     if not is_chunked:
       text = source.text(index)
-      num_tokens = int(longest.element.encode(text).mask.sum())
+      num_tokens = longest.element.length(text)
   except UserError:  # Reading it will say what is wrong.
     size, num_tokens = None, longest.bucket.num_tokens
   return fitting.best(fits, size, num_tokens)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import NamedTuple
-
 from absl import logging
 
 from glip_jax.data import drawing, settings
@@ -15,7 +12,7 @@ from glip_jax.data.sources.protocol import (
     is_detection,
 )
 from glip_jax.errors import UserError
-from glip_jax.text import legible, prompts
+from glip_jax.text import chunks, legible, prompts
 from glip_jax.text.tokenizer import load_tokenizer
 from glip_jax.text.vocabulary import Vocabulary
 
@@ -25,19 +22,7 @@ _SAME = (
 )
 
 
-class Chunk(NamedTuple):
-  """A part of a vocabulary that is one prompt.
-
-  Attributes:
-    first: label of its first name: phrase c is label `first + c`.
-    text: the prompt.
-  """
-
-  first: int
-  text: prompts.TextPrompt
-
-
-def chunks(source: DetectionSource, data: settings.Data) -> list[Chunk]:
+def split(source: DetectionSource, data: settings.Data) -> list[chunks.Chunk]:
   """The prompts that an evaluation asks for the names of a source in.
 
   One of all names; with `config.data.chunk_names` each has as many of them, in
@@ -47,18 +32,15 @@ def chunks(source: DetectionSource, data: settings.Data) -> list[Chunk]:
     UserError: a name is unknown to the tokenizer, or alone too long.
   """
   if not data.chunk_names:
-    return [Chunk(0, prompts.from_names(source.names))]
+    return chunks.split_names(source.names, 0)
   vocabulary = Vocabulary(source.names, load_tokenizer(data.tokenizer))
   whole = drawing_of(vocabulary, drawing.Drawn(), data, data.num_tokens)
-  most = min(data.chunk_names, data.num_phrases)
-  found, first = [], 0
-  while first < len(source.names):
-    ends = vocabulary.lengths[first : first + most].cumsum()
-    count = int(ends.searchsorted(whole.room, side='right'))
-    names = source.names[first : first + count]
-    found.append(Chunk(first, prompts.from_names(names)))
-    first += count
-  return found
+  return chunks.split_names(
+      source.names,
+      min(data.chunk_names, data.num_phrases),
+      lengths=vocabulary.lengths,
+      room=whole.room,
+  )
 
 
 def check_evaluated(source: Source, data: settings.Data) -> None:
@@ -70,7 +52,7 @@ def check_evaluated(source: Source, data: settings.Data) -> None:
     UserError: as `check_prompt`, but for its length.
   """
   element = settings.to_element(data)
-  if is_detection(source) and len(chunks(source, data)) > 1:
+  if is_detection(source) and len(split(source, data)) > 1:
     _told(Vocabulary(source.names, load_tokenizer(data.tokenizer)), data)
   else:
     check_prompt(source, element)
@@ -156,7 +138,7 @@ def drawing_of(
   end = load_tokenizer(data.tokenizer).tokenize(data.prompt_end)
   return drawing.Drawing(
       vocabulary=vocabulary,
-      settings=dataclasses.replace(drawn),
+      settings=drawn,
       num_tokens=num_tokens,
       room=vocabulary.room(num_tokens, len(end)),
       num_phrases=data.num_phrases,

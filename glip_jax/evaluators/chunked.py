@@ -11,7 +11,7 @@ import numpy as np
 
 from glip_jax import types
 from glip_jax.data.element import ToElement
-from glip_jax.data.vocabularies import Chunk
+from glip_jax.text.chunks import Chunk
 
 # Of an image, over all prompts: what LVIS judges.
 MOST = 300
@@ -27,7 +27,7 @@ class Chunked:
 
     Args:
       detector: a `runner.Detector`.
-      chunks: from `vocabularies.chunks`.
+      chunks: from `vocabularies.split`.
       element: what encodes them, of the length of batches.
     """
     self._detector = detector

@@ -207,7 +207,7 @@ def detect_in(
   is_list = protocol.is_detection(source)
   if is_list:
     data = settings.read_data(data)
-    chunks = vocabularies.chunks(source, data)
+    chunks = vocabularies.split(source, data)
     if len(chunks) > 1:
       return chunked.Chunked(detector, chunks, settings.to_element(data))
   return functools.partial(detector.detect, same_prompt=is_list)

@@ -5,14 +5,34 @@ are detected chunk by chunk, and detections of all chunks are joined.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
 
 from glip_jax import errors
 from glip_jax.text import prompts
 
 
+class Chunk(NamedTuple):
+  """A part of a list of names that is one prompt.
+
+  Attributes:
+    first: label of its first name: phrase c is label `first + c`.
+    text: the prompt.
+  """
+
+  first: int
+  text: prompts.TextPrompt
+
+
 def split_names(
-    names: Sequence[str], size: int, separator: str = '. '
-) -> list[tuple[int, prompts.TextPrompt]]:
+    names: Sequence[str],
+    size: int,
+    separator: str = '. ',
+    *,
+    lengths: Sequence[int] | None = None,
+    room: int = 0,
+) -> list[Chunk]:
   """Splits names into prompts of equal numbers, as GLIP's chunked evaluation.
 
   TEST.CHUNKED_EVALUATION of the reference, which takes 40 for LVIS. Phrase c of
@@ -23,9 +43,12 @@ def split_names(
     names: category names in label order.
     size: names in a prompt; 0 puts all into one.
     separator: what stands between two names.
+    lengths: of each name; a prompt whose names are longer than `room` in sum
+      has fewer.
+    room: what lengths may sum up to; no name alone is longer.
 
   Returns:
-    (first, prompt) of every chunk, in order.
+    The chunks in order.
 
   Raises:
     UserError: the size is negative, or names are none that a prompt can have
@@ -35,9 +58,13 @@ def split_names(
     raise errors.UserError(
         f'size={size} must be 0 (one prompt) or more names in each prompt'
     )
-  step = size or max(len(names), 1)
-  starts = range(0, max(len(names), 1), step)
-  return [
-      (first, prompts.from_names(names[first : first + step], separator))
-      for first in starts
-  ]
+  found, first, step = [], 0, size or max(len(names), 1)
+  while not found or first < len(names):
+    count = step
+    if lengths is not None:
+      ends = np.cumsum(lengths[first : first + step])
+      count = int(np.searchsorted(ends, room, side='right'))
+    text = prompts.from_names(names[first : first + count], separator)
+    found.append(Chunk(first, text))
+    first += count
+  return found

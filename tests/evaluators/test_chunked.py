@@ -37,7 +37,7 @@ def _data(**fields):
     ],
 )
 def test_a_prompt_has_as_many_names_as_fit(fields, counts):
-  found = vocabularies.chunks(Source(), _data(**fields))
+  found = vocabularies.split(Source(), _data(**fields))
   assert [len(chunk.text.phrases) for chunk in found] == counts
   assert [n for chunk in found for n in chunk.text.phrases] == list(NAMES)
   starts = np.cumsum([0, *counts[:-1]]).tolist()
@@ -49,7 +49,7 @@ def test_a_prompt_has_as_many_names_as_fit(fields, counts):
 
 def test_a_name_that_never_fits_is_refused():
   with pytest.raises(UserError, match="'large red circle'.* alone"):
-    vocabularies.chunks(Source(), _data(chunk_names=9, num_tokens=4))
+    vocabularies.split(Source(), _data(chunk_names=9, num_tokens=4))
 
 
 class Detector:
@@ -80,7 +80,7 @@ def test_what_several_prompts_find_is_what_one_does():
   def found(**fields):
     data, detector = _data(**fields), Detector()
     element = settings.to_element(data)
-    chunks = vocabularies.chunks(Source(), data)
+    chunks = vocabularies.split(Source(), data)
     answer = chunked.Chunked(detector, chunks, element)(batch)
     assert detector.encoded == 1
     keep = answer.valid[1]
