@@ -268,10 +268,11 @@ def test_training_from_it_is_training_from_the_source(specs, packed, kind):
 def test_a_vocabulary_of_the_world_is_drawn_alike_in_buckets(specs, packed):
   import jax
 
-  shapes = (64, 64, 16), (64, 64, 64)
+  shapes = (64, 64, 11), (64, 64, 64)
   fields = {'num_tokens': 64, 'buckets': shapes}
   expected = _batches(specs['vocabulary'], **fields)
   found = _batches({'directory': str(packed('vocabulary'))}, **fields)
+  assert {b.prompt.ids.shape[1] for b in expected} == {11, 64}
   jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
