@@ -91,7 +91,7 @@ def _stages(folder: str, count: int, *, fast: bool) -> dict[str, float]:
           buckets=(_BUCKET,),
           augment=dict(flip=0.5),
           draw_names=dict(on=True),
-          fast_resize=fast,
+          fast_images=fast,
       )
   )
   sources = open_training(data)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 
-from glip_jax.data import settings, transforms
+from glip_jax.data import fast_images, settings, transforms
 from glip_jax.data.buckets import Bucket
 from glip_jax.data.element import ToElement
 
@@ -33,6 +35,25 @@ class Fit:
   def resize_to(self, short: int) -> transforms.Resize | transforms.FitInside:
     """The resizing to another short side; 0 for that of `config.data`."""
     return settings.resizing(self.data, self.bucket.canvas, short)
+
+  def decoding(
+      self, short: int = 0, magnified: float = 1.0
+  ) -> contextlib.AbstractContextManager[None]:
+    """Decodes images as `config.data.fast_images` says, for `resize_to`.
+
+    Args:
+      short: as `resize_to` takes it.
+      magnified: the most that an image is magnified before.
+    """
+    if not self.data.fast_images:
+      return contextlib.nullcontext()
+    resize = self.resize_to(short)
+
+    def wanted(height: int, width: int) -> tuple[int, int]:
+      size = resize.size(height, width)
+      return math.ceil(size[0] * magnified), math.ceil(size[1] * magnified)
+
+    return fast_images.decoding(wanted)
 
   def wasted(
       self, size: tuple[int, int] | None, num_tokens: int, short: int = 0

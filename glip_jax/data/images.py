@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import pathlib
 
 import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from glip_jax import errors
+from glip_jax.data import fast_images
 from glip_jax.data.byte_budget import ByteBudget
 from glip_jax.errors import UserError
 
@@ -77,7 +79,8 @@ def read_moderate(
 ) -> tuple[UInt8[np.ndarray, 'h w 3'], tuple[int, int]]:
   """Reads an image as `read_image` does, a very large JPEG at half its size.
 
-  A decoder of JPEG gives half of the sides for a quarter of the memory.
+  A decoder of JPEG gives half of the sides for a quarter of the memory. Where
+  `fast_images.decoding` says that less is needed, less is read.
 
   Args:
     file: as in `read_image`.
@@ -85,7 +88,8 @@ def read_moderate(
 
   Returns:
     The image, of half the sides (rounded up) where it has more than
-    `MODERATE_PIXELS`, and the (h, w) of the whole.
+    `MODERATE_PIXELS`, or of 1/2, 1/4 or 1/8 as said above, and the (h, w) of
+    the whole.
 
   Raises:
     BadImage: as `read_image`.
@@ -99,26 +103,36 @@ def _read(
     *,
     most: int,
 ) -> tuple[UInt8[np.ndarray, 'h w 3'], tuple[int, int]]:
-  """An image and its whole (h, w); of more pixels JPEG is read at half size."""
+  """An image and its whole (h, w); of more pixels JPEG is read at half size.
+
+  With less than `MAX_PIXELS` of `most` a fraction will do, see `decoding`.
+  """
   with _open(file) as image:
     try:
       is_upright = _is_upright(image, annotated_size)
       is_turned = is_upright and _orientation(image) in _TRANSPOSED
       stored = image.size
-      if image.width * image.height > most:
-        image.draft(None, (image.width // 2, image.height // 2))
-      is_half = image.size != stored
+      whole = stored if is_turned else stored[::-1]
+      wanted = fast_images.wanted()
+      divisor = 1 if image.width * image.height <= most else 2
+      if wanted and most < MAX_PIXELS:
+        divisor = max(divisor, fast_images.fraction(whole, wanted(*whole)))
+      if divisor > 1:
+        image.draft(None, (image.width // divisor, image.height // divisor))
+      is_whole = image.size == stored
       with _held(image):
-        image.load()
-        if is_upright:
-          image = ImageOps.exif_transpose(image)
-        pixels = to_rgb(image)
+        pixels = None
+        if wanted and _is_plain(image):
+          pixels = fast_images.decode(_bytes(file), divisor)
+        if pixels is None:
+          image.load()
+          if is_upright:
+            ImageOps.exif_transpose(image, in_place=True)
+          pixels = to_rgb(image)
     # Decoders raise nearly every built-in error on damaged data.
     except Exception as error:
       raise _bad(file, error) from error
-  if not is_half:
-    return pixels, pixels.shape[:2]
-  return pixels, stored if is_turned else stored[::-1]
+  return pixels, pixels.shape[:2] if is_whole else whole
 
 
 def image_size(
@@ -179,6 +193,19 @@ def _open(file: str | os.PathLike[str] | bytes) -> Image.Image:
     image.close()
     raise _bad(file, f'{width}x{height} is over {MAX_PIXELS} pixels')
   return image
+
+
+def _is_plain(image: Image.Image) -> bool:
+  """Whether a file is a JPEG of three channels that nothing turns."""
+  return (
+      image.format == 'JPEG'
+      and image.mode == 'RGB'
+      and _orientation(image) in (0, 1)
+  )
+
+
+def _bytes(file: str | os.PathLike[str] | bytes) -> bytes:
+  return file if isinstance(file, bytes) else pathlib.Path(file).read_bytes()
 
 
 def _held(image: Image.Image) -> contextlib.AbstractContextManager[None]:

@@ -167,6 +167,7 @@ class _BucketReader:
   ):
     self._text = text
     self.blank = fit.element.map(fit.resize.map(blank))
+    self.decoding = fit.decoding
     self._resize = fit.resize
     self._element = GuardedElement(fit.element, guard)
 
@@ -202,7 +203,8 @@ class _EvalReader(grain.transforms.Map):
     reader, index = self.readers[bucket], rows[row]
     if index < 0:
       return reader.blank
-    record = self.guard[index]
+    with reader.decoding():
+      record = self.guard[index]
     if record is not None:
       element = reader.read(record)
       if element is not None:

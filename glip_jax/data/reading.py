@@ -100,6 +100,7 @@ class _Use:
     self._changes = settings.changes(data, opened.spec)
     augment = settings.augmentation(data, opened.spec)
     self._short_sides = augment.short_sides if augment.on else ()
+    self._magnified = augment.scale[1] if augment.on else 1.0
     self._whole = settings.to_element(data)
     self._fits = fitting.fits(data)
     self._differ = len({fit.bucket.num_tokens for fit in self._fits}) > 1
@@ -127,15 +128,16 @@ class _Use:
 
   def read(self, index: int, bucket: int, rng: Rng) -> types.Batch | None:
     """An element; None if the record is broken or its text is too long."""
-    record = self._guard[index]
+    fit, short = self._fits[bucket], self._short_side(rng)
+    with fit.decoding(short, self._magnified):
+      record = self._guard[index]
     if record is None:
       return None
     for told in self._told if self._tells else ():
       record = told.map(record)
-    fit = self._fits[bucket]
     record = self._named(record, self._names[bucket], rng(_NAMES))
     before, after = self._changes
-    resize = fit.resize_to(self._short_side(rng))
+    resize = fit.resize_to(short)
     looks = rng(_LOOKS)
     for step in (*before, resize, *after):
       record = _applied(step, record, looks)

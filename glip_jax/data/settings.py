@@ -9,7 +9,7 @@ from typing import Any
 import ml_collections
 
 from glip_jax import fields
-from glip_jax.data import transforms
+from glip_jax.data import fast_images, transforms
 from glip_jax.data.buckets import Bucket
 from glip_jax.data.caption_packing import Packed
 from glip_jax.data.drawing import Drawn
@@ -52,10 +52,10 @@ class Data:
       ' empty: the largest that fits',
       least=1,
   )
-  fast_resize: bool = field(
+  fast_images: bool = field(
       False,
-      'resize by OpenCV (glip_jax[fast]): several times as fast, not the pixels'
-      ' of Pillow',
+      'decode JPEGs at no more than is needed, and resize, by OpenCV'
+      ' (glip_jax[fast]): several times as fast, not the pixels of Pillow',
   )
   buckets: tuple[tuple[int, int, int], ...] = field(
       (),
@@ -126,8 +126,8 @@ class Data:
           ' place of resize[0], and resize is empty; set it, for example to'
           ' (800, 1333)'
       )
-    if self.fast_resize:
-      transforms.load_opencv()
+    if self.fast_images:
+      fast_images.load_opencv()
     for bucket in self.buckets:
       if bucket[0] * bucket[1] > 2 * self.image_size[0] * self.image_size[1]:
         raise UserError(
@@ -174,8 +174,8 @@ def resizing(
   canvas = canvas or data.image_size
   if data.resize:
     sides = short or data.resize[0], data.resize[1]
-    return transforms.Resize(*sides, canvas, data.fast_resize)
-  return transforms.FitInside(canvas, data.fast_resize)
+    return transforms.Resize(*sides, canvas, data.fast_images)
+  return transforms.FitInside(canvas, data.fast_images)
 
 
 def to_element(data: Config) -> ToElement:

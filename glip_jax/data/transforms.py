@@ -8,8 +8,6 @@ xyxy float32 in pixels of the record's image.
 from __future__ import annotations
 
 import dataclasses
-import functools
-import types
 from typing import ClassVar
 
 import grain
@@ -17,8 +15,8 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
+from glip_jax.data import fast_images
 from glip_jax.data.records import Record
-from glip_jax.errors import UserError
 from glip_jax.text import mirroring, prompts
 
 # Normalises to about zero under the usual means.
@@ -128,28 +126,10 @@ def resize(
 def _resized_fast(
     image: UInt8[np.ndarray, 'h w 3'], size: tuple[int, int]
 ) -> UInt8[np.ndarray, 'h w 3']:
-  cv2 = load_opencv()
+  cv2 = fast_images.load_opencv()
   shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
   how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
   return cv2.resize(image, size[::-1], interpolation=how)
-
-
-@functools.cache
-def load_opencv() -> types.ModuleType:
-  """OpenCV, with one thread, as elements are read by several.
-
-  Raises:
-    UserError: it is not installed.
-  """
-  try:
-    import cv2  # Optional, and slow to import.
-  except ImportError as error:
-    raise UserError(
-        'config.data.fast_resize=True needs OpenCV: pip install'
-        " 'glip_jax[fast]', or set it to False"
-    ) from error
-  cv2.setNumThreads(1)
-  return cv2
 
 
 @dataclasses.dataclass(frozen=True)

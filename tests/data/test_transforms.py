@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glip_jax.data import settings, transforms
+from glip_jax.data import fast_images, settings, transforms
 from glip_jax.data.records import Record
 from glip_jax.errors import UserError
 from glip_jax.text import prompts
@@ -159,10 +159,10 @@ def test_fast_resizing_is_near_to_pillows(size):
 
 def test_fast_resizing_without_opencv_is_refused(monkeypatch):
   monkeypatch.setitem(sys.modules, 'cv2', None)
-  transforms.load_opencv.cache_clear()
+  fast_images.load_opencv.cache_clear()
   with pytest.raises(UserError, match=r"pip install 'glip_jax\[fast\]'"):
-    settings.read_data({'fast_resize': True})
-  transforms.load_opencv.cache_clear()
+    settings.read_data({'fast_images': True})
+  fast_images.load_opencv.cache_clear()
 
 
 def test_shuffled_names_stay_with_their_boxes():
