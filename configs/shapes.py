@@ -7,7 +7,9 @@ Reproduces nothing published; what it reaches stands in docs/results.md.
 `--config=configs/shapes.py:long` trains for up to an hour on the same cores;
 `:late` has no fusion of image and text (variant A's structure), to compare
 with; `:unknown` also gives objects that the prompt does not name, and measures
-that. Options are joined by commas.
+that; `:fine` has 200 classes of size, texture, colour and shape, whose names
+are drawn for each image, and with `chunks` of which each image gets as many as
+fit, whether or not they are in it. Options are joined by commas.
 """
 
 import ml_collections
@@ -16,7 +18,7 @@ from glip_jax import errors, run
 from glip_jax.detectors.glip import config as glip
 
 SIZE = 96  # Pixels.
-OPTIONS = ('long', 'late', 'unknown')
+OPTIONS = ('long', 'late', 'unknown', 'fine', 'chunks')
 STEPS = {'default': 1800, 'long': 14000}
 SCHEDULES = {
     'default': dict(name='cosine', warmup_steps=100),
@@ -46,6 +48,11 @@ def get_config(options: str = '') -> ml_collections.ConfigDict:
         f'configs/shapes.py has no option {sorted(wrong)[0]!r}: use'
         f' {", ".join(OPTIONS)}, joined by commas'
     )
+  if 'chunks' in chosen and 'fine' not in chosen:
+    raise errors.UserError(
+        'configs/shapes.py:chunks is of names that do not fit a prompt: give'
+        ' fine,chunks'
+    )
   length = 'long' if 'long' in chosen else 'default'
   config = run.config(model=glip.variant('shapes'))
   config.model.head.anchor_scale = 1.875  # strides: figures have 12 to 35 px
@@ -67,6 +74,8 @@ def get_config(options: str = '') -> ml_collections.ConfigDict:
   config.eval_every = config.steps // (5 if length == 'long' else 2)
   config.checkpoint_every = 300
   config.evals = _evals()
+  if 'fine' in chosen:
+    _name_finely(config, chunks='chunks' in chosen)
   if 'unknown' in chosen:
     find_unknown(config)
   return config
@@ -86,6 +95,24 @@ def find_unknown(config: ml_collections.ConfigDict) -> None:
           unnamed=True,
       ),
   )
+
+
+def _name_finely(config: ml_collections.ConfigDict, *, chunks: bool) -> None:
+  """Gives the world 200 classes, of which a prompt holds a dozen."""
+  fine = dict(fine=True, prompts=dict(all=1.0))
+  config.data.curriculum = {}
+  config.data.train = run.source(
+      source='shapes',
+      split='train',
+      num_images=1_000_000,
+      image_size=SIZE,
+      **fine,
+  )
+  config.data.draw_names.update(on=True, chunks=chunks)
+  config.data.chunk_names = 20
+  del config.evals.relations
+  for spec in config.evals.values():
+    spec.data.update(fine)
 
 
 def _data() -> dict[str, object]:

@@ -78,6 +78,8 @@ def test_late_fusion_has_no_fusion_and_no_text_layers():
 def test_an_unknown_option_is_named():
   with pytest.raises(errors.UserError, match="'longer'.*long"):
     shapes.get_config('longer')
+  with pytest.raises(errors.UserError, match='give fine,chunks'):
+    shapes.get_config('chunks')
   with pytest.raises(errors.UserError, match="'T2'.*nanoA"):
     glip.get_config('T2')
   with pytest.raises(errors.UserError, match="'T'.*shapes.*textbook"):

@@ -8,6 +8,7 @@ learns that most of what it reads is not there.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -32,6 +33,11 @@ class Drawn:
       0.5, 'how often there are as many as may be', least=0, most=1
   )
   none: float = field(0.0, 'how often only those in the image', least=0, most=1)
+  chunks: bool = field(
+      False,
+      'instead, as many names as may be that follow each other in the list,'
+      ' whether or not they are in the image',
+  )
   known: bool = field(
       False, 'only names known to be absent, where a set says which these are'
   )
@@ -90,9 +96,12 @@ class Drawing:
     Returns:
       The labels listed, at least one, in the order of the prompt. Of labels
       with the same text it holds the first. Those of `present` are all in it,
-      unless they do not fit: then those that do in a random order.
+      unless they do not fit: then those that do in a random order; or unless
+      chunks of the list are drawn.
     """
     settings = self.settings
+    if settings.chunks:
+      return self._chunks[rng.integers(len(self._chunks))]
     limit = min(settings.most, self.num_phrases)
     texts = np.unique(self.vocabulary.text[present])
     positive = rng.permutation(texts)
@@ -109,6 +118,18 @@ class Drawing:
       most = max(most, 1)
     negative = negative[: self._fitting(negative, room, most)]
     return rng.permutation(np.concatenate([positive, negative]))
+
+  @functools.cached_property
+  def _chunks(self) -> list[Int[np.ndarray, c]]:
+    """All names in their order, as many together as a prompt may have."""
+    text = self.vocabulary.text
+    left, found = np.flatnonzero(text == np.arange(len(text))), []
+    limit = min(self.settings.most, self.num_phrases)
+    while len(left):
+      count = self._fitting(left, self.room, limit)
+      found.append(left[:count])
+      left = left[count:]
+    return found
 
   def _negatives(self, present, absent, rng) -> Int[np.ndarray, k]:
     """Names that are not in the image, in the order that they are taken."""

@@ -132,6 +132,9 @@ class Spec:
   unnamed: bool = field(
       False, 'it gives objects that a prompt does not name too, with no phrase'
   )
+  fine: bool = field(
+      False, 'its classes are of size, texture, colour and shape: 200 names'
+  )
   prompts: Prompts = fields.part(Prompts)
   augment: Augment = fields.part(
       Augment, 'instead of `config.data.augment`, where it is on', on=False

@@ -12,8 +12,12 @@ from glip_jax.shapes.sentences import LINKS, Named, Part, pick, spoken
 from glip_jax.text import prompts
 
 
-def all_names(scene: Scene, names: tuple[str, ...]) -> Named:
-  """The whole vocabulary in label order, for evaluation."""
+def all_names(
+    scene: Scene, names: tuple[str, ...], *, fine: bool = False
+) -> Named:
+  """The whole vocabulary in label order: compositions, or fine names."""
+  if fine:
+    return _listed(scene, names, [item.fine_name for item in scene.items])
   return _listed(scene, names, [item.kind.composition for item in scene.items])
 
 

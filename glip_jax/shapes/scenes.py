@@ -10,6 +10,7 @@ that direction. In half of the scenes the wrong candidate lies even further in
 the direction than the right one, so the position in the image is no cue.
 """
 
+import bisect
 import dataclasses
 import math
 from typing import NamedTuple
@@ -43,6 +44,10 @@ FAILS_BEYOND = math.degrees(math.atan(BESIDE))
 RELATION_MARGIN = 0.12
 
 SMALL, LARGE = 0.2, 0.29  # below and above which a size may be named
+# What a size is called in the fine names, and where the next begins: of each a
+# fifth of all items.
+SIZES = ('tiny', 'small', 'medium', 'big', 'huge')
+_SIZE_ENDS = (0.16, 0.177, 0.2, 0.235)
 BACKDROPS = ('gradient', 'clouds', 'blobs', 'tiles', 'waves', 'grain')
 
 
@@ -120,6 +125,11 @@ class Item:
   pattern: tuple[float, float, float]
 
   @property
+  def fine_name(self) -> str:
+    """Size, texture, colour and shape."""
+    return f'{SIZES[bisect.bisect(_SIZE_ENDS, self.size)]} {self.kind.name}'
+
+  @property
   def center(self) -> tuple[float, float]:
     x0, y0, x1, y1 = self.box
     return (x0 + x1) / 2, (y0 + y1) / 2
@@ -176,6 +186,15 @@ KINDS = tuple(
 )
 SEEN, HELD_OUT = (
     tuple(dict.fromkeys(k.composition for k in KINDS if k.held_out is held_out))
+    for held_out in (False, True)
+)
+FINE_SEEN, FINE_HELD_OUT = (
+    tuple(
+        f'{size} {kind.name}'
+        for kind in KINDS
+        if kind.held_out is held_out
+        for size in SIZES
+    )
     for held_out in (False, True)
 )
 

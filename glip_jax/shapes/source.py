@@ -7,34 +7,29 @@ among them, never occur outside of the split 'heldout': they measure zero-shot
 detection.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from glip_jax import errors
 from glip_jax.data.records import Record, Truth
 from glip_jax.data.sources.boxes import Boxes
 from glip_jax.data.sources.ground_truth import Classes
-from glip_jax.shapes import captions, compose, relations, render
-from glip_jax.shapes.scenes import HELD_OUT, SEEN, Scene
+from glip_jax.shapes import arguments, captions, compose, relations, render
+from glip_jax.shapes.scenes import (
+    FINE_HELD_OUT,
+    FINE_SEEN,
+    HELD_OUT,
+    SEEN,
+    Scene,
+)
 from glip_jax.shapes.sentences import Named
 from glip_jax.text.prompts import TextPrompt, from_names
 
 SPLITS = compose.SPLITS
 # Of the edges of boxes in the ground truth and in files, pixels.
 DECIMALS = 3
-PROMPTS = (
-    'all',
-    'list',
-    'attributes',
-    'caption',
-    'relation',
-    'statements',
-    'partial',
-)
 TRAIN_PROMPTS = {'list': 5, 'attributes': 1, 'caption': 2, 'relation': 2}
 
 
@@ -56,17 +51,19 @@ class ShapesSource:
       prompts: Mapping[str, float],
       max_names: int = 20,
       unnamed: bool = False,
+      fine: bool = False,
   ):
     """Opens a split; see `open_world`."""
     prompts = {name: float(weight) for name, weight in prompts.items()}
-    _check(split, seed, num_images, image_size, prompts)
+    arguments.check(split, seed, num_images, image_size, prompts, fine)
     self.split = split
     self.side = image_size
     self._seed = seed
     self._num_images = num_images
     self._max_names = max_names
     self._unnamed = unnamed
-    weights = np.array([prompts.get(name, 0.0) for name in PROMPTS])
+    self._fine = fine
+    weights = np.array([prompts.get(name, 0.0) for name in arguments.PROMPTS])
     self._thresholds = np.cumsum(weights / weights.sum())
 
   def __len__(self) -> int:
@@ -140,11 +137,12 @@ class ShapesSource:
 
   def _prompt(self, index: int, scene: Scene) -> Named:
     rng = compose.stream(self.split, self._seed, int(index), purpose=1)
-    kind = PROMPTS[
+    kind = arguments.PROMPTS[
         int(np.searchsorted(self._thresholds, rng.random(), 'right'))
     ]
     if kind == 'all':
-      return captions.all_names(scene, vocabulary(self.split))
+      names = vocabulary(self.split, fine=self._fine)
+      return captions.all_names(scene, names, fine=self._fine)
     if kind in _LISTS:
       return _LISTS[kind](
           rng,
@@ -161,7 +159,7 @@ class ShapesDetectionSource(Classes, ShapesSource):
   def __init__(self, split: str, **settings: Any):
     """Opens a split; arguments are those of `open_world` but for prompts."""
     ShapesSource.__init__(self, split, prompts={'all': 1}, **settings)
-    names = vocabulary(split)
+    names = vocabulary(split, fine=self._fine)
     Classes.__init__(self, names, range(1, len(names) + 1))
     self._text = from_names(names)
 
@@ -209,6 +207,7 @@ def open_world(
     prompts: Mapping[str, float] | None = None,
     max_names: int = 20,
     unnamed: bool = False,
+    fine: bool = False,
 ) -> ShapesSource | ShapesDetectionSource:
   """Opens a split of the embedded world.
 
@@ -230,6 +229,8 @@ def open_world(
     max_names: longest 'list' and 'partial'.
     unnamed: True gives the objects that a prompt does not name too, with
       phrase -1.
+    fine: True has classes of size, texture, colour and shape ('tiny striped red
+      cross'), 200 in place of 20 and 50 of 5; prompts must be 'all' then.
 
   Returns:
     A detection source if all prompts are 'all': of `HELD_OUT` in split
@@ -244,6 +245,7 @@ def open_world(
       image_size=image_size,
       max_names=max_names,
       unnamed=unnamed,
+      fine=fine,
   )
   if prompts is None:
     prompts = TRAIN_PROMPTS if split == 'train' else {'all': 1}
@@ -252,8 +254,10 @@ def open_world(
   return ShapesSource(split, prompts=prompts, **settings)
 
 
-def vocabulary(split: str) -> tuple[str, ...]:
+def vocabulary(split: str, *, fine: bool = False) -> tuple[str, ...]:
   """The names of all classes of a split, in label order."""
+  if fine:
+    return FINE_HELD_OUT if split == 'heldout' else FINE_SEEN
   return HELD_OUT if split == 'heldout' else SEEN
 
 
@@ -264,36 +268,3 @@ _WRITERS = {
     'relation': relations.relation,
     'statements': relations.statements,
 }
-
-
-def _check(
-    split: str,
-    seed: int,
-    num_images: int,
-    image_size: int,
-    prompts: Mapping[str, float],
-) -> None:
-  """Refuses what `ShapesSource` cannot be opened with."""
-  if split not in SPLITS:
-    raise errors.UserError(f'split={split!r} is unknown: use one of {SPLITS}')
-  if seed < 0:
-    raise errors.UserError(f'seed={seed} is negative: use 0 or more')
-  if num_images < 1:
-    raise errors.UserError(f'num_images={num_images}: use 1 or more')
-  if image_size < 32:
-    raise errors.UserError(
-        f'image_size={image_size} is too small to tell shapes: use 32 or more'
-    )
-  for name, weight in prompts.items():
-    if name not in PROMPTS:
-      raise errors.UserError(
-          f'prompts has the unknown kind {name!r}: use kinds of {PROMPTS}'
-      )
-    if not 0 <= weight < math.inf:
-      raise errors.UserError(
-          f'prompts[{name!r}]={weight} is no weight: use 0 or more'
-      )
-  if not sum(prompts.values()):
-    raise errors.UserError(
-        f'prompts={dict(prompts)} has no weight above 0: give one kind a 1'
-    )

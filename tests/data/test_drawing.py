@@ -233,3 +233,18 @@ def test_a_name_longer_than_a_prompt_is_refused():
 def test_shares_of_more_than_all_are_refused():
   with pytest.raises(UserError, match='full=0.8 and none=0.3 are more than 1'):
     drawing.Drawn(full=0.8, none=0.3).check('config.data.draw_names')
+
+
+def test_chunks_are_the_list_in_turn_whatever_is_in_the_image():
+  names = (*NAMES, 'blue star')  # The tokens of the one before.
+  made = _drawing(names, num_tokens=7, chunks=True)
+  drawn = _draws(made, present=[0])
+  met = collections.Counter(map(tuple, drawn))
+  chunks = sorted(met)
+  assert sum(chunks, ()) == tuple(range(len(NAMES)))
+  assert len(chunks) > 2 and min(met.values()) > 300 / len(chunks) / 2
+  # None has room for the first name of the next.
+  lengths = made.vocabulary.lengths
+  for chunk, after in zip(chunks, chunks[1:], strict=False):
+    used = lengths[list(chunk)].sum()
+    assert used <= made.room < used + lengths[after[0]]

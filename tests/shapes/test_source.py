@@ -17,6 +17,7 @@ from glip_jax.shapes.scenes import (
     HOLDS_WITHIN,
     RELATIONS,
     SHAPES,
+    SIZES,
 )
 from glip_jax.shapes.source import HELD_OUT, SEEN, SPLITS, open_world
 
@@ -271,12 +272,35 @@ def test_candidates_begin_with_the_target_of_the_prompt():
         (dict(split='val', prompts={'poem': 1}), "'poem'"),
         (dict(split='val', prompts={'list': -1}), "prompts['list']=-1"),
         (dict(split='val', prompts={'list': 0}), 'no weight above 0'),
+        (dict(split='val', prompts={'list': 1}, fine=True), 'fine=True'),
     ],
 )
 def test_bad_settings_are_refused_by_name(settings, message):
   with pytest.raises(UserError) as caught:
     open_world(**settings)
   assert message in str(caught.value)
+
+
+@pytest.mark.parametrize('split, count', [('val', 200), ('heldout', 50)])
+def test_fine_names_say_size_texture_colour_and_shape(split, count):
+  source = open_world(split, num_images=40, fine=True)
+  assert len(set(source.names)) == count
+  met = set()
+  for index in range(len(source)):
+    scene, truth = source.scene(index), source.truth(index)
+    # Of images of `heldout` those items that are held out.
+    own = [item for item in scene.items if item.fine_name in source.names]
+    boxes = scene.boxes(source.side)
+    assert len(truth.phrase) == len(own) > 0
+    for box, label in zip(truth.boxes, truth.phrase, strict=True):
+      (row,) = np.flatnonzero((boxes == box).all(axis=1))
+      item = scene.items[row]
+      size, rest = source.names[label].split(' ', 1)
+      assert rest == item.kind.name
+      met.add((SIZES.index(size), item.size))
+  # The sizes of one name are next to each other.
+  names = [name for name, _ in sorted(met, key=lambda pair: pair[1])]
+  assert names == sorted(names) and set(names) == set(range(5))
 
 
 def test_indices_beyond_the_end_are_refused():

@@ -11,7 +11,7 @@ from glip_jax.data.sources import table
 from glip_jax.data.sources.coco import CocoSource
 from glip_jax.data.sources.selection import Selection
 from glip_jax.errors import UserError
-from glip_jax.shapes.source import PROMPTS
+from glip_jax.shapes.arguments import PROMPTS
 
 
 def test_annotations_and_images_are_enough(folder, opened):
