@@ -42,7 +42,11 @@ def test_an_unknown_family_is_named():
 
 
 @pytest.mark.parametrize(
-    'family', ['linear', pytest.param('query', marks=pytest.mark.large)]
+    'family',
+    [
+        pytest.param('linear', marks=pytest.mark.slow),
+        pytest.param('query', marks=pytest.mark.large),
+    ],
 )
 def test_a_folder_and_a_row_train_resume_evaluate_and_predict(
     family, tmp_path, compiled, monkeypatch
