@@ -92,7 +92,9 @@ class Spec:
   min_score: float = field(
       0.5, 'of pseudo-labels: boxes below are not used', least=0, most=1
   )
-  label_map: str = field('', 'JSON file of class names by label, for ODVG')
+  label_map: str = field(
+      '', 'JSON file of class names by label, for ODVG and TFDS'
+  )
   directory: str = field(
       '',
       'folder of a VOC set, of Flickr30k Entities, of all sets of ODinW, of tar'
@@ -104,7 +106,11 @@ class Spec:
       'split of a VOC, YOLO, ODinW or TFDS set, of Flickr30k, or of the'
       ' embedded world',
   )
-  dataset: str = field('', 'which set of ODinW')
+  dataset: str = field(
+      '',
+      'which set of ODinW, or of TFDS, such as voc/2007; its `directory` is the'
+      ' data_dir then',
+  )
   published_prompt: bool = field(
       False, 'prompt by the sentence published for it, where there is one'
   )

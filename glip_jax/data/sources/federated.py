@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from glip_jax.data.sources.detection import VocabularyRecords
+from glip_jax.data.sources.ground_truth import Classes
 from glip_jax.data.sources.lists import Lists
 
 # What LVIS calls the two lists of an image.
 ABSENT, NOT_EXHAUSTIVE = 'neg_category_ids', 'not_exhaustive_category_ids'
 
 
-class Federated(VocabularyRecords):
+class Federated(Classes):
   """What such sources have in common; a `FederatedSource`.
 
   Attributes:

@@ -14,7 +14,7 @@ from glip_jax.data.sources import (
     annotation_file,
     image_list,
     record_files,
-    tfds,
+    tfds_files,
 )
 from glip_jax.data.sources.coco import CocoSource
 from glip_jax.data.sources.flickr30k import Flickr30kSource
@@ -26,7 +26,7 @@ from glip_jax.data.sources.packed import open_packed
 from glip_jax.data.sources.protocol import Source
 from glip_jax.data.sources.pseudo_labels import PseudoLabelSource
 from glip_jax.data.sources.selection import Selection
-from glip_jax.data.sources.tfds import TfdsSource
+from glip_jax.data.sources.tfds import open_tfds
 from glip_jax.data.sources.voc import VocSource
 from glip_jax.data.sources.webdataset import WebdatasetSource
 from glip_jax.data.sources.yolo import YoloSource
@@ -47,7 +47,7 @@ SOURCES = {
     'pseudo_labels': PseudoLabelSource,
     'odinw': OdinwSource,
     'webdataset': WebdatasetSource,
-    'tfds': TfdsSource,
+    'tfds': open_tfds,
     'records': open_packed,
     'shapes': open_world,
 }
@@ -104,7 +104,7 @@ def check_places(specs: Mapping[str, Spec]) -> None:
       if 'images' in places:
         image_list.check_folder(places['images'])
       if 'directory' in places and name == 'tfds':
-        tfds.check_directory(places['directory'])
+        tfds_files.find_version(places['directory'], places.get('dataset', ''))
       elif 'directory' in places:
         _check_directory(places['directory'])
 

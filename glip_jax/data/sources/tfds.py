@@ -1,94 +1,109 @@
-"""Detection data that TensorFlow Datasets has prepared.
+"""Data that TensorFlow Datasets has prepared: boxes of classes, or captions.
 
-TensorFlow itself is not needed; the data set must be stored as ArrayRecord
-(`file_format='array_record'`), which can be read at random.
+What a set is follows from its features, those of the catalogue's detection
+sets, of RefCOCO, of pairs of images and captions, and of what `tools.to_tfds`
+writes.
 """
 
 from __future__ import annotations
 
+import abc
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from glip_jax.data.images import BadImage, image_size, read_image
 from glip_jax.data.records import Record, Truth
-from glip_jax.data.sources.annotation_file import check_bad_records
-from glip_jax.data.sources.boxes import Boxes, clip_boxes
+from glip_jax.data.sources import tfds_boxes, tfds_files
+from glip_jax.data.sources.annotation_file import (
+    check_bad_records,
+    read_json,
+)
+from glip_jax.data.sources.boxes import Boxes
+from glip_jax.data.sources.federated import ABSENT, NOT_EXHAUSTIVE, Federated
 from glip_jax.data.sources.ground_truth import Classes, leave_out
+from glip_jax.data.sources.protocol import Source
 from glip_jax.data.sources.selection import Selection
+from glip_jax.data.sources.tfds_boxes import Layout
+from glip_jax.data.sources.tfds_captions import Captioned, find_captions
+from glip_jax.data.sources.tfds_files import Examples
 from glip_jax.errors import UserError
 from glip_jax.text import prompts
 
 
-class TfdsSource(Classes):
-  """Random access to a prepared data set with `image` and `objects`.
+def open_tfds(
+    *,
+    directory: str | os.PathLike[str],
+    dataset: str = '',
+    split: str = 'train',
+    label_map: str | os.PathLike[str] = '',
+    selection: Selection = Selection(),
+    bad_records: str = 'skip',
+) -> Source:
+  """Opens a set that TFDS has prepared; nothing is downloaded.
 
-  `objects` has `bbox` (ymin, xmin, ymax, xmax, normalised) and `label`, and may
-  have `is_crowd`, as all detection sets of the catalogue do. Ids are positions
-  and labels: TFDS keeps no other.
+  Ids are positions and labels, as reading a record tells the others.
 
-  Attributes:
-    bad_records: 'skip' or 'raise'.
+  Args:
+    directory: folder of the prepared version, which holds `dataset_info.json`;
+      with `dataset` the `data_dir` of TFDS.
+    dataset: name of the set in it, such as 'voc/2007'.
+    split: a TFDS split, such as 'train' or 'train[:10%]'.
+    label_map: JSON file of better names by the names that the set has, such as
+      '/m/0k4j' of OpenImages; those that it lacks stay.
+    selection: classes to use; parts are those of `split`.
+    bad_records: what `ground_truth` does with images that cannot be read:
+      'skip' leaves them out, 'raise' refuses them.
+
+  Returns:
+    A detection source where boxes have classes, with what LVIS knows of its
+    images if the set has that; otherwise a grounding source: of RefCOCO a
+    record is an expression, which takes a pass over the set to count; of
+    pairs a record is an image.
+
+  Raises:
+    UserError: if there is no such set or split, it is not stored as
+      ArrayRecord, or has neither boxes with classes nor captions.
   """
+  check_bad_records(bad_records)
+  if selection.part != (0, 1):
+    raise UserError(
+        f'part={selection.part} is not for TFDS, which slices by itself; give'
+        f" split='{split}[:90%]' and '{split}[90%:]'"
+    )
+  examples = Examples(tfds_files.find_version(directory, dataset), split)
+  if captioned := find_captions(examples):
+    return TfdsGrounding(captioned)
+  layout = tfds_boxes.find_layout(examples.features, examples.name)
+  if layout is None:
+    raise UserError(
+        f'directory={examples.directory!r} is no set of boxes or captions: it'
+        ' needs objects with bbox and named labels, or a caption, and has'
+        f' {", ".join(examples.features)}'
+    )
+  federated = ABSENT in examples.features
+  kind = TfdsFederated if federated else TfdsDetection
+  return kind(examples, layout, label_map, selection, bad_records)
 
-  def __init__(
-      self,
-      *,
-      directory: str | os.PathLike[str],
-      split: str = 'train',
-      selection: Selection = Selection(),
-      bad_records: str = 'skip',
-  ):
-    """Opens the data set.
 
-    Args:
-      directory: folder of the prepared version, which holds
-        `dataset_info.json`.
-      split: a TFDS split, such as 'train' or 'train[:10%]'.
-      selection: classes to use; parts are those of `split`.
-      bad_records: what `ground_truth` does with images that cannot be read:
-        'skip' leaves them out, 'raise' refuses them.
+class _TfdsRecords(abc.ABC):
+  """What is the same whatever the set; `_examples` have the images."""
 
-    Raises:
-      UserError: if there is no such data set or split, it is not stored as
-        ArrayRecord, or is no detection set.
-    """
-    self.bad_records = check_bad_records(bad_records)
-    if selection.part != (0, 1):
-      raise UserError(
-          f'part={selection.part} is not for TFDS, which slices by itself; give'
-          f" split='{split}[:90%]' and '{split}[90%:]'"
-      )
-    self._directory = os.fspath(directory)
-    self._split = split
-    self._data: Any = None
-    features = self._open().dataset_info.features
-    known = _class_names(features, self._directory)
-    chosen = selection.classes(dict(enumerate(known)), self._directory)
-    super().__init__(chosen.names, chosen.ids)
-    self._text = prompts.from_names(self.names)
-    # Label of each class of the set, -1 of those that are not used; the last
-    # is that of objects without a class, which TFDS calls -1.
-    labels = [chosen.labels.get(name, -1) for name in known]
-    self._labels = np.array([*labels, -1], np.int32)
-
-  def __getstate__(self) -> dict[str, Any]:
-    # Open files stay behind; a worker opens its own.
-    return super().__getstate__() | {'_data': None}
+  _examples: Examples | Captioned
 
   def __len__(self) -> int:
-    return len(self._open())
+    return len(self._examples)
 
   def __getitem__(self, index: int) -> Record:
     """Reads a record.
 
     Raises:
       IndexError: if there is no such record.
-      BadImage: if the image cannot be read.
+      UserError: if the image or the text cannot be read.
     """
-    example = self._example(index)
+    example = self._examples[index]
     image = _pixels(example['image'])
     return self._truth(example, image.shape[:2]).of(image, index)
 
@@ -96,46 +111,79 @@ class TfdsSource(Classes):
     """Position of a record."""
     return index
 
-  def text(self, index: int) -> prompts.TextPrompt:
-    """The names of all classes."""
-    del index
-    return self._text
-
   def truth(self, index: int) -> Truth:
     """Boxes and text of a record; of the image the header is read.
 
     Raises:
       IndexError: if there is no such record.
-      BadImage: if the header cannot be read.
+      UserError: if the header or the text cannot be read.
     """
-    example = self._example(index)
+    example = self._examples[index]
     return self._truth(example, _size(example['image']))
 
   def image_file(self, index: int) -> bytes | None:
     """The encoded image of a record; None where pixels are stored."""
-    image = self._example(index)['image']
+    image = self._examples[index]['image']
     return bytes(image) if isinstance(image, bytes) else None
 
   def boxes_of(self, index: int, size: tuple[int, int]) -> Boxes:
     """The boxes of an image of (h, w), in pixels, those without area gone."""
-    boxes = self._boxes(self._example(index), size)
-    _, usable = clip_boxes(boxes.xywh, size)
-    return Boxes(
-        offset=np.array([0, usable.sum()]),
-        xywh=boxes.xywh[usable],
-        label=boxes.label[usable],
-        crowd=boxes.crowd[usable],
-        area=boxes.area[usable],
-    )
+    boxes = self._boxes(self._examples[index], size)
+    return tfds_boxes.usable(boxes, size)
+
+  @abc.abstractmethod
+  def _truth(self, example: Mapping[str, Any], size: tuple[int, int]) -> Truth:
+    """What is true of an example whose image has (h, w)."""
+
+  @abc.abstractmethod
+  def _boxes(self, example: Mapping[str, Any], size: tuple[int, int]) -> Boxes:
+    """The boxes of the classes in use, as the only ones of a table."""
+
+
+class TfdsDetection(Classes, _TfdsRecords):
+  """Random access to a prepared set of boxes with classes.
+
+  Attributes:
+    bad_records: 'skip' or 'raise'.
+  """
+
+  def __init__(
+      self,
+      examples: Examples,
+      layout: Layout,
+      label_map: str | os.PathLike[str],
+      selection: Selection,
+      bad_records: str,
+  ):
+    """Chooses the classes; see `open_tfds`."""
+    self.bad_records = bad_records
+    self._examples, self._layout = examples, layout
+    known = _renamed(layout.names, label_map)
+    chosen = selection.classes(dict(enumerate(known)), examples.directory)
+    super().__init__(chosen.names, chosen.ids)
+    self._text = prompts.from_names(self.names)
+    # Label of each class of the set, -1 of those that are not used; the last
+    # is that of objects without a class, which TFDS calls -1.
+    labels = [chosen.labels.get(name, -1) for name in known]
+    self._labels = np.array([*labels, -1], np.int32)
+    examples.want({'image': None, layout.boxes: layout.parts})
+
+  def text(self, index: int) -> prompts.TextPrompt:
+    """The names of all classes."""
+    del index
+    return self._text
 
   def _truth(self, example: Mapping[str, Any], size: tuple[int, int]) -> Truth:
     boxes = self._boxes(example, size)
     return boxes.truth(0, size, self._text, is_list=True)
 
+  def _boxes(self, example: Mapping[str, Any], size: tuple[int, int]) -> Boxes:
+    return self._layout.read(example, size, self._labels)
+
   def _annotated(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """Yields the entry of each image, and those of its boxes."""
     for index in range(len(self)):
-      example = self._example(index)
+      example = self._examples[index]
       try:
         size = _size(example['image'])
       except BadImage as error:
@@ -144,75 +192,85 @@ class TfdsSource(Classes):
       image = {'id': index, 'height': size[0], 'width': size[1]}
       yield image, self._boxes(example, size).entries(0, size)
 
+
+class TfdsFederated(Federated, TfdsDetection):
+  """A prepared set whose images are labelled for some classes only: LVIS.
+
+  TFDS keeps neither how frequent classes are nor other words for them.
+  """
+
+  def __init__(self, *arguments: Any):
+    """Takes the arguments of all detection sets."""
+    super().__init__(*arguments)
+    lists = {ABSENT: None, NOT_EXHAUSTIVE: None}
+    boxes = {self._layout.boxes: self._layout.parts}
+    self._examples.want({'image': None} | boxes | lists)
+    self.frequency = ('',) * len(self.names)
+    self.synonyms = ((),) * len(self.names)
+
+  def absent(self, index: int) -> tuple[int, ...]:
+    """Labels of the classes that an image is known not to show."""
+    example = self._examples[index]
+    classes = example[self._layout.boxes][self._layout.label]
+    has = set(self._labels[np.array(classes, np.int64).reshape(-1)].tolist())
+    found = self._listed(example[ABSENT], all)
+    return tuple(label for label in found if label not in has)
+
+  def not_exhaustive(self, index: int) -> tuple[int, ...]:
+    """Labels of the classes of which an image shows more than have boxes."""
+    return self._listed(self._examples[index][NOT_EXHAUSTIVE], any)
+
+  def _listed(
+      self, classes: Any, whether: Callable[[Iterable[bool]], bool]
+  ) -> tuple[int, ...]:
+    """Labels that are listed: `all` or `any` of the classes of each must be."""
+    is_listed = np.zeros(len(self._labels), bool)
+    is_listed[np.array(classes, np.int64).reshape(-1)] = True
+    near = sorted({*self._labels[is_listed].tolist()} - {-1})
+    return tuple(
+        label for label in near if whether(is_listed[self._labels == label])
+    )
+
+
+class TfdsGrounding(_TfdsRecords):
+  """Random access to prepared captions, with linked boxes or without."""
+
+  def __init__(self, captioned: Captioned):
+    """Takes the captions."""
+    self._examples = captioned
+
+  def text(self, index: int) -> prompts.TextPrompt:
+    """The text of a record, with the phrases that it has.
+
+    Raises:
+      IndexError: if there is no such record.
+      UserError: if it holds no words.
+    """
+    return self._examples[index]['said'].text
+
+  def _truth(self, example: Mapping[str, Any], size: tuple[int, int]) -> Truth:
+    boxes, said = self._boxes(example, size), example['said']
+    return boxes.truth(0, size, said.text, is_list=said.is_list)
+
   def _boxes(self, example: Mapping[str, Any], size: tuple[int, int]) -> Boxes:
-    """The boxes of the classes in `names`, as the only ones of a table."""
-    objects = example['objects']
-    classes = np.array(objects['label'], np.int64).reshape(-1)
-    crowd = objects.get('is_crowd', [False] * len(classes))
-    y1, x1, y2, x2 = np.array(objects['bbox'], np.float64).reshape(-1, 4).T
-    height, width = size
-    xywh = np.stack(
-        [x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height], -1
-    )
-    label = self._labels[classes]
-    used = label >= 0
-    return Boxes(
-        offset=np.array([0, used.sum()]),
-        xywh=xywh[used],
-        label=label[used],
-        crowd=np.array(crowd, bool).reshape(-1)[used],
-        area=np.full(used.sum(), np.nan),
-    )
-
-  def _example(self, index: int) -> Mapping[str, Any]:
-    """A record as it is stored, its image encoded."""
-    if not 0 <= index < len(self):
-      raise IndexError(f'{index} is not in [0, {len(self)})')
-    return self._open()[index]
-
-  def _open(self) -> Any:
-    """Opens the files, once per process."""
-    if self._data is None:
-      # Slow to import, and not needed by the other sources.
-      import tensorflow_datasets as tfds
-
-      try:
-        builder = tfds.builder_from_directory(self._directory)
-        # Images stay encoded, so that they are read as all others are.
-        decoders = {'image': tfds.decode.SkipDecoding()}
-        self._data = builder.as_data_source(self._split, decoders=decoders)
-      except Exception as error:  # Each file format has errors of its own.
-        reason = ' '.join(str(error).split())[:160]
-        raise UserError(
-            f'directory={self._directory!r} split={self._split!r} cannot be'
-            f' opened ({reason}); give the folder with dataset_info.json of a'
-            " set prepared with file_format='array_record'"
-        ) from error
-    return self._data
+    said = example['said']
+    return tfds_boxes.of_corners(said.bbox, size, said.phrase, said.crowd)
 
 
-def check_directory(directory: str | os.PathLike[str]) -> None:
-  """Refuses a folder without a data set, before TFDS is imported."""
-  directory = os.fspath(directory)
-  file = os.path.join(directory, 'dataset_info.json')
-  if '://' not in directory and not os.path.isfile(file):
+def _renamed(
+    names: tuple[str, ...], label_map: str | os.PathLike[str]
+) -> tuple[str, ...]:
+  """The names of the classes, as a file has them where it does."""
+  if not label_map:
+    return names
+  content = read_json(label_map, name='label_map')
+  if not any(isinstance(content.get(name), str) for name in names):
     raise UserError(
-        f'directory={directory!r} cannot be opened (no dataset_info.json); give'
-        ' the folder of a version that TFDS has prepared'
+        f'label_map={os.fspath(label_map)!r} names none of the classes'
+        f' {", ".join(names[:3])}, ...: write names by those of the set,'
+        f' {{"{names[0]}": "person", ...}}'
     )
-
-
-def _class_names(features: Any, directory: str) -> tuple[str, ...]:
-  """Returns the names of a data set's classes in label order."""
-  try:
-    objects = features['objects']
-    label = getattr(objects, 'feature', objects)['label']
-    return tuple(label.names)
-  except (KeyError, TypeError, AttributeError) as error:
-    raise UserError(
-        f'directory={directory!r} is no detection set: it needs objects with'
-        f' bbox and named labels, and has {", ".join(features)}'
-    ) from error
+  return tuple(str(content.get(name) or name) for name in names)
 
 
 def _pixels(image: Any) -> np.ndarray:
