@@ -9,6 +9,11 @@ Image files keep their bytes; where there are none PNGs are written. Read it by
 A run that was stopped goes on where it was; at the end all images are read
 again and compared. What cannot be read is left out and named, or refused, as
 `config.data.bad_records` says.
+
+With `--format=tfds --name=my_set` it becomes a set of TensorFlow Datasets in
+`--out`, which `tfds.data_source('my_set', data_dir=...)` reads, as does
+`source=tfds, directory=..., dataset=my_set`; `--source=train,evals.val` are its
+splits `train` and `val`.
 """
 
 import functools
@@ -21,6 +26,7 @@ from ml_collections import config_flags
 from glip_jax import configuring, errors, run, storage
 from glip_jax.data import packing
 from glip_jax.data.sources import table
+from glip_jax.data.sources.protocol import Source
 from glip_jax.tools import config_sources, progress
 
 
@@ -33,10 +39,16 @@ def main(_: Sequence[str]):
     )
   out = _out(options.out)
   config = run.read(options.config)
-  spec = config_sources.source(config, options.source)
-  source = table.open_source(
-      spec, bad_records=config.data.bad_records, what=options.source
-  )
+  names = options.source.split(',')
+  if options.format == 'tfds':
+    _write_tfds(config, names, out, options.name)
+    return
+  if len(names) > 1:
+    raise errors.UserError(
+        f'--source={options.source} are several: with --format=records pack'
+        ' each into a folder of its own'
+    )
+  source = _open(config, options.source)
   bars = progress.Bars()
   try:
     header = packing.pack(
@@ -55,6 +67,40 @@ def main(_: Sequence[str]):
       f' ({sum(header.shard_bytes) / 1e6:,.1f} MB) are in {out}; read them by'
       f' source=records, directory={out}'
   )
+
+
+def _write_tfds(
+    config: run.Run, names: Sequence[str], out: str, name: str | None
+) -> None:
+  """Writes sources of a config as a set of TFDS."""
+  if not name:
+    raise errors.UserError('--name is missing: give the TFDS set a name')
+  splits = [each.rpartition('.')[2] for each in names]
+  if len(set(splits)) < len(splits):
+    raise errors.UserError(
+        f'--source={",".join(names)} has two splits of one name: write them'
+        ' under two names'
+    )
+  # Slow to import: only where it is asked for.
+  from glip_jax.data import tfds_writing
+
+  opened = [_open(config, each) for each in names]
+  folder = tfds_writing.write(
+      dict(zip(splits, opened, strict=True)),
+      out,
+      name=name,
+      bad_records=config.data.bad_records,
+  )
+  print(
+      f'{", ".join(splits)} are in {folder}; read them by source=tfds,'
+      f' directory={out}, dataset={name}, split={splits[0]}'
+  )
+
+
+def _open(config: run.Run, name: str) -> Source:
+  """One of the sources of a config."""
+  spec = config_sources.source(config, name)
+  return table.open_source(spec, bad_records=config.data.bad_records, what=name)
 
 
 def _out(path: str | None) -> str:
@@ -77,7 +123,15 @@ def _define_flags(values: flags.FlagValues = flags.FLAGS):
       'train',
       'Which: train, train.NAME, curriculum.NAME, evals.NAME.',
   )
-  string('out', None, 'Folder to write to.')
+  string('out', None, 'Folder to write to; of tfds its data_dir.')
+  string('name', None, 'Of tfds: what the set is called.')
+  flags.DEFINE_enum(
+      'format',
+      'records',
+      ['records', 'tfds'],
+      'What to write.',
+      flag_values=values,
+  )
   flags.DEFINE_integer(
       'shard_images', 2048, 'Images of a file.', flag_values=values
   )

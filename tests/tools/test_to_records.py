@@ -200,6 +200,29 @@ def test_the_command_packs_a_source_by_the_name_of_its_field(
     _main(monkeypatch, file)
 
 
+def test_the_command_writes_sources_as_splits_of_a_tfds_set(
+    folder, monkeypatch, capsys
+):
+  file = folder / 'all.json'
+  fields = [
+      f'--config.data.train.annotations={file}',
+      f'--config.evals.val.data.annotations={file}',
+      '--source=train,evals.val',
+      f'--out={folder / "tfds"}',
+  ]
+  with pytest.raises(errors.UserError, match='are several: with --format='):
+    _main(monkeypatch, *fields)
+  with pytest.raises(errors.UserError, match='--name is missing'):
+    _main(monkeypatch, *fields, '--format=tfds')
+  _main(monkeypatch, *fields, '--format=tfds', '--name=raccoons')
+  told = f'source=tfds, directory={folder / "tfds"}, dataset=raccoons, split='
+  assert told in capsys.readouterr().out
+  spec = {'source': 'tfds', 'directory': str(folder / 'tfds')}
+  for split in 'train', 'val':
+    own = spec | {'dataset': 'raccoons', 'split': split}
+    assert len(table.open_source(own)) == COUNT
+
+
 def test_bad_input_ends_in_one_line_and_status_1(tmp_path):
   command = [sys.executable, '-m', 'glip_jax.tools.to_records']
   done = subprocess.run(command, capture_output=True, text=True)

@@ -1,0 +1,114 @@
+"""Sources as TFDS sets: what was written is read, here and by TFDS itself."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from glip_jax.data import tfds_writing
+from glip_jax.data.sources import protocol, table
+from glip_jax.errors import UserError
+
+NAMES = 'red', 'blue square', 'large star'
+CAPTION = 'a red circle on a blue square'
+
+
+@pytest.fixture(scope='module')
+def specs(tmp_path_factory):
+  """The same images as COCO, LVIS, MDETR and ODVG."""
+  folder = tmp_path_factory.mktemp('written')
+  rng = np.random.default_rng(0)
+  images, boxes, lines = [], [], []
+  for n, suffix in enumerate(('jpg', 'png', 'bmp', 'jpg')):
+    pixels = rng.integers(0, 256, (20 + n, 30, 3)).astype(np.uint8)
+    exif = Image.Exif()
+    if n == 3:
+      exif[0x0112] = 6
+    file = f'{n}.{suffix}'
+    Image.fromarray(pixels).save(folder / file, exif=exif)
+    lists = {'neg_category_ids': [2], 'not_exhaustive_category_ids': [0]}
+    images.append(
+        {'id': f'x{n}', 'file_name': file, 'caption': CAPTION} | lists
+    )
+    for k in range(n):
+      box = {'image_id': f'x{n}', 'category_id': k % 2, 'iscrowd': int(k == 1)}
+      spans = ([[2, 12]], [[18, 29]], [[2, 5], [18, 22]])[k]
+      boxes.append(box | {'bbox': [3, 2, 9, 40], 'tokens_positive': spans})
+    box = {'bbox': [1, 2, 9, 8], 'label': 1, 'category': 'blue square'}
+    region = {'bbox': [1, 2, 9, 8], 'phrase': 'blue square'}
+    kind = (
+        {'detection': {'instances': [box]}}
+        if n % 2
+        else {'grounding': {'caption': CAPTION, 'regions': [region]}}
+    )
+    lines.append({'filename': file} | kind)
+  categories = [{'id': n, 'name': name} for n, name in enumerate(NAMES)]
+  content = {'images': images, 'annotations': boxes, 'categories': categories}
+  (folder / 'all.json').write_text(json.dumps(content))
+  (folder / 'all.jsonl').write_text('\n'.join(map(json.dumps, lines)))
+  files = {'images': str(folder), 'annotations': str(folder / 'all.json')}
+  odvg = files | {'annotations': str(folder / 'all.jsonl')}
+  world = {
+      'source': 'shapes',
+      'split': 'train',
+      'num_images': 3,
+      'image_size': 48,
+  }
+  world |= {'prompts': {'partial': 1.0}, 'unnamed': True}
+  own = {kind: files | {'source': kind} for kind in ('coco', 'lvis', 'mdetr')}
+  return own | {'odvg': odvg, 'unnamed': world}
+
+
+@pytest.mark.parametrize('kind', ['coco', 'lvis', 'mdetr', 'odvg', 'unnamed'])
+def test_what_was_written_is_read(specs, tmp_path, kind):
+  source = table.open_source(specs[kind])
+  tfds_writing.write({'val': source}, tmp_path, name='my_set')
+  spec = {'source': 'tfds', 'directory': str(tmp_path), 'dataset': 'my_set'}
+  copy = table.open_source(spec | {'split': 'val'})
+  assert len(copy) == len(source) >= 3
+  assert protocol.is_detection(copy) == protocol.is_detection(source)
+  assert protocol.is_federated(copy) == protocol.is_federated(source)
+  for index in range(len(source)):
+    first, second = copy[index], source[index]
+    for field in dataclasses.fields(second):
+      one, other = (getattr(each, field.name) for each in (first, second))
+      if field.name == 'boxes':
+        np.testing.assert_allclose(one, other, atol=1e-4)
+      elif isinstance(other, np.ndarray):
+        np.testing.assert_array_equal(one, other)
+      else:
+        assert one == other
+    if kind == 'lvis':
+      assert copy.absent(index) == source.absent(index)
+      assert copy.not_exhaustive(index) == source.not_exhaustive(index)
+  if kind == 'coco':
+    assert copy.names == source.names
+    assert copy.image_file(0) == source.image_file(0)
+    assert copy.image_file(3)[:4] == b'\x89PNG'
+
+
+def test_tfds_reads_it_by_itself(specs, tmp_path):
+  source = table.open_source(specs['coco'])
+  tfds_writing.write({'train': source, 'val': source}, tmp_path, name='my_set')
+  examples = tfds.data_source('my_set', split='val', data_dir=tmp_path)
+  assert len(examples) == 4
+  example = examples[3]
+  np.testing.assert_array_equal(example['image'], source[3].image)
+  assert example['image/id'] == b'x3'
+  assert list(example['objects']['label']) == [0, 1, 0]
+  features = examples.dataset_info.features
+  assert tuple(features['objects']['label'].names) == NAMES
+
+
+def test_what_cannot_be_a_set_is_refused(specs, tmp_path):
+  coco, mdetr = (table.open_source(specs[kind]) for kind in ('coco', 'mdetr'))
+  with pytest.raises(UserError, match="name='My set' cannot be that"):
+    tfds_writing.write({'train': coco}, tmp_path, name='My set')
+  with pytest.raises(UserError, match='train, val are of different kinds'):
+    tfds_writing.write({'train': coco, 'val': mdetr}, tmp_path, name='my_set')
+  tfds_writing.write({'train': coco}, tmp_path, name='my_set')
+  with pytest.raises(UserError, match='1.0.0 is there already'):
+    tfds_writing.write({'train': coco}, tmp_path, name='my_set')
