@@ -287,6 +287,7 @@ def build(
     source = table.open_source(
         spec.data, bad_records=bad_records, what=f'{what}.data'
     )
+    source = protocol.evaluated(source)
   with errors.naming(what):
     return source, make(source, **options)
 

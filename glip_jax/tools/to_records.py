@@ -25,8 +25,7 @@ from ml_collections import config_flags
 
 from glip_jax import configuring, errors, run, storage
 from glip_jax.data import packing
-from glip_jax.data.sources import table
-from glip_jax.data.sources.protocol import Source
+from glip_jax.data.sources import protocol, table
 from glip_jax.tools import config_sources, progress
 
 
@@ -97,10 +96,14 @@ def _write_tfds(
   )
 
 
-def _open(config: run.Run, name: str) -> Source:
+def _open(config: run.Run, name: str) -> protocol.Source:
   """One of the sources of a config."""
   spec = config_sources.source(config, name)
-  return table.open_source(spec, bad_records=config.data.bad_records, what=name)
+  source = table.open_source(
+      spec, bad_records=config.data.bad_records, what=name
+  )
+  is_evaluated = name.startswith('evals.')
+  return protocol.evaluated(source) if is_evaluated else source
 
 
 def _out(path: str | None) -> str:

@@ -1,13 +1,15 @@
 """Recall of phrases: one best box per phrase, judged against any truth."""
 
+import json
 import types as python_types
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from glip_jax import types
+from glip_jax import fields, types
 from glip_jax.errors import UserError
-from glip_jax.evaluators import grounding
+from glip_jax.evaluators import grounding, runner
 
 HERE = [0.0, 0.0, 10.0, 10.0]
 THERE = [50.0, 50.0, 70.0, 60.0]
@@ -164,3 +166,24 @@ def test_wilson_interval_equals_the_published_example():
 def test_unknown_settings_are_refused(options):
   with pytest.raises(UserError, match=next(iter(options))):
     _evaluator(**options)
+
+
+def test_each_mention_that_a_file_lists_is_judged(tmp_path):
+  Image.new('RGB', (80, 80)).save(tmp_path / 'a.png')
+  caption = 'a man waves as he walks'
+  image = {'id': 1, 'file_name': 'a.png', 'caption': caption}
+  image['tokens_positive_eval'] = [[[0, 5]], [[15, 17]]]
+  box = {'image_id': 1, 'category_id': 1, 'bbox': [0, 0, 10, 10]}
+  box['tokens_positive'] = [[0, 5], [15, 17]]
+  content = {'images': [image], 'annotations': [box], 'categories': []}
+  (tmp_path / 'val.json').write_text(json.dumps(content))
+  data = {'source': 'mdetr', 'images': str(tmp_path)}
+  data['annotations'] = str(tmp_path / 'val.json')
+  spec = fields.from_dict(
+      runner.Evaluation, {'type': 'grounding', 'data': data}, 'evals.val'
+  )
+  source, evaluator = runner.build('val', spec)
+  assert source.text(0).phrases == ('a man', 'he')
+  _add(evaluator, 0, [(HERE, 0.9, 0), (THERE, 0.8, 1)])
+  assert evaluator.result().overall.n == 2
+  assert evaluator.result().overall.recall == 0.5

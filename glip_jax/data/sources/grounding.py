@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -78,6 +81,51 @@ class GroundingRecords(ImageRecords):
       IndexError: if there is no such record.
     """
     return prompts.from_caption(self._captions[index], self._phrases[index])
+
+  def with_phrases(
+      self, wanted: Sequence[Sequence[Spans] | None]
+  ) -> GroundingRecords:
+    """The same records with other phrases, those of them that have a box.
+
+    Args:
+      wanted: phrases of each record; None: its own. A phrase has the boxes
+        whose spans hold all of its spans, so that boxes of two are in both.
+    """
+    rows: list[int] = []
+    labels: list[int] = []
+    phrases, ends = [], [0]
+    for index, own in enumerate(wanted):
+      linked = self._linked(index)
+      found = []
+      for spans in sorted(set(self._phrases[index] if own is None else own)):
+        holds = spans.__eq__ if own is None else set(spans).issubset
+        if held := [row for row, has in linked if holds(has)]:
+          rows += held
+          labels += [len(found)] * len(held)
+          found.append(spans)
+      phrases.append(tuple(found))
+      ends.append(len(rows))
+    changed = copy.copy(self)
+    changed._phrases = Phrases.of(phrases)
+    table = self._boxes
+    changed._boxes = dataclasses.replace(
+        table,
+        offset=np.array(ends, table.offset.dtype),
+        xywh=table.xywh[rows],
+        label=np.array(labels, table.label.dtype),
+        crowd=table.crowd[rows],
+        area=table.area[rows],
+    )
+    return changed
+
+  def _linked(self, index: int) -> list[tuple[int, Spans]]:
+    """(row, spans) of the boxes of a record."""
+    rows, phrases = self._boxes.rows(index), self._phrases[index]
+    labels = self._boxes.label[rows].tolist()
+    return [
+        (rows.start + place, phrases[label])
+        for place, label in enumerate(labels)
+    ]
 
   def _truth(self, index: int, size: tuple[int, int]) -> Truth:
     return self._boxes.truth(index, size, self.text(index), is_list=False)

@@ -2,7 +2,9 @@
 
 The format is that of MDETR and GLIP: a COCO file whose images have a `caption`
 and whose annotations have `tokens_positive`, a list of [start, end) character
-spans of that caption.
+spans of that caption. Images of an evaluation may have `tokens_positive_eval`,
+the list of spans of each phrase that is judged: a box of "a man" and of "he" is
+one phrase of two parts in training, and two phrases there.
 """
 
 from __future__ import annotations
@@ -11,10 +13,15 @@ import os
 import re
 from typing import Any
 
+import numpy as np
+
 from glip_jax.data.sources import annotation_file
-from glip_jax.data.sources.annotation_file import Entries, Report
-from glip_jax.data.sources.grounding import GroundingRecords
+from glip_jax.data.sources.annotation_file import Entries, Id, Report, read_id
+from glip_jax.data.sources.grounding import GroundingRecords, read_span
+from glip_jax.data.sources.phrases import Phrases, Spans
 from glip_jax.data.sources.selection import Selection
+
+_JUDGED = 'tokens_positive_eval'
 
 
 class MdetrSource(GroundingRecords):
@@ -52,7 +59,51 @@ class MdetrSource(GroundingRecords):
         selection=selection,
         report=report,
     )
+    self._read_judged(captioned)
     report.log()
+
+  def evaluated(self) -> GroundingRecords:
+    """With the phrases of `tokens_positive_eval`, where an image has them."""
+    if self._judged is None:
+      return self
+    return self.with_phrases([
+        self._judged[index] if is_listed else None
+        for index, is_listed in enumerate(self._lists)
+    ])
+
+  def _read_judged(self, captioned: Entries) -> None:
+    """Keeps the phrases that are judged, where an image lists any."""
+    listed: dict[Id | None, Any] = {}
+    for _, image in captioned:
+      listed.setdefault(read_id(image.get('id')), image.get(_JUDGED))
+    own = [
+        self._spans(listed[self.image_id(index)], index)
+        for index in range(len(self))
+    ]
+    # Flat, for they are sent to workers; which records have a list.
+    self._lists = np.array([phrases is not None for phrases in own], bool)
+    self._judged = (
+        Phrases.of([phrases or () for phrases in own])
+        if self._lists.any()
+        else None
+    )
+
+  def _spans(self, phrases: Any, index: int) -> tuple[Spans, ...] | None:
+    """Spans of each phrase that is listed for a record; None if none are."""
+    if not isinstance(phrases, list):
+      return None
+    name, caption = f'images {self.image_id(index)!r}', self._captions[index]
+    found = []
+    for phrase in phrases:
+      spans = [
+          read_span(value, caption)
+          for value in (phrase if isinstance(phrase, list) else ())
+      ]
+      if not spans or None in spans:
+        self.report.fault('malformed span', f'{name} {phrase!r:.60}')
+      else:
+        found.append(tuple(sorted({span for span in spans if span})))
+    return tuple(found)
 
 
 def _in_their_folders(captioned: Entries, images: str) -> Entries:

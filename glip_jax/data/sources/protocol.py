@@ -184,6 +184,12 @@ def boxes_of(source: Source, index: int, size: tuple[int, int]) -> Boxes | None:
   return known(index, size) if known else None
 
 
+def evaluated(source: Source) -> Source:
+  """The source with the phrases that an evaluation judges, if it has others."""
+  known = getattr(source, 'evaluated', None)
+  return known() if known else source
+
+
 def is_detection(source: Source) -> TypeGuard[DetectionSource]:
   """Whether a source has a vocabulary; otherwise it is a grounding source."""
   return hasattr(source, 'names')

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glip_jax.data.sources import image_list, table
+from glip_jax.data.sources import image_list, protocol, table
 from glip_jax.data.sources.grounding import read_span
 from glip_jax.data.sources.mdetr import MdetrSource
 from glip_jax.data.sources.protocol import is_detection
@@ -129,3 +129,50 @@ def test_images_of_several_sources_lie_in_the_folders_of_their_names(
   )
   values = [int(source[n].image[0, 0, 0]) for n in range(5)]
   assert values == [0, 1, 3, 3, 4]
+
+
+def _judged(content):
+  """Boxes of one entity with two mentions, of which each is judged."""
+  content = _grounded(content)
+  content['images'][0]['tokens_positive_eval'] = [
+      [[28, 37]],
+      [[14, 23]],
+      [[10, 13]],  # No box is of it.
+      [[0, 9]],
+  ]
+  return content
+
+
+def test_each_mention_is_judged_where_the_file_lists_them(content, opened):
+  source = opened(_judged(content), MdetrSource)
+  assert source.text(0).spans == (((0, 9),), ((14, 23), (28, 37)))
+  judged = pickle.loads(pickle.dumps(protocol.evaluated(source)))
+  truth = judged.truth(0)
+  assert truth.text.spans == (((0, 9),), ((14, 23),), ((28, 37),))
+  assert judged.text(0) == truth.text == judged[0].text
+  boxes = [truth.boxes[truth.phrase == phrase, 0] for phrase in range(3)]
+  assert [own.tolist() for own in boxes] == [[1, 2], [0], [0]]
+  assert judged.num_boxes().tolist() == [4]
+  assert source.truth(0).phrase.tolist() == [1, 0, 0]  # Training's are kept.
+
+
+def test_training_phrases_are_judged_where_none_are_listed(content, opened):
+  source = opened(_grounded(content), MdetrSource)
+  assert protocol.evaluated(source) is source
+  content = _judged(content)
+  other = content['images'][0] | {'id': 'y'}
+  del other['tokens_positive_eval']
+  box = content['annotations'][0] | {'image_id': 'y'}
+  content['images'].append(other)
+  content['annotations'].append(box)
+  source = protocol.evaluated(opened(content, MdetrSource))
+  assert source.text(1).spans == (((14, 23), (28, 37)),)
+  assert source.truth(1).phrase.tolist() == [0]
+
+
+def test_a_malformed_span_that_is_judged_is_a_fault(content, opened):
+  content = _judged(content)
+  content['images'][0]['tokens_positive_eval'] += [[[3, 'x']], 7]
+  assert opened(content, MdetrSource).report.counts['malformed span'] == 3
+  with pytest.raises(UserError, match='malformed span'):
+    opened(content, MdetrSource, bad_records='raise')
