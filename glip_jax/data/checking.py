@@ -89,9 +89,11 @@ def check_vocabulary(
       )
       for group in vocabulary.same()
   ]
-  drawn = trains and settings.drawn(data, opened.spec).on
+  how = settings.drawn(data, opened.spec)
+  drawn = trains and how.on
   try:
     if drawn:
+      vocabulary = vocabularies.with_synonyms(vocabulary, source, data, how)
       opened = dataclasses.replace(opened, vocabulary=vocabulary)
       vocabularies.drawing_of(vocabulary, Drawn(), data, data.num_tokens)
     else:
@@ -197,6 +199,7 @@ class _Look(grain.transforms.Map):
     """Looks at the prompt of a record; one of those drawn for it."""
     if names is not None and names.is_for(record.text):
       rng = np.random.default_rng((0, record.index))
+      names = names.worded(rng)
       labels = names.labels(record.index, record.phrase, rng)
       found.tokens[names.num_tokens(labels)] += 1
       return

@@ -41,6 +41,10 @@ class Drawn:
   known: bool = field(
       False, 'only names known to be absent, where a set says which these are'
   )
+  synonyms: bool = field(
+      False,
+      'call a class by its name or a synonym, drawn too, where a set has them',
+  )
 
   def check(self, what: str) -> None:
     """Refuses shares that are more than all."""
@@ -198,6 +202,16 @@ class DrawNames:
   def is_for(self, text: prompts.TextPrompt) -> bool:
     """Whether a text is the vocabulary."""
     return len(text.phrases) == len(self.drawing.vocabulary.names)
+
+  def worded(self, rng: np.random.Generator) -> DrawNames:
+    """The same with a name or synonym drawn for each class.
+
+    Nothing is drawn where there are no synonyms. It comes before `labels`, by
+    the same generator: what fits a prompt follows from the words.
+    """
+    vocabulary = self.drawing.vocabulary.worded(rng)
+    drawing = dataclasses.replace(self.drawing, vocabulary=vocabulary)
+    return dataclasses.replace(self, drawing=drawing)
 
   def labels(
       self, index: int, present: Int[np.ndarray, n], rng: np.random.Generator

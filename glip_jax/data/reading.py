@@ -160,6 +160,7 @@ class _Use:
     if record.is_list and names and names.is_for(record.text):
       found = labels(self._source, record.index)
       present = record.phrase if found is None else found
+      names = names.worded(rng)
       drawn = names.labels(record.index, present, rng)
       return listed(record, drawn, names.drawing.vocabulary)
     if self._shuffles and record.is_list:
@@ -186,7 +187,9 @@ class _Use:
     found = labels(self._source, index)
     if found is None:
       return None
-    return names.num_tokens(names.labels(index, found, rng(_NAMES)))
+    generator = rng(_NAMES)
+    names = names.worded(generator)
+    return names.num_tokens(names.labels(index, found, generator))
 
   def _fits_elsewhere(self, record: Record) -> bool:
     """Whether a text is too long for a bucket and not for all of them."""

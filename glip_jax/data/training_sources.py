@@ -189,7 +189,9 @@ class _Opener:
   def _used(self, source: Source, spec: Spec, what: str) -> Opened:
     """A source with its names read as a spec says."""
     with errors.naming(what):
-      if settings.drawn(self._data, spec).on:
-        return Opened(source, spec, vocabularies.read(source, self._data))
+      drawn = settings.drawn(self._data, spec)
+      if drawn.on:
+        names = vocabularies.read(source, self._data, drawn)
+        return Opened(source, spec, names)
       vocabularies.check_prompt(source, self._element)
     return Opened(source, spec)

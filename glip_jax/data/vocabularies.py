@@ -88,7 +88,9 @@ def check_prompt(source: Source, element: ToElement) -> None:
     )
 
 
-def read(source: Source, data: settings.Data) -> Vocabulary | None:
+def read(
+    source: Source, data: settings.Data, drawn: drawing.Drawn
+) -> Vocabulary | None:
   """The names of a source as they are drawn; None of a grounding source.
 
   Names of which the tokenizer knows a part only, and names that are the same
@@ -102,7 +104,34 @@ def read(source: Source, data: settings.Data) -> Vocabulary | None:
   vocabulary = Vocabulary(source.names, load_tokenizer(data.tokenizer))
   drawing_of(vocabulary, drawing.Drawn(), data, data.num_tokens)
   _told(vocabulary, data)
-  return vocabulary
+  return with_synonyms(vocabulary, source, data, drawn)
+
+
+def with_synonyms(
+    vocabulary: Vocabulary,
+    source: Source,
+    data: settings.Data,
+    drawn: drawing.Drawn,
+) -> Vocabulary:
+  """The names of a source with their synonyms, if these are drawn too.
+
+  They fit the shortest prompt of all buckets, so that what is drawn is the same
+  when a record is planned and when it is read.
+  """
+  if not drawn.synonyms:
+    return vocabulary
+  synonyms = getattr(source, 'synonyms', ())
+  if not any(synonyms):
+    logging.warning(
+        'draw_names.synonyms=True: the source has none, its names are used'
+    )
+    return vocabulary
+  tokenizer = load_tokenizer(data.tokenizer)
+  end = len(tokenizer.tokenize(data.prompt_end))
+  shortest = min(bucket.num_tokens for bucket in settings.buckets(data))
+  return vocabulary.with_synonyms(
+      synonyms, tokenizer, longest=vocabulary.room(shortest, end)
+  )
 
 
 def _told(vocabulary: Vocabulary, data: settings.Data) -> None:

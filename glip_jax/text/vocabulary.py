@@ -6,6 +6,8 @@ of its own and changes no other, so the length of a prompt is the sum of theirs.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -53,18 +55,7 @@ class Vocabulary:
         no token of one.
     """
     self.names = tuple(names)
-    cleaned = prompts.from_names(self.names).phrases
-    ids = [
-        tuple(each)
-        for each in tokenizer(
-            list(cleaned),
-            add_special_tokens=False,
-            split_special_tokens=True,
-            truncation=False,
-            padding=False,
-            verbose=False,
-        )['input_ids']
-    ]
+    ids = _tokens(prompts.from_names(self.names).phrases, tokenizer)
     unknown = tokenizer.unk_token_id
     if nothing := [
         name
@@ -83,6 +74,65 @@ class Vocabulary:
         for name, tokens in zip(names, ids, strict=True)
         if unknown in tokens
     )
+    self._words: _Words | None = None
+
+  def with_synonyms(
+      self,
+      synonyms: Sequence[Sequence[str]],
+      tokenizer: transformers.PreTrainedTokenizerFast,
+      *,
+      longest: int,
+  ) -> Vocabulary:
+    """The same names, for which `worded` gives others.
+
+    A synonym is of use if the tokenizer knows all of it and no other class has
+    it: one that has the tokens of another's name or synonym would be false.
+
+    Args:
+      synonyms: of each label.
+      tokenizer: that the names were read by.
+      longest: what the length of one may be.
+    """
+    rows = [
+        (int(self.text[label]), word)
+        for label, own in enumerate(synonyms)
+        for word in own
+        if prompts.is_whole(word) and prompts.has_word(prompts.clean_name(word))
+    ]
+    cleaned = [prompts.clean_name(word) for _, word in rows]
+    found = _tokens(cleaned, tokenizer) if rows else []
+    owners: dict[tuple[int, ...], set[int]] = {}
+    names = _tokens(prompts.from_names(self.names).phrases, tokenizer)
+    for label, tokens in zip(self.text.tolist(), names, strict=True):
+      owners.setdefault(tokens, set()).add(label)
+    is_name = set(owners)
+    for (label, _), tokens in zip(rows, found, strict=True):
+      owners.setdefault(tokens, set()).add(label)
+    words: list[dict[tuple[int, ...], str]] = [{} for _ in self.names]
+    for (label, word), tokens in zip(rows, found, strict=True):
+      is_known = tokenizer.unk_token_id not in tokens
+      is_own = owners[tokens] == {label} and tokens not in is_name
+      if is_known and is_own and len(tokens) + 1 <= longest:
+        words[label].setdefault(tokens, word)
+    changed = copy.copy(self)
+    changed._words = _Words.of(self, words)
+    return changed
+
+  def worded(self, rng: np.random.Generator) -> Vocabulary:
+    """Each name or a synonym of it, all equally likely; see `with_synonyms`.
+
+    Without synonyms nothing is drawn.
+    """
+    if self._words is None:
+      return self
+    words = self._words
+    which = words.start + (rng.random(len(self.names)) * words.count).astype(
+        np.int64
+    )
+    changed = copy.copy(self)
+    changed.names = tuple(words.words[i] for i in which.tolist())
+    changed.lengths = words.lengths[which]
+    return changed
 
   def room(self, num_tokens: int, end_length: int = 0) -> int:
     """What `lengths` of a prompt may sum up to.
@@ -100,3 +150,50 @@ class Vocabulary:
     for name, text in zip(self.names, self.text.tolist(), strict=True):
       groups.setdefault(text, []).append(name)
     return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Words:
+  """The names and synonyms of all classes, those of a class together.
+
+  Attributes:
+    words: all of them.
+    lengths: as of a `Vocabulary`.
+    start: where those of each label begin.
+    count: how many each label has, its name included.
+  """
+
+  words: tuple[str, ...]
+  lengths: Int[np.ndarray, w]
+  start: Int[np.ndarray, n]
+  count: Int[np.ndarray, n]
+
+  @classmethod
+  def of(
+      cls,
+      vocabulary: Vocabulary,
+      synonyms: Sequence[dict[tuple[int, ...], str]],
+  ) -> _Words:
+    """Joins names and the synonyms of each, which have their tokens."""
+    words, lengths = [], []
+    for label, own in enumerate(synonyms):
+      words += [vocabulary.names[label], *own.values()]
+      lengths += [vocabulary.lengths[label], *(len(ids) + 1 for ids in own)]
+    count = np.array([len(own) + 1 for own in synonyms], np.int64)
+    start = np.cumsum(count) - count
+    return cls(tuple(words), np.array(lengths, np.int32), start, count)
+
+
+def _tokens(
+    words: Sequence[str], tokenizer: transformers.PreTrainedTokenizerFast
+) -> list[tuple[int, ...]]:
+  """The tokens of each of some words, cleaned before."""
+  encoded = tokenizer(
+      list(words),
+      add_special_tokens=False,
+      split_special_tokens=True,
+      truncation=False,
+      padding=False,
+      verbose=False,
+  )
+  return [tuple(each) for each in encoded['input_ids']]

@@ -57,8 +57,9 @@ def write(
 def _trained(opened: Opened, data: settings.Data) -> Iterator[types.Batch]:
   """Batches of one, as a training stream of this source alone has them."""
   data = dataclasses.replace(data, bad_records='skip')
-  if settings.drawn(data, opened.spec).on:
-    vocabulary = vocabularies.read(opened.source, data)
+  drawn = settings.drawn(data, opened.spec)
+  if drawn.on:
+    vocabulary = vocabularies.read(opened.source, data, drawn)
     opened = dataclasses.replace(opened, vocabulary=vocabulary)
   sources = TrainingSources(train=(opened,), curriculum=())
   reader = Reader(sources, data, seed=0)

@@ -248,3 +248,73 @@ def test_chunks_are_the_list_in_turn_whatever_is_in_the_image():
   for chunk, after in zip(chunks, chunks[1:], strict=False):
     used = lengths[list(chunk)].sum()
     assert used <= made.room < used + lengths[after[0]]
+
+
+SYNONYMS = (
+    ('red', 'star'),
+    ('small', 'circle', 'square'),  # Of a circle another name speaks.
+    ('blue square blue square blue square', '( )', 'square'),
+    ('triangle', 'Triangle', '犬'),
+    (),
+    ('green star',),
+)
+
+
+def _worded(longest=4):
+  tokenizer = tokenizers_lib.load_tokenizer('shapes')
+  return _vocabulary().with_synonyms(SYNONYMS, tokenizer, longest=longest)
+
+
+def test_a_class_is_called_by_its_name_or_a_synonym_of_its_own():
+  rng = np.random.default_rng(0)
+  own, found = _worded(), [set() for _ in NAMES]
+  for _ in range(200):
+    drawn = own.worded(rng)
+    np.testing.assert_array_equal(
+        drawn.lengths, _vocabulary(drawn.names).lengths
+    )
+    for label, name in enumerate(drawn.names):
+      found[label].add(name)
+  expected = [
+      {'red', 'star'},
+      {'green', 'small'},
+      {'blue'},  # A long one, one of no words, and one that another has too.
+      {'circle', 'triangle'},  # The tokenizer does not know another.
+      {'large red circle'},
+      {'blue_star', 'green star'},
+  ]
+  assert found == expected
+  assert own.names == NAMES
+  assert 'green star' not in _worded(2).worded(rng).names
+
+
+def test_nothing_is_drawn_without_synonyms():
+  rng, own = np.random.default_rng(0), _vocabulary()
+  assert own.worded(rng) is own
+  assert rng.random() == np.random.default_rng(0).random()
+
+
+@pytest.mark.parametrize('num_tokens', [7, 9, 12])
+def test_prompts_of_synonyms_have_the_tokens_that_are_planned(num_tokens):
+  own, tokenizer = _worded(), tokenizers_lib.load_tokenizer('shapes')
+  made = drawing.Drawing(
+      vocabulary=own,
+      settings=drawing.Drawn(on=True, synonyms=True),
+      num_tokens=num_tokens,
+      room=own.room(num_tokens),
+      num_phrases=9,
+  )
+  record = _record([[0, 0, 1, 1]] * 2, [1, 5], prompts.from_names(NAMES))
+  for seed in range(50):
+    lengths = []
+    for _ in range(2):  # When it is planned, and when it is read.
+      rng = np.random.default_rng(seed)
+      names = drawing.DrawNames(made).worded(rng)
+      labels = names.labels(0, record.phrase, rng)
+      lengths.append(names.num_tokens(labels))
+    listed = drawing.listed(record, labels, names.drawing.vocabulary)
+    prompt = prompts.encode(listed.text, tokenizer, num_tokens=num_tokens)
+    assert lengths == [prompt.mask.sum()] * 2
+    assert len(set(listed.text.phrases)) == len(listed.text.phrases)
+    said = [listed.text.phrases[phrase] for phrase in listed.phrase]
+    assert set(said) <= {'green', 'small', 'blue star', 'green star'}

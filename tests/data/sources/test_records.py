@@ -1,5 +1,6 @@
 """Packed sources: what was packed comes back, and damage is named."""
 
+import collections
 import dataclasses
 import io
 import itertools
@@ -12,12 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glip_jax.data import images, packing, stream
+from glip_jax.data import images, packing, reading, stream
 from glip_jax.data.sources import protocol, record_files, table
 from glip_jax.data.training_sources import open_training
 from glip_jax.errors import UserError
 
 NAMES = 'red', 'green', 'blue', 'circle', 'star', 'large red triangle'
+WORDS = 'striped', 'cyan', 'gray', 'disk', 'cross', 'huge'
 CAPTION = 'a red circle on a blue square'
 SPANS = [[2, 12]], [[18, 29]], [[2, 5], [18, 22]]
 COUNT = 9
@@ -263,6 +265,38 @@ def test_training_from_it_is_training_from_the_source(specs, packed, kind):
   jax.tree.map(np.testing.assert_array_equal, found, expected)
   shapes = {(*b.image.shape[1:3], b.prompt.ids.shape[1]) for b in found}
   assert len(shapes) == 1 if kind == 'shapes' else len(shapes) > 1
+
+
+def test_synonyms_are_drawn_alike_when_planned_and_read(
+    specs, packed, monkeypatch
+):
+  rows = json.loads(open(specs['lvis']['annotations']).read())
+  for category, word in zip(rows['categories'], WORDS, strict=True):
+    category['synonyms'] = [word]
+  path = packed('lvis').parent / 'words.json'
+  path.write_text(json.dumps(rows))
+  told = []
+  fit = reading.fitting.best
+
+  def best(fits, size, num_tokens, short):
+    told.append(num_tokens)
+    return fit(fits, size, num_tokens, short)
+
+  monkeypatch.setattr(reading.fitting, 'best', best)
+  drawn = {'on': True, 'full': 0.3, 'synonyms': True}
+  spec = specs['lvis'] | {'annotations': str(path)}
+  found = _batches(spec, draw_names=drawn)
+  prompts = [ids for batch in found for ids in batch.prompt.mask.sum(axis=1)]
+  # Batches come by bucket, so what was read is among what was planned.
+  assert not set(prompts) - set(told)
+  assert not collections.Counter(prompts) - collections.Counter(told)
+  plain = _batches(spec, draw_names={'on': True, 'full': 0.3})
+  words = _ids(found) - _ids(plain)
+  assert words
+
+
+def _ids(batches):
+  return {n for batch in batches for n in batch.prompt.ids.ravel().tolist()}
 
 
 def test_a_vocabulary_of_the_world_is_drawn_alike_in_buckets(specs, packed):
