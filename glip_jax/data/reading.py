@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import grain
 import numpy as np
+from jaxtyping import Int
 
 from glip_jax import types
-from glip_jax.data import fitting, settings, transforms, vocabularies
+from glip_jax.data import fitting, mosaic, settings, transforms, vocabularies
 from glip_jax.data.caption_packing import packed
 from glip_jax.data.drawing import DrawNames, listed
 from glip_jax.data.guard import CutTold, Guard, NoObjectTold
@@ -27,9 +28,9 @@ from glip_jax.data.training_sources import Opened, TrainingSources
 from glip_jax.errors import UserError
 from glip_jax.text.prompts import TextPrompt
 
-# What is random of a record, each by a generator of its own: names and side
-# are drawn when it is planned and again when it is read.
-_NAMES, _SIDE, _LOOKS = 0, 1, 2
+# What is random of a record, each by a generator of its own: names, side and
+# mosaic are drawn when it is planned and again when it is read.
+_NAMES, _SIDE, _LOOKS, _MOSAIC = 0, 1, 2, 3
 
 Rng = Callable[[int], np.random.Generator]
 
@@ -101,6 +102,8 @@ class _Use:
     augment = settings.augmentation(data, opened.spec)
     self._short_sides = augment.short_sides if augment.on else ()
     self._magnified = augment.scale[1] if augment.on else 1.0
+    self._mosaic = augment.mosaic if augment.on else 0.0
+    self._fast = data.fast_images
     self._whole = settings.to_element(data)
     self._fits = fitting.fits(data)
     self._differ = len({fit.bucket.num_tokens for fit in self._fits}) > 1
@@ -131,11 +134,12 @@ class _Use:
     fit, short = self._fits[bucket], self._short_side(rng)
     with fit.decoding(short, self._magnified):
       record = self._guard[index]
-    if record is None:
-      return None
-    for told in self._told if self._tells else ():
-      record = told.map(record)
-    record = self._named(record, self._names[bucket], rng(_NAMES))
+      if record is None:
+        return None
+      for told in self._told if self._tells else ():
+        record = told.map(record)
+      record, present = self._with_three(record, rng)
+    record = self._named(record, self._names[bucket], present, rng(_NAMES))
     before, after = self._changes
     resize = fit.resize_to(short)
     looks = rng(_LOOKS)
@@ -153,13 +157,42 @@ class _Use:
     sides = self._short_sides
     return sides[int(rng(_SIDE).integers(len(sides)))] if sides else 0
 
+  def _with_three(
+      self, record: Record, rng: Rng
+  ) -> tuple[Record, Int[np.ndarray, m]]:
+    """A record, or the mosaic of it, and the labels of what it was made of."""
+    parts = [record]
+    if self._mosaic:
+      generator = rng(_MOSAIC)
+      beside = mosaic.others(self._mosaic, len(self), generator)
+      parts += map(self._usable, beside)
+      if beside:
+        record = mosaic.joined(parts, generator, fast=self._fast)
+    found = self._labels(part.index for part in parts)
+    return record, record.phrase if found is None else found
+
+  def _usable(self, index: int) -> Record:
+    """A record, or the next that is not broken."""
+    while True:
+      record = self._guard[index % len(self)]
+      if record is not None:
+        return record
+      index += 1
+
+  def _labels(self, indices: Iterable[int]) -> Int[np.ndarray, m] | None:
+    """Labels of the boxes of records; None if only reading them would tell."""
+    found = [labels(self._source, index) for index in indices]
+    return None if found[0] is None else np.concatenate(found)
+
   def _named(
-      self, record: Record, names: DrawNames | None, rng: np.random.Generator
+      self,
+      record: Record,
+      names: DrawNames | None,
+      present: Int[np.ndarray, m],
+      rng: np.random.Generator,
   ) -> Record:
     """A record whose text is drawn or shuffled, where it is a list."""
     if record.is_list and names and names.is_for(record.text):
-      found = labels(self._source, record.index)
-      present = record.phrase if found is None else found
       names = names.worded(rng)
       drawn = names.labels(record.index, present, rng)
       return listed(record, drawn, names.drawing.vocabulary)
@@ -184,7 +217,10 @@ class _Use:
       if self._packed.on and not is_detection(self._source):
         text = self._with_others(text, rng(_NAMES))
       return self._whole.length(text)
-    found = labels(self._source, index)
+    indices = [index]
+    if self._mosaic:
+      indices += mosaic.others(self._mosaic, len(self), rng(_MOSAIC))
+    found = self._labels(indices)
     if found is None:
       return None
     generator = rng(_NAMES)

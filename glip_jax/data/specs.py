@@ -31,6 +31,12 @@ class Augment:
       'smallest and largest magnification of a random crop',
       above=0,
   )
+  mosaic: float = field(
+      0.0,
+      'how often an image is made of itself and three others of its source',
+      least=0,
+      most=1,
+  )
   short_sides: tuple[int, ...] = field(
       (), 'pixels; one is drawn for each image in place of `resize[0]`', least=1
   )

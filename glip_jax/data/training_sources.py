@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from absl import logging
 
 from glip_jax import errors
-from glip_jax.data import settings, vocabularies
+from glip_jax.data import mosaic, settings, vocabularies
 from glip_jax.data.settings import Data
 from glip_jax.data.sources import table
 from glip_jax.data.sources.protocol import Source, look_for_object, num_boxes
@@ -188,7 +188,9 @@ class _Opener:
 
   def _used(self, source: Source, spec: Spec, what: str) -> Opened:
     """A source with its names read as a spec says."""
+    augment = settings.augmentation(self._data, spec)
     with errors.naming(what):
+      mosaic.check(source, augment.mosaic if augment.on else 0)
       drawn = settings.drawn(self._data, spec)
       if drawn.on:
         names = vocabularies.read(source, self._data, drawn)

@@ -225,13 +225,23 @@ class RandomScaleCrop(grain.transforms.RandomMap):
     top, left = (
         int(rng.integers(min(side, 0), max(side, 0) + 1)) for side in room
     )
-    return _crop(record, top, left, *window.tolist())
+    return crop(record, top, left, *window.tolist())
 
 
-def _crop(
+def crop(
     record: Record, top: int, left: int, height: int, width: int
 ) -> Record:
-  """Cuts a window that may reach beyond the image."""
+  """Cuts a window, gray where it reaches beyond the image.
+
+  Boxes are clipped to it, and kept as `RandomScaleCrop` says.
+
+  Args:
+    record: any.
+    top: row of the image where the window begins.
+    left: its column.
+    height: of the window, pixels.
+    width: likewise.
+  """
   image = np.empty((height, width, 3), np.uint8)
   image[:] = _FILL
   rows, columns = record.image.shape[:2]

@@ -213,7 +213,7 @@ def test_crop_moves_boxes_with_their_pixels(low, high):
 def test_crop_drops_boxes_whose_centre_is_cut_away_but_not_crowds():
   boxes = [[0, 0, 60, 40], [0, 0, 60, 40], [0, 0, 2, 2]]
   record = _record(boxes=boxes, crowd=np.array([False, True, False]))
-  crop = transforms._crop(record, 25, 40, 10, 15)
+  crop = transforms.crop(record, 25, 40, 10, 15)
   np.testing.assert_array_equal(crop.crowd, [True])
   np.testing.assert_array_equal(crop.boxes, [[0, 0, 15, 10]])
 

@@ -267,29 +267,45 @@ def test_training_from_it_is_training_from_the_source(specs, packed, kind):
   assert len(shapes) == 1 if kind == 'shapes' else len(shapes) > 1
 
 
-def test_synonyms_are_drawn_alike_when_planned_and_read(
-    specs, packed, monkeypatch
-):
-  rows = json.loads(open(specs['lvis']['annotations']).read())
-  for category, word in zip(rows['categories'], WORDS, strict=True):
-    category['synonyms'] = [word]
-  path = packed('lvis').parent / 'words.json'
-  path.write_text(json.dumps(rows))
-  told = []
-  fit = reading.fitting.best
+@pytest.fixture
+def planned(monkeypatch):
+  """The lengths of prompts that buckets were chosen for."""
+  told, fit = [], reading.fitting.best
 
   def best(fits, size, num_tokens, short):
     told.append(num_tokens)
     return fit(fits, size, num_tokens, short)
 
   monkeypatch.setattr(reading.fitting, 'best', best)
+  return told
+
+
+def _check_planned(batches, planned):
+  """Batches come by bucket: what is read is among what was planned."""
+  read = [int(n) for each in batches for n in each.prompt.mask.sum(axis=1)]
+  assert not collections.Counter(read) - collections.Counter(planned)
+
+
+def test_mosaics_are_planned_as_they_are_read(specs, packed, planned):
+  import jax
+
+  fields = {'augment': {'mosaic': 0.6, 'flip': 0.5}, 'num_boxes': 12}
+  found = _batches(specs['coco'], **fields)
+  _check_planned(found, planned)
+  copy = _batches({'directory': str(packed('coco'))}, **fields)
+  jax.tree.map(np.testing.assert_array_equal, copy, found)
+
+
+def test_synonyms_are_drawn_alike_when_planned_and_read(specs, packed, planned):
+  rows = json.loads(open(specs['lvis']['annotations']).read())
+  for category, word in zip(rows['categories'], WORDS, strict=True):
+    category['synonyms'] = [word]
+  path = packed('lvis').parent / 'words.json'
+  path.write_text(json.dumps(rows))
   drawn = {'on': True, 'full': 0.3, 'synonyms': True}
   spec = specs['lvis'] | {'annotations': str(path)}
   found = _batches(spec, draw_names=drawn)
-  prompts = [ids for batch in found for ids in batch.prompt.mask.sum(axis=1)]
-  # Batches come by bucket, so what was read is among what was planned.
-  assert not set(prompts) - set(told)
-  assert not collections.Counter(prompts) - collections.Counter(told)
+  _check_planned(found, planned)
   plain = _batches(spec, draw_names={'on': True, 'full': 0.3})
   words = _ids(found) - _ids(plain)
   assert words
