@@ -16,6 +16,24 @@ from glip_jax.data.sources import protocol
 from glip_jax.data.sources.boxes import Boxes
 from glip_jax.data.sources.protocol import Source
 from glip_jax.data.sources.record_tables import Row
+from glip_jax.errors import UserError
+from glip_jax.text import prompts
+
+
+def check(source: Source) -> None:
+  """Refuses a source whose prompt would be lost.
+
+  Raises:
+    UserError: it has no records, or a sentence for all of its classes.
+  """
+  if not len(source):
+    raise UserError('the source has no records: give one that has')
+  if protocol.is_detection(source):
+    if source.text(0) != prompts.from_names(source.names):
+      raise UserError(
+          'the source asks by a sentence in place of its names, which is not'
+          ' kept: set published_prompt=False, or read the set as it is'
+      )
 
 
 def read(source: Source, guard: Guard, index: int) -> tuple[Row, bytes] | None:

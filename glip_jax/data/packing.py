@@ -58,14 +58,13 @@ def pack(
     What was written.
 
   Raises:
-    UserError: the folder holds something else or cannot be written to, a record
-      is broken and to be refused, none is usable, or an image that was written
-      reads as another.
+    UserError: `packed_row.check` refuses the source, the folder holds something
+      else or cannot be written to, a record is broken and to be refused, none
+      is usable, or an image that was written reads as another.
   """
   if shard_images < 1:
     raise UserError(f'shard_images={shard_images} must be 1 or more')
-  if not len(source):
-    raise UserError('the source has no records: give one that has')
+  packed_row.check(source)
   folder = pathlib.Path(folder)
   starts = range(0, len(source), shard_images)
   shards = [

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from glip_jax.data import packed_row
 from glip_jax.data.guard import Guard
 from glip_jax.data.images import BadImage
 from glip_jax.data.records import Record
@@ -58,13 +59,16 @@ def write(
 
   Raises:
     UserError: the name cannot be one, the set is there already, sources are of
-      two kinds or have other classes, or a record is broken and to be refused.
+      two kinds or have other classes, `packed_row.check` refuses one, or a
+      record is broken and to be refused.
   """
   if not _NAME.fullmatch(name):
     raise UserError(
         f'name={name!r} cannot be that of a TFDS set: use small letters,'
         ' digits and underscores, such as my_set'
     )
+  for source in splits.values():
+    packed_row.check(source)
   first, *others = splits.values()
   if any(_kind(other) != _kind(first) for other in others):
     raise UserError(

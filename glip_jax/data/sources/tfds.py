@@ -81,7 +81,7 @@ def open_tfds(
     raise UserError(
         f'directory={examples.directory!r} is no set of boxes or captions: it'
         ' needs objects with bbox and named labels, or a caption, and has'
-        f' {", ".join(examples.features)}'
+        f' {", ".join(sorted(examples.features))}'
     )
   federated = ABSENT in examples.features
   kind = TfdsFederated if federated else TfdsDetection

@@ -15,6 +15,7 @@ from PIL import Image
 
 from glip_jax.data import images, packing, reading, stream
 from glip_jax.data.sources import protocol, record_files, table
+from glip_jax.data.sources.odinw_sets import ODINW
 from glip_jax.data.training_sources import open_training
 from glip_jax.errors import UserError
 
@@ -95,6 +96,53 @@ def _shard(path, images):
       archive.addfile(info, io.BytesIO(CAPTION.encode()))
 
 
+def _found(content):
+  """The same as captions whose boxes were found."""
+  for n, image in enumerate(content['images']):
+    yield {
+        'filename': image['file_name'],
+        'caption': CAPTION,
+        'bboxes': [[1, 2, 20 + n, 30], [3, 3, 9, 9]],
+        'scores': [0.9, 0.2 + n / 10],
+        'tokens_positive': [[[2, 12]], [[18, 29]]],
+    }
+
+
+def _xml(folder, stem, corners, entity=''):
+  """A file of one box, as VOC and Flickr30k Entities have them."""
+  folder.mkdir(parents=True, exist_ok=True)
+  keys = 'xmin', 'ymin', 'xmax', 'ymax'
+  inside = ''.join(
+      f'<{k}>{v}</{k}>' for k, v in zip(keys, corners, strict=True)
+  )
+  name = entity or ('star' if corners[0] % 2 else 'red')
+  extra = '' if entity else f'<difficult>{corners[0] % 3 // 2}</difficult>'
+  (folder / f'{stem}.xml').write_text(
+      f'<annotation><object><name>{name}</name>{extra}'
+      f'<bndbox>{inside}</bndbox></object></annotation>'
+  )
+
+
+def _folders(folder, content, images):
+  """The same in folders: VOC, Flickr30k Entities, and a set of ODinW."""
+  (folder / 'flickr' / 'Sentences').mkdir(parents=True)
+  for n, image in enumerate(content['images']):
+    _xml(folder / 'voc' / 'Annotations', n, (n + 1, 2, n + 20, 30))
+    if image['file_name'].endswith('.jpg'):
+      _xml(folder / 'flickr' / 'Annotations', n, (1, 2, n + 9, 20), '7')
+      line = 'the [/EN#7/shape red star] of [/EN#0/notvisual it]'
+      (folder / 'flickr' / 'Sentences' / f'{n}.txt').write_text(f'{line}\n' * 2)
+  test = folder / 'odinw' / ODINW['Aquarium'].folder / 'test'
+  shutil.copytree(images, test)
+  boxes = [
+      box | {'category_id': box['category_id'] + 1}
+      for box in content['annotations']
+  ]
+  (test / '_annotations.coco.json').write_text(
+      json.dumps(content | {'annotations': boxes})
+  )
+
+
 @pytest.fixture(scope='module')
 def specs(tmp_path_factory):
   """The same images as sources of several kinds."""
@@ -108,6 +156,9 @@ def specs(tmp_path_factory):
   for n in range(COUNT):
     (folder / 'labels' / f'{n}.txt').write_text(f'{n % 3} .4 .5 .3 .{n + 1}')
   (folder / 'data.yaml').write_text('train: images\nnames: [red, blue, star]')
+  found = '\n'.join(map(json.dumps, _found(content)))
+  (folder / 'found.jsonl').write_text(found)
+  _folders(folder, content, images)
   _shard(folder / 'a.tar', images)
   files = {'annotations': str(folder / 'all.json'), 'images': str(images)}
   world = {'source': 'shapes', 'split': 'train', 'num_images': 8}
@@ -122,13 +173,37 @@ def specs(tmp_path_factory):
       },
       'yolo': {'annotations': str(folder / 'data.yaml'), 'split': 'train'},
       'webdataset': {'source': 'webdataset', 'directory': str(folder)},
+      'pseudo_labels': {
+          'source': 'pseudo_labels',
+          'annotations': str(folder / 'found.jsonl'),
+          'images': str(images),
+      },
+      'voc': {
+          'source': 'voc',
+          'directory': str(folder / 'voc'),
+          'images': str(images),
+      },
+      'flickr30k': {
+          'source': 'flickr30k',
+          'directory': str(folder / 'flickr'),
+          'images': str(images),
+      },
+      'odinw': {
+          'source': 'odinw',
+          'directory': str(folder / 'odinw'),
+          'dataset': 'Aquarium',
+          'split': 'test',
+      },
       'shapes': world,
       'vocabulary': world | {'split': 'heldout', 'prompts': {'all': 1.0}},
       'unnamed': world | {'prompts': {'partial': 1.0}, 'unnamed': True},
   }
 
 
-KINDS = 'coco lvis mdetr odvg yolo webdataset shapes vocabulary unnamed'.split()
+KINDS = (
+    'coco lvis mdetr odvg yolo webdataset pseudo_labels voc flickr30k odinw'
+    ' shapes vocabulary unnamed'
+).split()
 
 
 @pytest.fixture(scope='module')
@@ -198,6 +273,12 @@ def test_image_files_keep_their_bytes(specs, packed):
     assert copy.image_file(index) == source.image_file(index)
   assert copy.image_file(1)[:3] == b'\xff\xd8\xff'
   assert _open(packed('shapes')).image_file(0)[:4] == b'\x89PNG'
+
+
+def test_a_published_prompt_is_not_packed(specs, tmp_path):
+  source = table.open_source(specs['odinw'] | {'published_prompt': True})
+  with pytest.raises(UserError, match='sentence .* published_prompt=False'):
+    packing.pack(source, tmp_path / 'out')
 
 
 def test_what_lvis_knows_is_kept(specs, packed):

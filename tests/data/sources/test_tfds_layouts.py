@@ -247,7 +247,7 @@ def test_pairs_have_a_caption_and_no_box(tmp_path, key):
 
 def test_a_set_of_neither_is_refused_in_one_line(tmp_path):
   prepare(tmp_path, 'toy_none', {'label': CLASSES}, [{'label': 1}])
-  told = 'no set of boxes or captions: it needs .* and has image, label'
+  told = 'no set of boxes or captions: it needs .* and has image, label$'
   with pytest.raises(UserError, match=told):
     _open(tmp_path, 'toy_none')
 
