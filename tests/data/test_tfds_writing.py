@@ -112,3 +112,28 @@ def test_what_cannot_be_a_set_is_refused(specs, tmp_path):
   tfds_writing.write({'train': coco}, tmp_path, name='my_set')
   with pytest.raises(UserError, match='1.0.0 is there already'):
     tfds_writing.write({'train': coco}, tmp_path, name='my_set')
+
+
+def test_a_broken_image_is_left_out_or_refused_in_one_line(tmp_path):
+  for name in 'a', 'b':
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / f'{name}.png')
+  whole = (tmp_path / 'b.png').read_bytes()
+  (tmp_path / 'b.png').write_bytes(whole[:300])
+  content = {
+      'images': [{'id': n, 'file_name': f'{n}.png'} for n in 'ab'],
+      'annotations': [
+          {'image_id': 'a', 'category_id': 1, 'bbox': [1, 1, 9, 9]}
+      ],
+      'categories': [{'id': 1, 'name': 'red'}],
+  }
+  (tmp_path / 'all.json').write_text(json.dumps(content))
+  source = table.open_source({'annotations': str(tmp_path / 'all.json')})
+  with pytest.raises(UserError, match='b.png cannot be read') as caught:
+    tfds_writing.write(
+        {'train': source}, tmp_path, name='one', bad_records='raise'
+    )
+  assert '\n' not in str(caught.value)
+  tfds_writing.write({'train': source}, tmp_path, name='one')
+  spec = {'source': 'tfds', 'directory': str(tmp_path), 'dataset': 'one'}
+  assert len(table.open_source(spec)) == 1

@@ -88,3 +88,11 @@ def test_evaluations_tell_and_refuse_as_training_does(
   refused = 'evals.val.data: .*of 14 boxes none.*14 x crowd'
   with pytest.raises(UserError, match=refused):
     evaluation.open_sources(evals, data)
+
+
+def test_synonyms_that_a_source_lacks_are_told(world, caplog):
+  drawn = {'on': True, 'synonyms': True}
+  open_training(config_of(spec_of(world), draw_names=drawn))
+  assert [r.message for r in caplog.records] == [
+      'draw_names.synonyms=True: the source has none, its names are used'
+  ]

@@ -136,7 +136,8 @@ def find_version(directory: str | os.PathLike[str], dataset: str) -> str:
   """
   directory = os.fspath(directory)
   if not dataset:
-    if not _is_prepared(epath.Path(directory)):
+    # A bucket is looked at when it is opened.
+    if '://' not in directory and not _is_prepared(epath.Path(directory)):
       raise UserError(
           f'directory={directory!r} cannot be opened (no {_INFO}); give the'
           " folder of a version that TFDS has prepared as 'array_record', or"
