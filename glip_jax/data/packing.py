@@ -16,6 +16,7 @@ from concurrent import futures
 
 import numpy as np
 
+from glip_jax import folder_lock
 from glip_jax.data import packed_row
 from glip_jax.data.guard import Guard
 from glip_jax.data.images import BadImage
@@ -111,7 +112,7 @@ def _check_folder(folder: pathlib.Path, shards: Sequence[_Shard]) -> None:
         f'{folder} holds a packed source already: read it, or give another'
         ' folder'
     )
-  own = {record_files.HEADER, record_files.TABLE}
+  own = {record_files.HEADER, record_files.TABLE, folder_lock.FILE}
   own |= {path.name for shard in shards for path in (shard.path, shard.table)}
   own |= {name + _PARTIAL for name in own}
   strange = sorted(

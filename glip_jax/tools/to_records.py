@@ -16,6 +16,7 @@ With `--format=tfds --name=my_set` it becomes a set of TensorFlow Datasets in
 splits `train` and `val`.
 """
 
+import contextlib
 import functools
 import os
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
-from glip_jax import configuring, errors, run, storage
+from glip_jax import configuring, errors, folder_lock, run, storage
 from glip_jax.data import packing
 from glip_jax.data.sources import protocol, table
 from glip_jax.tools import config_sources, progress
@@ -48,8 +49,9 @@ def main(_: Sequence[str]):
         ' each into a folder of its own'
     )
   source = _open(config, options.source)
-  bars = progress.Bars()
-  try:
+  with folder_lock.hold('out', out), contextlib.closing(
+      progress.Bars()
+  ) as bars:
     header = packing.pack(
         source,
         out,
@@ -57,8 +59,6 @@ def main(_: Sequence[str]):
         bad_records=config.data.bad_records,
         progress=bars,
     )
-  finally:
-    bars.close()
   left_out = f', {header.left_out:,} left out,' if header.left_out else ''
   print(
       f'{sum(header.shard_records):,} records{left_out} in'
@@ -84,12 +84,13 @@ def _write_tfds(
   from glip_jax.data import tfds_writing
 
   opened = [_open(config, each) for each in names]
-  folder = tfds_writing.write(
-      dict(zip(splits, opened, strict=True)),
-      out,
-      name=name,
-      bad_records=config.data.bad_records,
-  )
+  with folder_lock.hold('out', out):
+    folder = tfds_writing.write(
+        dict(zip(splits, opened, strict=True)),
+        out,
+        name=name,
+        bad_records=config.data.bad_records,
+    )
   print(
       f'{", ".join(splits)} are in {folder}; read them by source=tfds,'
       f' directory={out}, dataset={name}, split={splits[0]}'

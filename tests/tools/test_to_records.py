@@ -12,7 +12,7 @@ import pytest
 from absl import flags
 from PIL import Image
 
-from glip_jax import errors
+from glip_jax import errors, folder_lock
 from glip_jax.data import packing
 from glip_jax.data.sources import record_files, table
 from glip_jax.tools import to_records
@@ -198,6 +198,11 @@ def test_the_command_packs_a_source_by_the_name_of_its_field(
     _main(monkeypatch, file, '--source=evals.test', f'--out={folder / "b"}')
   with pytest.raises(errors.UserError, match='--out is missing'):
     _main(monkeypatch, file)
+  (folder / 'mine').mkdir()
+  with folder_lock.hold('out', folder / 'mine'):
+    with pytest.raises(errors.UserError, match='in use by .*another --out'):
+      mine = f'--out={folder / "mine"}'
+      _main(monkeypatch, file, '--source=evals.val', mine)
 
 
 def test_the_command_writes_sources_as_splits_of_a_tfds_set(
