@@ -9,7 +9,7 @@ import pytest
 from glip_jax import types
 from glip_jax.data import guard
 from glip_jax.errors import UserError
-from glip_jax.evaluators import detection
+from glip_jax.evaluators import coco_ap, detection
 
 GOLDEN_NAMES = {
     'AP_small': 'APs',
@@ -92,7 +92,7 @@ def test_metrics_equal_the_stored_pycocotools_numbers(shared, name):
   truth = json.loads((folder / f'{truth}_gt.json').read_text())
   found = json.loads((folder / f'{name}_dt.json').read_text())
   expected = json.loads((folder / f'{name}_expected.json').read_text())
-  result = detection.evaluate_coco(truth, found)
+  result = coco_ap.evaluate_coco(truth, found)
   for key, value in expected['stats'].items():
     assert result.metrics[GOLDEN_NAMES.get(key, key)] == pytest.approx(
         value, abs=1e-6
@@ -105,7 +105,7 @@ def test_metrics_equal_the_stored_pycocotools_numbers(shared, name):
 
 def test_metrics_equal_the_official_evaluation(golden):
   stored = json.loads((golden / 'parts' / 'coco_eval.json').read_text())
-  result = detection.evaluate_coco(stored['gt'], stored['coco_results_json'])
+  result = coco_ap.evaluate_coco(stored['gt'], stored['coco_results_json'])
   for key, value in stored['scores']['bbox'].items():
     assert result.metrics[key] == pytest.approx(value, abs=1e-6)
 
@@ -118,7 +118,7 @@ def test_string_ids_give_the_same_numbers_as_integers(golden):
   for image in renamed['gt']['images']:
     image['id'] = f'image {image["id"]}'
   before, after = (
-      detection.evaluate_coco(x['gt'], x['coco_results_json'])
+      coco_ap.evaluate_coco(x['gt'], x['coco_results_json'])
       for x in (stored, renamed)
   )
   assert before == after
@@ -127,14 +127,14 @@ def test_string_ids_give_the_same_numbers_as_integers(golden):
 def test_ids_beyond_64_bits_are_told_apart():
   truth = _truth(image_id=2**70)
   truth['images'].append({'id': 2**70 + 1})
-  right = detection.evaluate_coco(truth, [_prediction(2**70)])
-  wrong = detection.evaluate_coco(truth, [_prediction(2**70 + 1)])
+  right = coco_ap.evaluate_coco(truth, [_prediction(2**70)])
+  wrong = coco_ap.evaluate_coco(truth, [_prediction(2**70 + 1)])
   assert right.metrics['AP'] == pytest.approx(1)
   assert wrong.metrics['AP'] == 0
 
 
 def test_no_predictions_score_zero():
-  result = detection.evaluate_coco(_truth(), [])
+  result = coco_ap.evaluate_coco(_truth(), [])
   assert result.metrics['AP'] == 0
   assert result.metrics['AR100'] == 0
   assert result.metrics['APs'] == -1
@@ -142,20 +142,20 @@ def test_no_predictions_score_zero():
 
 def test_no_truth_scores_minus_one():
   truth = _truth() | {'annotations': []}
-  result = detection.evaluate_coco(truth, [_prediction()])
+  result = coco_ap.evaluate_coco(truth, [_prediction()])
   assert set(result.metrics.values()) == {-1}
   assert [c.AP for c in result.per_class] == [-1, -1]
 
 
 def test_only_crowd_truth_scores_minus_one():
-  result = detection.evaluate_coco(_truth(iscrowd=1), [_prediction()])
+  result = coco_ap.evaluate_coco(_truth(iscrowd=1), [_prediction()])
   assert result.metrics['AP'] == -1
   assert result.per_class[0].num_truth == 0
 
 
 def test_no_images_at_all_score_minus_one():
   truth = {'images': [], 'annotations': [], 'categories': []}
-  assert detection.evaluate_coco(truth, []).metrics['AP'] == -1
+  assert coco_ap.evaluate_coco(truth, []).metrics['AP'] == -1
 
 
 def test_a_detection_in_a_crowd_is_not_a_mistake():
@@ -167,15 +167,13 @@ def test_a_detection_in_a_crowd_is_not_a_mistake():
       'iscrowd': 1,
   })
   inside = _prediction(bbox=[60.0, 60.0, 10.0, 10.0], score=1.0)
-  result = detection.evaluate_coco(truth, [inside, _prediction()])
+  result = coco_ap.evaluate_coco(truth, [inside, _prediction()])
   assert result.metrics['AP'] == pytest.approx(1)
 
 
 def test_a_missing_area_is_that_of_the_box():
-  small = detection.evaluate_coco(
-      _truth(bbox=[0.0, 0.0, 31.0, 31.0]), []
-  ).metrics
-  medium = detection.evaluate_coco(
+  small = coco_ap.evaluate_coco(_truth(bbox=[0.0, 0.0, 31.0, 31.0]), []).metrics
+  medium = coco_ap.evaluate_coco(
       _truth(bbox=[0.0, 0.0, 33.0, 33.0]), []
   ).metrics
   assert (small['APs'], small['APm']) == (0, -1)
@@ -183,7 +181,7 @@ def test_a_missing_area_is_that_of_the_box():
 
 
 def test_a_given_area_decides_the_size_not_the_box():
-  metrics = detection.evaluate_coco(_truth(area=100.0), []).metrics
+  metrics = coco_ap.evaluate_coco(_truth(area=100.0), []).metrics
   assert (metrics['APs'], metrics['APm']) == (0, -1)
 
 
@@ -192,9 +190,7 @@ def test_tied_scores_rank_in_the_order_of_integer_ids():
   truth['images'] = [{'id': 3}, {'id': 1}]
   tied = [_prediction(3), _prediction(1)]
   # Image 1 comes first and holds the false positive.
-  assert detection.evaluate_coco(truth, tied).metrics['AP'] == pytest.approx(
-      0.5
-  )
+  assert coco_ap.evaluate_coco(truth, tied).metrics['AP'] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +202,7 @@ def test_tied_scores_rank_in_the_order_of_integer_ids():
 )
 def test_a_prediction_of_nothing_known_is_refused(row, words):
   with pytest.raises(UserError, match=words):
-    detection.evaluate_coco(_truth(), [row])
+    coco_ap.evaluate_coco(_truth(), [row])
 
 
 def test_stray_annotations_are_ignored():
@@ -214,12 +210,12 @@ def test_stray_annotations_are_ignored():
   truth['annotations'].append(
       {'image_id': 8, 'category_id': 5, 'bbox': [0, 0, 9, 9]}
   )
-  result = detection.evaluate_coco(truth, [_prediction()])
+  result = coco_ap.evaluate_coco(truth, [_prediction()])
   assert result.metrics['AP'] == pytest.approx(1)
 
 
 def test_evaluation_prints_nothing(capsys):
-  detection.evaluate_coco(_truth(), [_prediction()])
+  coco_ap.evaluate_coco(_truth(), [_prediction()])
   assert capsys.readouterr() == ('', '')
 
 
@@ -305,8 +301,8 @@ def test_written_scores_keep_the_order_of_float32():
 
 
 def test_table_is_aligned_and_marks_missing_truth():
-  result = detection.evaluate_coco(_truth(), [_prediction()])
-  lines = detection.format_table(result, per_class=True).splitlines()
+  result = coco_ap.evaluate_coco(_truth(), [_prediction()])
+  lines = coco_ap.format_table(result, per_class=True).splitlines()
   assert lines[0].split() == ['AP', 'AP50', 'AP75', 'APs', 'APm', 'APl']
   assert lines[1].split() == ['100.0', '100.0', '100.0', '-', '100.0', '-']
   assert len({len(line) for line in lines[:4]}) == 1

@@ -8,7 +8,7 @@ import pytest
 from glip_jax import fields, types
 from glip_jax.data.sources import table
 from glip_jax.errors import UserError
-from glip_jax.evaluators import detection, runner
+from glip_jax.evaluators import coco_ap, runner
 
 DATA = {
     'tokenizer': 'shapes',
@@ -89,7 +89,7 @@ def test_files_say_what_was_returned(tmp_path):
   found = json.loads((tmp_path / 'val' / 'predictions.json').read_text())
   assert set(found[0]) == {'image_id', 'category_id', 'bbox', 'score'}
   source = table.open_source(SHAPES)
-  again = detection.evaluate_coco(source.ground_truth(), found)
+  again = coco_ap.evaluate_coco(source.ground_truth(), found)
   assert again == results['val']
   assert not list(tmp_path.rglob('*.tmp'))
 
@@ -164,7 +164,7 @@ def test_the_next_batch_is_asked_for_before_the_last_is_read():
 @pytest.mark.parametrize(
     'spec, message',
     [
-        (dict(type='lvis'), "evals.val.type='lvis' must be one of 'detection'"),
+        (dict(type='pascal'), "evals.val.type='pascal' must be one of 'dete"),
         (dict(min_iuo=1), "evals.val has no field 'min_iuo'.*min_iou"),
         (dict(type='grounding', min_iou=2), 'evals.val.min_iou=2.0 must be'),
         (dict(target='last'), "evals.val.target='last' must be one of"),
