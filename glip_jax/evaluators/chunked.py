@@ -13,7 +13,7 @@ from glip_jax import types
 from glip_jax.data.element import ToElement
 from glip_jax.text.chunks import Chunk
 
-# Of an image, over all prompts: what LVIS judges.
+# Of an image, over all prompts, where an evaluator says nothing else.
 MOST = 300
 
 
@@ -21,7 +21,12 @@ class Chunked:
   """Detections of batches by several prompts."""
 
   def __init__(
-      self, detector: Any, chunks: Sequence[Chunk], element: ToElement
+      self,
+      detector: Any,
+      chunks: Sequence[Chunk],
+      element: ToElement,
+      *,
+      most: int | None = MOST,
   ):
     """Encodes the prompts.
 
@@ -29,8 +34,10 @@ class Chunked:
       detector: a `runner.Detector`.
       chunks: from `vocabularies.split`.
       element: what encodes them, of the length of batches.
+      most: detections of an image that are kept; None keeps all that the
+        prompts give.
     """
-    self._detector = detector
+    self._detector, self._most = detector, most
     self._chunks = [
         (chunk.first, _row(element.encode(chunk.text))) for chunk in chunks
     ]
@@ -47,17 +54,20 @@ class Chunked:
         (first, self._detector.ground(features, batch, prompt))
         for first, prompt in self._chunks
     ]
-    return join(found)
+    return join(found, self._most)
 
 
-def join(found: Sequence[tuple[int, types.Detections]]) -> types.Detections:
+def join(
+    found: Sequence[tuple[int, types.Detections]], most: int | None = MOST
+) -> types.Detections:
   """The best of the detections of several prompts for the same images.
 
   Args:
     found: label of the first name of each prompt, and what was found by it.
+    most: as for `Chunked`.
 
   Returns:
-    At most `MOST` of each image, best first, as numpy arrays.
+    At most `most` of each image, best first, as numpy arrays.
   """
   boxes = np.concatenate([np.asarray(d.boxes) for _, d in found], axis=1)
   valid = np.concatenate([np.asarray(d.valid) for _, d in found], axis=1)
@@ -71,7 +81,7 @@ def join(found: Sequence[tuple[int, types.Detections]]) -> types.Detections:
   )
   # Stable: of equal scores the prompt that came first.
   order = np.argsort(np.where(valid, -scores, np.inf), axis=1, kind='stable')
-  order = order[:, :MOST]
+  order = order[:, :most]
   pick = lambda array: np.take_along_axis(array, order, axis=1)
   return types.Detections(
       boxes=np.take_along_axis(boxes, order[..., None], axis=1),

@@ -12,11 +12,12 @@ from etils import epath
 from glip_jax import errors, types
 from glip_jax.data import pipeline, settings, specs, vocabularies
 from glip_jax.data.sources import protocol, table
-from glip_jax.evaluators import chunked, detection, grounding, unknown
+from glip_jax.evaluators import chunked, detection, grounding, lvis, unknown
 from glip_jax.fields import field, part
 
 EVALUATORS = {
     'detection': detection.DetectionEvaluator,
+    'lvis': lvis.LvisEvaluator,
     'grounding': grounding.GroundingEvaluator,
     'unknown': unknown.UnknownEvaluator,
 }
@@ -88,7 +89,16 @@ class Result(Protocol):
 
 
 class Evaluator(Protocol):
-  """What `EVALUATORS` builds from a source."""
+  """What `EVALUATORS` builds from a source.
+
+  Attributes:
+    metric_names: what its results may hold under `metrics`, higher being
+      better, in [0, 1].
+    detections_per_image: kept of several prompts for one image, None for all;
+      `chunked.MOST` where an evaluator does not say.
+  """
+
+  metric_names: tuple[str, ...]
 
   def add(self, batch: types.Batch, detections: types.Detections) -> None:
     """Takes the detections of one batch."""
@@ -163,7 +173,8 @@ def run_evals(
         process_count=process_count,
     )
     told = _tell(progress, name, len(source), process_count)
-    detect = detect_in(source, detector, data)
+    most = getattr(evaluator, 'detections_per_image', chunked.MOST)
+    detect = detect_in(source, detector, data, most=most)
     feed(evaluator, batches, detect, progress=told)
     states = gather(evaluator.state())
     out = epath.Path(workdir) if writes else None
@@ -197,19 +208,30 @@ def _write_metrics(workdir, results: Mapping[str, Result], writes: bool):
 
 
 def detect_in(
-    source: protocol.Source, detector: Detector, data: settings.Config
+    source: protocol.Source,
+    detector: Detector,
+    data: settings.Config,
+    *,
+    most: int | None = chunked.MOST,
 ) -> Detect:
   """The detector's answers to batches of a source.
 
   All records of a source with a vocabulary have one prompt, or are asked for
   its names in several, where one does not hold them.
+
+  Args:
+    source: what is evaluated on.
+    detector: finds what is named.
+    data: `config.data`.
+    most: detections of an image that are kept of several prompts; None for all.
   """
   is_list = protocol.is_detection(source)
   if is_list:
     data = settings.read_data(data)
     chunks = vocabularies.split(source, data)
     if len(chunks) > 1:
-      return chunked.Chunked(detector, chunks, settings.to_element(data))
+      element = settings.to_element(data)
+      return chunked.Chunked(detector, chunks, element, most=most)
   return functools.partial(detector.detect, same_prompt=is_list)
 
 
