@@ -19,8 +19,9 @@ from glip_jax.errors import UserError
 from glip_jax.evaluators import overlaps, unpack
 
 TARGETS = ('first', 'all')
+_RELATIONS = ('left of', 'right of', 'above', 'below')
 # A caption with several of these words counts under the first.
-_RELATION = re.compile(r'\b(left of|right of|above|below)\b', re.IGNORECASE)
+_RELATION = re.compile(rf'\b({"|".join(_RELATIONS)})\b', re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +92,13 @@ class GroundingResult:
 
 class GroundingEvaluator:
   """Collects whether the best box of each phrase is right."""
+
+  metric_names = (
+      'recall',
+      'recall_low',
+      'recall_high',
+      *(f'recall/{name.replace(" ", "_")}' for name in _RELATIONS),
+  )
 
   def __init__(
       self,
@@ -173,7 +181,7 @@ class GroundingEvaluator:
     record = self._source.truth(image.index)
     relation = _RELATION.search(record.text.caption)
     rows = []
-    for phrase, truth in _phrase_boxes(record).items():
+    for phrase, truth in phrase_boxes(record).items():
       if self._target == 'first' and phrase != 0:
         continue
       row = {
@@ -213,7 +221,7 @@ def _recall(hits: list[bool]) -> Recall:
   return Recall(sum(hits) / n if n else -1.0, n, *wilson_interval(sum(hits), n))
 
 
-def _phrase_boxes(record: Truth) -> dict[int, np.ndarray]:
+def phrase_boxes(record: Truth) -> dict[int, np.ndarray]:
   """Boxes of each phrase that has any, without crowds."""
   boxes: dict[int, list[np.ndarray]] = {}
   for i, (box, phrase) in enumerate(

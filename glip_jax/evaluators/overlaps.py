@@ -13,8 +13,20 @@ def iou(
     box: xyxy.
     boxes: xyxy, in the same pixels.
   """
-  low = np.maximum(box[:2], boxes[:, :2])
-  high = np.minimum(box[2:], boxes[:, 2:])
+  return pairwise(box[None], boxes)[0]
+
+
+def pairwise(
+    boxes: Float[np.ndarray, 'k 4'], others: Float[np.ndarray, 'm 4']
+) -> Float[np.ndarray, 'k m']:
+  """Intersection over union of each box with each other.
+
+  Args:
+    boxes: xyxy.
+    others: xyxy, in the same pixels.
+  """
+  low = np.maximum(boxes[:, None, :2], others[:, :2])
+  high = np.minimum(boxes[:, None, 2:], others[:, 2:])
   inter = np.prod(np.maximum(high - low, 0), -1)
-  area = np.prod(box[2:] - box[:2]) + np.prod(boxes[:, 2:] - boxes[:, :2], -1)
-  return inter / np.maximum(area - inter, 1e-9)
+  area, other = (np.prod(x[:, 2:] - x[:, :2], -1) for x in (boxes, others))
+  return inter / np.maximum(area[:, None] + other - inter, 1e-9)

@@ -12,13 +12,21 @@ from etils import epath
 from glip_jax import errors, types
 from glip_jax.data import pipeline, settings, specs, vocabularies
 from glip_jax.data.sources import protocol, table
-from glip_jax.evaluators import chunked, detection, grounding, lvis, unknown
+from glip_jax.evaluators import (
+    chunked,
+    detection,
+    flickr30k,
+    grounding,
+    lvis,
+    unknown,
+)
 from glip_jax.fields import field, part
 
 EVALUATORS = {
     'detection': detection.DetectionEvaluator,
     'lvis': lvis.LvisEvaluator,
     'grounding': grounding.GroundingEvaluator,
+    'flickr30k': flickr30k.Flickr30kEvaluator,
     'unknown': unknown.UnknownEvaluator,
 }
 
@@ -45,7 +53,7 @@ class Evaluation:
   )
   min_iou: float = field(
       0.5,
-      'grounding, unknown: overlap from which a box is right',
+      'flickr30k, grounding, unknown: overlap from which a box is right',
       above=0,
       most=1,
   )

@@ -74,6 +74,8 @@ class UnknownResult:
 class UnknownEvaluator:
   """Collects the unknown objects of each image and what was found of them."""
 
+  metric_names = ('AP50', 'recall', 'precision')
+
   def __init__(
       self, source: Source, *, min_iou: float = 0.5, min_score: float = 0.5
   ):

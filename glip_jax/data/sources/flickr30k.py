@@ -11,7 +11,7 @@ import os
 import pathlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element
 
 from glip_jax import errors
@@ -19,14 +19,29 @@ from glip_jax.data.sources.annotation_file import Report
 from glip_jax.data.sources.grounding import GroundingRecords
 from glip_jax.data.sources.selection import Selection
 from glip_jax.data.sources.split_list import read_split
+from glip_jax.data.sources.strings import Strings
 from glip_jax.data.sources.voc_xml import read_corners, read_size
 from glip_jax.data.sources.xml_file import read_xml
 from glip_jax.errors import UserError
 
-# '[/EN#12/clothing/other a red hat]': entity, kinds, words.
-_PHRASE = re.compile(r'\[/EN#(\d+)[^\s\]]*\s([^\]]*)\]')
+# '[/EN#12/clothing/other a red hat]': entity, types, words.
+_PHRASE = re.compile(r'\[/EN#(\d+)([^\s\]]*)\s([^\]]*)\]')
 
 Entities = Mapping[str, Sequence[tuple[str, list[float] | None]]]
+
+
+class Mention(NamedTuple):
+  """A phrase that is marked in a caption.
+
+  Attributes:
+    entity: number of what it names.
+    types: such as 'people' or 'clothing'; several of some phrases.
+    span: [start, end) characters of the caption.
+  """
+
+  entity: str
+  types: tuple[str, ...]
+  span: list[int]
 
 
 class Flickr30kSource(GroundingRecords):
@@ -62,7 +77,7 @@ class Flickr30kSource(GroundingRecords):
     """
     root = pathlib.Path(directory)
     report = Report(f'{root} {split}'.strip(), bad_records=bad_records)
-    captioned, linked = [], []
+    captioned, linked, types = [], [], {}
     for image in _listed(root, split, report):
       try:
         lines = _read_captions(root / 'Sentences' / f'{image}.txt')
@@ -74,30 +89,57 @@ class Flickr30kSource(GroundingRecords):
       entities = _entities(annotation, file.name)
       for number, line in enumerate(lines):
         key = f'{image}#{number}'
-        caption, phrases = parse_caption(line)
+        caption, mentions = parse_caption(line)
         entry = {'id': key, 'file_name': f'{image}.jpg', 'caption': caption}
         captioned.append((key, entry | read_size(annotation)))
-        linked += _links(key, phrases, entities)
+        linked += _links(key, mentions, entities)
+        types[key] = {x.span[0]: x.types for x in mentions}
     super().__init__(
         captioned, linked, images=images, selection=selection, report=report
     )
     report.log()
+    # Those of each phrase of each record, '/' between them.
+    self._types = Strings([
+        '\n'.join(
+            '/'.join(types[self.image_id(index)][spans[0][0]])
+            for spans in self._phrases[index]
+        )
+        for index in range(len(self))
+    ])
+
+  def phrase_types(self, index: int) -> tuple[tuple[str, ...], ...]:
+    """The types of each phrase of a record, such as 'people'; none or more.
+
+    A type that is marked twice is there twice, and published results count it
+    so.
+
+    Raises:
+      IndexError: if there is no such record.
+    """
+    if not len(self._phrases[index]):
+      return ()
+    return tuple(
+        tuple(filter(None, row.split('/')))
+        for row in self._types[index].split('\n')
+    )
 
 
-def parse_caption(line: str) -> tuple[str, list[tuple[str, list[int]]]]:
-  """A caption without marks, and (entity, span) of each phrase in it.
+def parse_caption(line: str) -> tuple[str, list[Mention]]:
+  """A caption without marks, and what is marked in it.
 
   Args:
     line: of a file of sentences.
   """
-  caption, phrases, end = '', [], 0
+  caption, mentions, end = '', [], 0
   for mark in _PHRASE.finditer(line):
     caption += line[end : mark.start()]
-    words, end = mark[2].strip(), mark.end()
+    words, end = mark[3].strip(), mark.end()
     if words:
-      phrases.append((mark[1], [len(caption), len(caption) + len(words)]))
+      span = [len(caption), len(caption) + len(words)]
+      types = tuple(filter(None, mark[2].split('/')))
+      mentions.append(Mention(mark[1], types, span))
     caption += words
-  return caption + line[end:], phrases
+  return caption + line[end:], mentions
 
 
 def _listed(root: pathlib.Path, split: str, report: Report) -> list[str]:
@@ -135,10 +177,10 @@ def _entities(root: Element, file: str) -> Entities:
 
 
 def _links(
-    key: str, phrases: Iterable[tuple[str, list[int]]], entities: Entities
+    key: str, mentions: Iterable[Mention], entities: Entities
 ) -> Iterator[tuple[str, dict[str, Any]]]:
   """The boxes of each phrase of a caption."""
-  for entity, span in phrases:
-    for name, box in entities.get(entity, ()):
-      linked = {'image_id': key, 'bbox': box, 'tokens_positive': [span]}
+  for mention in mentions:
+    for name, box in entities.get(mention.entity, ()):
+      linked = {'image_id': key, 'bbox': box, 'tokens_positive': [mention.span]}
       yield f'{key} {name}', linked

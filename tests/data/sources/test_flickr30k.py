@@ -75,6 +75,7 @@ def test_a_caption_is_a_record_whose_phrases_have_boxes(entities):
   assert record.text.phrases == ('Two young guys', 'shaggy hair', 'their hands')
   assert not record.is_list
   found = [record.boxes[record.phrase == n].tolist() for n in range(3)]
+  assert source.phrase_types(0) == (('people',), ('bodyparts',), ('bodyparts',))
   assert found[0] == [[0, 0, 20, 30], [20, 0, 40, 30]]
   assert found[1] == found[2] == [[4, 5, 9, 9]]
 
@@ -92,17 +93,23 @@ def test_all_images_are_read_without_a_split(entities):
   copy = pickle.loads(pickle.dumps(source))
   np.testing.assert_array_equal(copy[0].boxes, source[0].boxes)
   assert copy.text(1) == source.text(1)
+  assert copy.phrase_types(1) == (('people',), ('people',))
+  assert copy.phrase_types(2) == ()
 
 
 @pytest.mark.parametrize(
     'line, caption, phrases',
     [
         ('no mark', 'no mark', []),
-        ('[/EN#7/other/people  a  b ] .', 'a  b .', [('7', [0, 4])]),
         (
-            '[/EN#12/x/y \u56fe] [/EN#3/z b]',
+            '[/EN#7/other/people  a  b ] .',
+            'a  b .',
+            [('7', ('other', 'people'), [0, 4])],
+        ),
+        (
+            '[/EN#12/x/x \u56fe] [/EN#3 b]',
             '\u56fe b',
-            [('12', [0, 1]), ('3', [2, 3])],
+            [('12', ('x', 'x'), [0, 1]), ('3', (), [2, 3])],
         ),
         ('[/EN#12/people ] x', ' x', []),
         ('a [b] c', 'a [b] c', []),
