@@ -19,12 +19,14 @@ from glip_jax.evaluators import (
     grounding,
     lvis,
     unknown,
+    voc,
 )
 from glip_jax.fields import field, part
 
 EVALUATORS = {
     'detection': detection.DetectionEvaluator,
     'lvis': lvis.LvisEvaluator,
+    'voc': voc.VocEvaluator,
     'grounding': grounding.GroundingEvaluator,
     'flickr30k': flickr30k.Flickr30kEvaluator,
     'unknown': unknown.UnknownEvaluator,
