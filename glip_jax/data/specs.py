@@ -120,6 +120,11 @@ class Spec:
   published_prompt: bool = field(
       False, 'prompt by the sentence published for it, where there is one'
   )
+  whole_caption: bool = field(
+      False,
+      'of MDETR files: the whole caption is its one phrase, as of referring'
+      ' expressions',
+  )
   names: tuple[str, ...] = field((), 'classes to keep, in this order; or all')
   exclude: tuple[str, ...] = field((), 'classes to drop')
   class_map: tuple[tuple[str, str], ...] = field(

@@ -171,8 +171,8 @@ class GroundingEvaluator:
       every += hits
       if relation is not None:
         by_relation.setdefault(relation, []).extend(hits)
-    parts = {name: _recall(by_relation[name]) for name in sorted(by_relation)}
-    return GroundingResult(_recall(every), parts)
+    parts = {name: recall(by_relation[name]) for name in sorted(by_relation)}
+    return GroundingResult(recall(every), parts)
 
   def _judge(
       self, image: unpack.ImageDetections
@@ -216,7 +216,8 @@ def wilson_interval(found: int, n: int, z: float = 1.96) -> tuple[float, float]:
   return max(0.0, (centre - half) / weight), min(1.0, (centre + half) / weight)
 
 
-def _recall(hits: list[bool]) -> Recall:
+def recall(hits: list[bool]) -> Recall:
+  """The share of hits and its interval."""
   n = len(hits)
   return Recall(sum(hits) / n if n else -1.0, n, *wilson_interval(sum(hits), n))
 

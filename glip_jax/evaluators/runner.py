@@ -18,6 +18,7 @@ from glip_jax.evaluators import (
     flickr30k,
     grounding,
     lvis,
+    referring,
     unknown,
     voc,
 )
@@ -29,6 +30,7 @@ EVALUATORS = {
     'voc': voc.VocEvaluator,
     'grounding': grounding.GroundingEvaluator,
     'flickr30k': flickr30k.Flickr30kEvaluator,
+    'referring': referring.ReferringEvaluator,
     'unknown': unknown.UnknownEvaluator,
 }
 
@@ -55,13 +57,14 @@ class Evaluation:
   )
   min_iou: float = field(
       0.5,
-      'flickr30k, grounding, unknown: overlap from which a box is right',
+      'flickr30k, grounding, referring, unknown: overlap from which a box is'
+      ' right',
       above=0,
       most=1,
   )
   min_score: float = field(
       0.5,
-      'unknown: from which recall and precision count a detection',
+      'referring, unknown: from which a detection counts as shown',
       least=0,
       most=1,
   )

@@ -39,6 +39,7 @@ class GroundingRecords(ImageRecords):
       images: str | os.PathLike[str],
       selection: Selection,
       report: Report,
+      whole_caption: bool = False,
   ):
     """Keeps what is usable.
 
@@ -50,6 +51,8 @@ class GroundingRecords(ImageRecords):
       images: folder that the `file_name`s are relative to.
       selection: which part of the images to use; it has no classes.
       report: what was wrong so far.
+      whole_caption: True makes the whole of each caption its one phrase, which
+        all its boxes belong to; one without a box names nothing that is there.
 
     Raises:
       UserError: if the folder is missing, there is no usable image with a
@@ -63,7 +66,13 @@ class GroundingRecords(ImageRecords):
     )
     phrases: list[dict[Spans, int]] = [{} for _ in range(len(self._images))]
 
+    if whole_caption:
+      for index, known in enumerate(phrases):
+        known[((0, len(self._captions[index])),)] = 0
+
     def label(entry: dict[str, Any], index: int, name: str) -> int | None:
+      if whole_caption:
+        return 0
       spans = _read_spans(entry, self._captions[index], name, report)
       known = phrases[index]
       return known.setdefault(spans, len(known)) if spans else None

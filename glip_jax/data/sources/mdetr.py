@@ -32,6 +32,7 @@ class MdetrSource(GroundingRecords):
       *,
       annotations: str | os.PathLike[str],
       images: str | os.PathLike[str],
+      whole_caption: bool = False,
       selection: Selection = Selection(),
       bad_records: str = 'skip',
   ):
@@ -42,6 +43,8 @@ class MdetrSource(GroundingRecords):
       images: folder that the `file_name`s are relative to; those of an image
         with a `data_source` to the folder of that name in it, where there is
         one, as GoldG mixes `coco` and `vg`.
+      whole_caption: True makes the whole of each caption its one phrase, as
+        referring expressions are evaluated; no spans are read.
       selection: which part of the images to use; it has no classes.
       bad_records: 'skip' leaves out what is broken; 'raise' refuses it.
 
@@ -58,8 +61,9 @@ class MdetrSource(GroundingRecords):
         images=images,
         selection=selection,
         report=report,
+        whole_caption=whole_caption,
     )
-    self._read_judged(captioned)
+    self._read_judged([] if whole_caption else captioned)
     report.log()
 
   def evaluated(self) -> GroundingRecords:
@@ -77,7 +81,7 @@ class MdetrSource(GroundingRecords):
     for _, image in captioned:
       listed.setdefault(read_id(image.get('id')), image.get(_JUDGED))
     own = [
-        self._spans(listed[self.image_id(index)], index)
+        self._spans(listed.get(self.image_id(index)), index)
         for index in range(len(self))
     ]
     # Flat, for they are sent to workers; which records have a list.

@@ -1,5 +1,6 @@
 """Captions with linked boxes as a source."""
 
+import functools
 import json
 import pickle
 
@@ -33,6 +34,23 @@ def test_phrases_are_numbered_as_the_caption_has_them(content, opened):
   assert record.phrase.tolist() == [1, 0, 0]
   assert record.text.spans == (((0, 9),), ((14, 23), (28, 37)))
   assert source.report.counts == {'malformed span': 1}
+
+
+def test_a_whole_caption_is_one_phrase_whether_it_has_boxes_or_not(
+    content, opened
+):
+  content = _grounded(content)
+  content['images'].append(
+      content['images'][0]
+      | {'id': 'y', 'caption': 'a cat', 'tokens_positive_eval': [[[0, 1]]]}
+  )
+  kind = functools.partial(MdetrSource, whole_caption=True)
+  source = opened(content, kind)
+  assert source[0].text.phrases == ('a hot dog and a T-shirt and a T-shirt',)
+  assert source[0].phrase.tolist() == [0, 0, 0, 0]
+  assert source.text(1).phrases == ('a cat',) and not len(source[1].boxes)
+  assert source.evaluated() is source
+  assert not source.report.counts
 
 
 def test_truth_and_text_are_those_of_the_record_without_its_pixels(
