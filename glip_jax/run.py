@@ -14,8 +14,9 @@ import ml_collections
 
 from glip_jax import errors, fields
 from glip_jax.data import settings, specs
+from glip_jax.data.sources import odinw_sets
 from glip_jax.detectors import recipe
-from glip_jax.evaluators import runner
+from glip_jax.evaluators import odinw, runner
 from glip_jax.fields import field, part
 from glip_jax.ops import forms as forms_lib
 from glip_jax.training import optimizer as optimizer_lib
@@ -74,12 +75,17 @@ class Run:
   evals: Mapping[str, runner.Evaluation] = field({}, 'evaluations by name')
 
   def check(self, what: str) -> None:
-    """Refuses evaluations whose folder would lie elsewhere."""
+    """Refuses names of evaluations that cannot be."""
     for name in self.evals:
       if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise errors.UserError(
             f'{what}.evals has the name {name!r:.100}, which is that of a'
             ' folder too: give one of letters, digits, - . and _'
+        )
+      if name in odinw.MEANS:
+        raise errors.UserError(
+            f'{what}.evals.{name} has the name of a mean over sets: give'
+            ' another'
         )
 
 
@@ -113,6 +119,41 @@ def tested(variant: str, **data: Any) -> ml_collections.ConfigDict:
 def evaluation(**values: Any) -> dict[str, Any]:
   """Every field of one of `config.evals`, some given, the others default."""
   return fields.filled(runner.Evaluation, 'config.evals', **values)
+
+
+def odinw_evaluations(
+    directory: str,
+    *,
+    sets: int = 35,
+    split: str = '',
+    published_prompts: bool = False,
+    batch_size: int = 8,
+) -> dict[str, dict[str, Any]]:
+  """The evaluations of all sets of ODinW, by their names.
+
+  Args:
+    directory: folder of all sets.
+    sets: 13 or 35.
+    split: by default the one of each set that published results are of.
+    published_prompts: True prompts by the sentence that is published for a
+      set, where there is one.
+    batch_size: images of one process at a time.
+  """
+  return {
+      name: evaluation(
+          batch_size=batch_size,
+          data=source(
+              source='odinw',
+              directory=directory,
+              dataset=name,
+              split=split,
+              published_prompt=bool(
+                  published_prompts and odinw_sets.ODINW[name].prompt
+              ),
+          ),
+      )
+      for name in odinw.MEANS[f'ODinW-{sets}']
+  }
 
 
 def source(**values: Any) -> dict[str, Any]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from absl import logging
 
+from glip_jax import types
 from glip_jax.data import drawing, settings
 from glip_jax.data.element import ToElement
 from glip_jax.data.sources.protocol import (
     DetectionSource,
     Source,
     is_detection,
+    names_are_published,
 )
 from glip_jax.errors import UserError
 from glip_jax.text import chunks, legible, prompts
@@ -46,16 +50,24 @@ def split(source: DetectionSource, data: settings.Data) -> list[chunks.Chunk]:
 def check_evaluated(source: Source, data: settings.Data) -> None:
   """As `check_prompt`, but for vocabularies that take several prompts.
 
-  Names of the same tokens are told there: they get the same scores.
+  Names of the same tokens are told there: they get the same scores. So they are
+  of a data set that published results are of with such names.
 
   Raises:
     UserError: as `check_prompt`, but for its length.
   """
   element = settings.to_element(data)
-  if is_detection(source) and len(split(source, data)) > 1:
+  if not is_detection(source):
+    return
+  if len(split(source, data)) > 1:
     _told(Vocabulary(source.names, load_tokenizer(data.tokenizer)), data)
-  else:
-    check_prompt(source, element)
+    return
+  prompt = _check_length(source, element)
+  groups = legible.same_tokens(prompt, source.names)
+  if groups and names_are_published(source):
+    logging.warning('%s: of one score', _SAME % _listed(groups))
+  elif groups:
+    raise _refused(groups)
 
 
 def check_prompt(source: Source, element: ToElement) -> None:
@@ -71,8 +83,15 @@ def check_prompt(source: Source, element: ToElement) -> None:
   """
   if not is_detection(source):
     return
+  prompt = _check_length(source, element)
+  if groups := legible.same_tokens(prompt, source.names):
+    raise _refused(groups)
+
+
+def _check_length(source: DetectionSource, element: ToElement) -> types.Prompt:
+  """The prompt of all names, which must fit."""
   try:
-    prompt = element.encode_and_tell(prompts.from_names(source.names))
+    return element.encode_and_tell(prompts.from_names(source.names))
   except UserError as error:
     raise UserError(
         f'the prompt of all {len(source.names)} classes cannot be used'
@@ -80,12 +99,17 @@ def check_prompt(source: Source, element: ToElement) -> None:
         ' for each image by config.data.draw_names.on=True, and evaluate in'
         ' several prompts by config.data.chunk_names=40'
     ) from error
-  if groups := legible.same_tokens(prompt, source.names):
-    raise UserError(
-        f'classes {_SAME % "; ".join(map(legible.quote, groups))}: give them'
-        ' names of their own, or one name, by class_map=, or drop one by'
-        ' exclude='
-    )
+
+
+def _refused(groups: Sequence[Sequence[str]]) -> UserError:
+  return UserError(
+      f'classes {_SAME % _listed(groups)}: give them names of their own, or one'
+      ' name, by class_map=, or drop one by exclude='
+  )
+
+
+def _listed(groups: Sequence[Sequence[str]]) -> str:
+  return '; '.join(map(legible.quote, groups))
 
 
 def read(
@@ -146,7 +170,7 @@ def _told(vocabulary: Vocabulary, data: settings.Data) -> None:
   if groups := vocabulary.same():
     logging.warning(
         '%s: in training they are one phrase, in evaluation of one score',
-        _SAME % '; '.join(map(legible.quote, groups)),
+        _SAME % _listed(groups),
     )
 
 

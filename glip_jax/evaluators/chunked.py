@@ -31,7 +31,7 @@ class Chunked:
     """Encodes the prompts.
 
     Args:
-      detector: a `runner.Detector`.
+      detector: a `protocols.Detector`.
       chunks: from `vocabularies.split`.
       element: what encodes them, of the length of batches.
       most: detections of an image that are kept; None keeps all that the

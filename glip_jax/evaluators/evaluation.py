@@ -10,7 +10,7 @@ from PIL import Image
 from glip_jax import errors
 from glip_jax.data import settings, vocabularies
 from glip_jax.data.sources import protocol, table
-from glip_jax.evaluators import runner, sheets
+from glip_jax.evaluators import protocols, runner, sheets
 
 
 def check_places(evals: Mapping[str, runner.Evaluation]) -> None:
@@ -69,7 +69,7 @@ def _check_objects(source: protocol.Source) -> None:
 
 def evaluate(
     evals: Mapping[str, runner.Evaluation],
-    detector: runner.Detector,
+    detector: protocols.Detector,
     *,
     data: settings.Config,
     sources: Mapping[str, protocol.Source],
@@ -78,7 +78,7 @@ def evaluate(
     process_count: int = 1,
     gather: runner.Gather = lambda value: [value],
     on_first: runner.OnFirst = lambda compute: compute(),
-) -> dict[str, runner.Result]:
+) -> dict[str, protocols.Result]:
   """Runs `config.evals`; writes numbers, predictions and drawn images.
 
   Args:
@@ -127,7 +127,7 @@ def _write_sheet(sheet: Image.Image, path: epath.Path, writes: bool):
       sheet.save(file, format='PNG')
 
 
-def scalars(results: Mapping[str, runner.Result]) -> dict[str, float]:
+def scalars(results: Mapping[str, protocols.Result]) -> dict[str, float]:
   """Every number of every evaluation, as `<evaluation>/<metric>`."""
   return {
       f'{name}/{metric}': value
@@ -136,7 +136,7 @@ def scalars(results: Mapping[str, runner.Result]) -> dict[str, float]:
   }
 
 
-def headline(results: Mapping[str, runner.Result]) -> dict[str, float]:
+def headline(results: Mapping[str, protocols.Result]) -> dict[str, float]:
   """What the best checkpoint is chosen by: AP on `val`, or else the first.
 
   Empty if none was measured, or none had anything to be found.
@@ -147,7 +147,7 @@ def headline(results: Mapping[str, runner.Result]) -> dict[str, float]:
   return {}
 
 
-def tables(results: Mapping[str, runner.Result], *, per_class: bool) -> str:
+def tables(results: Mapping[str, protocols.Result], *, per_class: bool) -> str:
   """The tables of all evaluations, for a terminal."""
   return '\n\n'.join(
       f'{name}\n{result.table(per_class=per_class)}'

@@ -5,7 +5,7 @@ import functools
 import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from etils import epath
 
@@ -18,6 +18,8 @@ from glip_jax.evaluators import (
     flickr30k,
     grounding,
     lvis,
+    odinw,
+    protocols,
     referring,
     unknown,
     voc,
@@ -70,68 +72,9 @@ class Evaluation:
   )
 
 
-class Detector(Protocol):
-  """What evaluations hold: a `serving.Detector`."""
-
-  def detect(
-      self, batch: types.Batch, *, same_prompt: bool = False
-  ) -> types.Detections:
-    """Detections of a host batch, without waiting for them."""
-
-  def encode_image(self, batch: types.Batch) -> types.Features:
-    """Encodes the images of a batch."""
-
-  def ground(
-      self, features: types.Features, batch: types.Batch, prompt: types.Prompt
-  ) -> types.Detections:
-    """Detections of one prompt, of one row, in encoded images."""
-
-
-class Result(Protocol):
-  """What an evaluator reports."""
-
-  @property
-  def metrics(self) -> dict[str, float]:
-    """Scalars for curves, by short name."""
-
-  def to_json(self) -> dict[str, Any]:
-    """Everything it knows, in plain values."""
-
-  def table(self, *, per_class: bool = False) -> str:
-    """Text for a terminal."""
-
-
-class Evaluator(Protocol):
-  """What `EVALUATORS` builds from a source.
-
-  Attributes:
-    metric_names: what its results may hold under `metrics`, higher being
-      better, in [0, 1].
-    detections_per_image: kept of several prompts for one image, None for all;
-      `chunked.MOST` where an evaluator does not say.
-  """
-
-  metric_names: tuple[str, ...]
-
-  def add(self, batch: types.Batch, detections: types.Detections) -> None:
-    """Takes the detections of one batch."""
-
-  def state(self) -> Any:
-    """What was added, for `merge` in another process."""
-
-  def merge(self, state: Any) -> None:
-    """Takes what an evaluator of another process was given."""
-
-  def predictions(self) -> list[dict[str, Any]]:
-    """What was added, in original ids and pixels."""
-
-  def result(self) -> Result:
-    """Scores what was added."""
-
-
 def run_evals(
     evals: Mapping[str, Evaluation],
-    detector: Detector,
+    detector: protocols.Detector,
     *,
     data: settings.Config,
     sources: Mapping[str, protocol.Source] | None = None,
@@ -141,7 +84,7 @@ def run_evals(
     process_count: int = 1,
     gather: Gather = lambda value: [value],
     on_first: OnFirst = lambda compute: compute(),
-) -> dict[str, Result]:
+) -> dict[str, protocols.Result]:
   """Runs every evaluation of a config.
 
   Args:
@@ -160,7 +103,7 @@ def run_evals(
       the same or fail alike, e.g. `processes.on_first`.
 
   Returns:
-    The result of each evaluation, by name.
+    The result of each evaluation, by name, and the means over sets of ODinW.
 
   Raises:
     UserError: a source cannot be opened or is of another kind, before anything
@@ -194,17 +137,25 @@ def run_evals(
     results[name] = on_first(
         functools.partial(_score, name, evaluator, states, out)
     )
+  results |= odinw.means(detection_data(evals), results)
   if workdir is not None:
     on_first(functools.partial(_write_metrics, workdir, results, writes))
   return results
 
 
+def detection_data(
+    evals: Mapping[str, Evaluation],
+) -> dict[str, specs.Spec]:
+  """What each evaluation of COCO's AP is made on."""
+  return {n: x.data for n, x in evals.items() if x.type == 'detection'}
+
+
 def _score(
     name: str,
-    evaluator: Evaluator,
+    evaluator: protocols.Evaluator,
     states: Iterable[Any],
     out: epath.Path | None,
-) -> Result:
+) -> protocols.Result:
   """The result of what the evaluators of all processes were given."""
   for state in states:
     evaluator.merge(state)
@@ -215,14 +166,16 @@ def _score(
   return result
 
 
-def _write_metrics(workdir, results: Mapping[str, Result], writes: bool):
+def _write_metrics(
+    workdir, results: Mapping[str, protocols.Result], writes: bool
+):
   if writes:
     write_metrics(epath.Path(workdir) / 'metrics.json', results)
 
 
 def detect_in(
     source: protocol.Source,
-    detector: Detector,
+    detector: protocols.Detector,
     data: settings.Config,
     *,
     most: int | None = chunked.MOST,
@@ -249,7 +202,7 @@ def detect_in(
 
 
 def feed(
-    evaluator: Evaluator,
+    evaluator: protocols.Evaluator,
     batches: Iterable[types.Batch],
     detect: Detect,
     *,
@@ -278,7 +231,7 @@ def feed(
 
 
 def write_metrics(
-    path: str | epath.PathLike, results: Mapping[str, Result]
+    path: str | epath.PathLike, results: Mapping[str, protocols.Result]
 ) -> None:
   """Writes `{name: result}` as JSON; -1 stands where there is no truth."""
   values = {name: result.to_json() for name, result in results.items()}
@@ -299,7 +252,7 @@ def build(
     *,
     source: protocol.Source | None = None,
     bad_records: str = 'skip',
-) -> tuple[protocol.Source, Evaluator]:
+) -> tuple[protocol.Source, protocols.Evaluator]:
   """The source and the evaluator of an evaluation.
 
   Args:
@@ -319,10 +272,9 @@ def build(
       for key in list(inspect.signature(make).parameters)[1:]
   }
   if source is None:
-    source = table.open_source(
-        spec.data, bad_records=bad_records, what=f'{what}.data'
-    )
-    source = protocol.evaluated(source)
+    place = f'{what}.data'
+    opened = table.open_source(spec.data, bad_records=bad_records, what=place)
+    source = protocol.evaluated(opened)
   with errors.naming(what):
     return source, make(source, **options)
 

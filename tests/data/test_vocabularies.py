@@ -13,6 +13,7 @@ from glip_jax.data import (
     settings,
     specs,
     training_sources,
+    vocabularies,
 )
 from glip_jax.data.sources import table
 from glip_jax.errors import UserError
@@ -74,6 +75,19 @@ def test_classes_of_the_same_tokens_are_refused_by_name(named, names):
     assert f'classes {names[0]!r} and {names[1]!r} are the same' in message
     assert 'by class_map=' in message
     assert 'exclude=' in message
+
+
+def test_published_names_of_the_same_tokens_are_told_and_evaluated(
+    named, caplog
+):
+  spec = named('Polish', 'polish')
+  source = table.open_source(spec)
+  source.names_are_published = True
+  vocabularies.check_evaluated(source, settings.read_data(config_of(spec)))
+  assert "'Polish' and 'polish' are the same tokens" in caplog.text
+  with pytest.raises(UserError, match='are the same tokens'):
+    element_of = settings.to_element(config_of(spec))
+    vocabularies.check_prompt(source, element_of)
 
 
 def test_classes_of_the_same_tokens_are_mended_as_the_message_says(named):

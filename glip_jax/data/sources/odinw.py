@@ -35,7 +35,12 @@ class OdinwSource(DetectionRecords):
 
   Classes are called what GLIP calls them, by their ids; that of id 0, the
   background, and one without a name are dropped.
+
+  Attributes:
+    names_are_published: True: results are of these names, as they are.
   """
+
+  names_are_published = True
 
   def __init__(
       self,

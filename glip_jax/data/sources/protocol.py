@@ -190,6 +190,11 @@ def evaluated(source: Source) -> Source:
   return known() if known else source
 
 
+def names_are_published(source: Source) -> bool:
+  """Whether the names of a source are those that published results are of."""
+  return getattr(source, 'names_are_published', False)
+
+
 def is_detection(source: Source) -> TypeGuard[DetectionSource]:
   """Whether a source has a vocabulary; otherwise it is a grounding source."""
   return hasattr(source, 'names')
