@@ -100,7 +100,7 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
   sharding.check_eval_batches(config.evals, mesh)
   start = checkpointing.latest_step(workdir) or 0
   if start >= config.steps:
-    return _say(_finished(workdir, start))
+    return _say(_finished(workdir, start, config.best or 'AP'))
   evaluation.check_places(config.evals)
   training_sources.check_places(config.data)
   if config.init and not start:
@@ -196,7 +196,7 @@ def _train(config: Any, workdir: str, closing: contextlib.ExitStack) -> None:
         out = epath.Path(workdir) / 'eval' if done == config.steps else None
         with_params = detector.with_params(now.best_params)
         results = _evaluate(config, with_params, sources, out)
-      measured = evaluation.headline(results)
+      measured = evaluation.headline(results, config.best)
       writer.write(done, evaluation.scalars(results))
       progress.update(done, ap=measured.get('AP'))
     is_stopped = stop.is_asked(together=is_told) and done < config.steps
@@ -335,11 +335,11 @@ def _write_first_look(
   _say(f'inputs.png and parameters.txt are in {workdir}')
 
 
-def _finished(workdir: str, step: int) -> str:
+def _finished(workdir: str, step: int, metric: str) -> str:
   text = f'{workdir} is finished at step {step}'
-  best, ap = checkpoint_files.best(workdir)
-  if ap is not None:
-    text += f', best AP {100 * ap:.1f} at {best}'
+  best, value = checkpoint_files.best(workdir)
+  if value is not None:
+    text += f', best {metric} {100 * value:.1f} at {best}'
   return text + '; raise --config.steps to go on, or take another --workdir'
 
 

@@ -16,7 +16,7 @@ from glip_jax import errors, fields
 from glip_jax.data import settings, specs
 from glip_jax.data.sources import odinw_sets
 from glip_jax.detectors import recipe
-from glip_jax.evaluators import odinw, runner
+from glip_jax.evaluators import metric_names, odinw, runner
 from glip_jax.fields import field, part
 from glip_jax.ops import forms as forms_lib
 from glip_jax.training import optimizer as optimizer_lib
@@ -73,9 +73,14 @@ class Run:
       2, 'latest checkpoints kept, beside the best', least=1
   )
   evals: Mapping[str, runner.Evaluation] = field({}, 'evaluations by name')
+  best: str = field(
+      '',
+      "number that decides the best checkpoint, such as 'val/AP50'; empty: AP"
+      ' of `val`, or of the first evaluation that has one',
+  )
 
   def check(self, what: str) -> None:
-    """Refuses names of evaluations that cannot be."""
+    """Refuses names of evaluations that cannot be, and others' in `best`."""
     for name in self.evals:
       if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise errors.UserError(
@@ -87,6 +92,8 @@ class Run:
             f'{what}.evals.{name} has the name of a mean over sets: give'
             ' another'
         )
+    if self.best:
+      metric_names.check(self.best, self.evals, f'{what}.best')
 
 
 def config(**values: Any) -> ml_collections.ConfigDict:

@@ -147,6 +147,27 @@ def test_an_evaluation_has_the_name_of_a_folder(name):
     run.read(config)
 
 
+@pytest.mark.parametrize(
+    'best, message',
+    [
+        ('AP', "config.best='AP' must be EVALUATION/METRIC"),
+        (
+            'test/AP',
+            "there is no evaluation 'test', of evaluations there are: ",
+        ),
+        (
+            'val/recall',
+            "config.best='val/recall': val gives no 'recall', but AP",
+        ),
+    ],
+)
+def test_a_best_that_no_evaluation_gives_is_refused(best, message):
+  config = fields.to_dict(run.read(tiny_config.get_config()))
+  assert run.read(config | {'best': 'val/AP50'}).best == 'val/AP50'
+  with pytest.raises(UserError, match=message):
+    run.read(config | {'best': best})
+
+
 def _places(values, path=()):
   """Paths of all values in a nest."""
   yield path

@@ -136,11 +136,24 @@ def scalars(results: Mapping[str, protocols.Result]) -> dict[str, float]:
   }
 
 
-def headline(results: Mapping[str, protocols.Result]) -> dict[str, float]:
-  """What the best checkpoint is chosen by: AP on `val`, or else the first.
+def headline(
+    results: Mapping[str, protocols.Result], best: str = ''
+) -> dict[str, float]:
+  """What the best checkpoint is chosen by.
 
-  Empty if none was measured, or none had anything to be found.
+  Args:
+    results: by name.
+    best: `config.best`, such as 'val/AP'; empty for the AP of `val`, or else
+      that of the first evaluation that has one.
+
+  Returns:
+    The number under 'best', or 'AP' where `best` is empty; nothing if it was
+    not measured, or there was nothing to be found.
   """
+  if best:
+    name, _, metric = best.partition('/')
+    value = results[name].metrics.get(metric, -1.0)
+    return {'best': value} if value >= 0 else {}
   for name in sorted(results, key=lambda name: name != 'val'):
     if results[name].metrics.get('AP', -1.0) >= 0:
       return {'AP': results[name].metrics['AP']}

@@ -22,7 +22,8 @@ from glip_jax.training import checksums, processes, tables
 T = TypeVar('T')
 
 FOLDER = 'checkpoints'
-METRIC = 'AP'  # What the best checkpoint has most of.
+# What the best checkpoint has most of: the first of these that was measured.
+METRICS = 'best', 'AP'
 CHECKSUMS = 'checksums'  # Of all arrays by name, in a checkpoint's `meta`.
 _SHOWN = 3  # Names that a message lists before it counts the rest.
 
@@ -146,13 +147,18 @@ def left(workdir: str | os.PathLike) -> str:
 
 
 def best(workdir: str | os.PathLike) -> tuple[int | None, float | None]:
-  """Step and AP of the best kept checkpoint; None if none was measured."""
+  """Step and measure of the best kept checkpoint; None if none was measured."""
   folder = absolute(workdir) / FOLDER
   measured = {step: _measured(folder / str(step)) for step in _steps(folder)}
   step = max(measured, key=lambda n: (measured[n], n), default=None)
   if step is None or measured[step] == -math.inf:
     return None, None
   return step, measured[step]
+
+
+def decisive(metrics: Mapping[str, float]) -> float:
+  """What decides which checkpoint is best, -inf if it was not measured."""
+  return next((metrics[k] for k in METRICS if k in metrics), -math.inf)
 
 
 def absolute(path: str | os.PathLike) -> epath.Path:
@@ -330,6 +336,6 @@ def _measured(checkpoint: epath.Path) -> float:
   """What a checkpoint reached, -inf if it was not measured."""
   file = checkpoint / 'metrics' / 'metrics'
   try:
-    return float(json.loads(file.read_text())[METRIC])
-  except (OSError, ValueError, TypeError, KeyError):  # Or it is damaged.
+    return float(decisive(json.loads(file.read_text())))
+  except (OSError, ValueError, TypeError):  # Or it is damaged.
     return -math.inf

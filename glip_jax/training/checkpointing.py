@@ -7,7 +7,6 @@ the stream, the same for all processes), `meta` and `metrics` (JSON).
 """
 
 import functools
-import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -34,7 +33,8 @@ class Checkpointer:
   """Saves, keeps and restores the checkpoints of one workdir.
 
   Saving returns as soon as the arrays are copied to the host. Kept are the last
-  `keep` checkpoints and the one with the highest `checkpoint_files.METRIC`.
+  `keep` checkpoints and the one with the highest of what decides
+  (`checkpoint_files.decisive`).
   """
 
   def __init__(self, workdir: str | os.PathLike, *, keep: int = 2):
@@ -169,10 +169,7 @@ class Checkpointer:
 
 def _open_manager(folder: epath.Path, keep: int) -> ocp.CheckpointManager:
   """The manager that keeps the last checkpoints and the best one."""
-
-  def measured(metrics: Mapping[str, float]) -> float:
-    return metrics.get(checkpoint_files.METRIC, -math.inf)
-
+  measured = checkpoint_files.decisive
   best_one = checkpoint_managers.BestN(
       get_metric_fn=measured, n=1, keep_checkpoints_without_metrics=False
   )
@@ -212,7 +209,7 @@ def _check_settings(folder: epath.Path, config: Mapping[str, Any]):
         ' process; train on from its parameters by --config.init'
     )
   saved = checkpoint_files.meta(folder).get('config', {})
-  for key in ('batch_size', 'seed'):
+  for key in ('batch_size', 'seed', 'best'):
     if key in saved and key in config and saved[key] != config[key]:
       raise errors.UserError(
           f'config.{key}={config[key]}, but {folder} was trained with'

@@ -132,6 +132,20 @@ def test_the_last_checkpoints_and_the_best_are_kept(runs):
   assert checkpoint_files.find(runs.straight, '6').name == '6'
 
 
+def test_what_the_config_names_decides_before_ap(
+    one_device, iterator, tmp_path
+):
+  checkpointer = checkpointing.Checkpointer(tmp_path, keep=1)
+  for step, measure in enumerate((0.2, 0.7, 0.4)):
+    metrics = {'best': measure}
+    checkpointer.save(step, one_device.init, iterator, meta={}, metrics=metrics)
+  checkpointer.close()
+  assert checkpoint_files.best(tmp_path) == (1, 0.7)
+  assert checkpoint_files.find(tmp_path, 'best').name == '1'
+  assert checkpoint_files.decisive({'AP': 0.9, 'best': 0.1}) == 0.1
+  assert checkpoint_files.decisive({}) == -np.inf
+
+
 def test_eight_devices_compute_what_one_computes(runs, one_device):
   """Also: the stream is the same without workers."""
   report = runs.reports['straight']
@@ -279,11 +293,11 @@ def test_a_diverged_checkpoint_and_one_without_checksums_are_told(
   assert 'has no checksums' in caplog.text
 
 
-@pytest.mark.parametrize('key', ['batch_size', 'seed'])
-def test_settings_that_the_data_position_needs_must_stay(
+@pytest.mark.parametrize('key', ['batch_size', 'seed', 'best'])
+def test_settings_that_a_run_goes_by_must_stay(
     one_device, iterator, tmp_path, key
 ):
-  config = {'batch_size': 8, 'seed': 0}
+  config = {'batch_size': 8, 'seed': 0, 'best': 'val/AP'}
   checkpointer = checkpointing.Checkpointer(tmp_path)
   checkpointer.save(0, one_device.init, iterator, meta={'config': config})
   checkpointer.close()
