@@ -11,6 +11,8 @@
 
 The last one needs no training run: --weights takes released files as they are,
 and names of released models, `--weights=glip_t` (docs/weights.md).
+`--expect='val/AP=46.6+-0.2'` fails, with status 1 and one line, where a number
+of the tables is off.
 
 Any number of devices will do, whatever the checkpoint was written on; several
 processes need a --config with `distributed=True`. Writes
@@ -36,7 +38,7 @@ from ml_collections import config_flags
 
 from glip_jax import configuring, errors, loading, run, serving, storage
 from glip_jax.detectors import recipe as recipes
-from glip_jax.evaluators import evaluation
+from glip_jax.evaluators import evaluation, expected
 from glip_jax.ops import forms
 from glip_jax.text import tokenizer
 from glip_jax.training import (
@@ -65,6 +67,11 @@ TOKENIZER = flags.DEFINE_string(
     'tokenizer', None, 'Name or path, instead of what the workdir says.'
 )
 _REMEDY = '--config=configs/coco.py:{}'
+EXPECT = flags.DEFINE_string(
+    'expect',
+    '',
+    "Percent that must be met, as 'val/AP=46.6+-0.2'; several by commas.",
+)
 PER_CLASS = flags.DEFINE_bool('per_class', False, 'Print a line per class.')
 
 
@@ -171,9 +178,12 @@ def main(_: Sequence[str]):
   storage.check_folder('out', out)
   # What is not there is told before anything is fetched or opened.
   if WEIGHTS.value in released.RELEASED:
-    evaluation.check_places(_config().evals)
+    evals = _config().evals
+    expected.read(EXPECT.value, evals)
+    evaluation.check_places(evals)
   source = _source()
   config = _config()
+  expectations = expected.read(EXPECT.value, config.evals)
   evaluation.check_places(config.evals)
   storage.check_out('out', out / 'metrics.json')
   for name in config.evals:
@@ -188,6 +198,7 @@ def main(_: Sequence[str]):
     print(f'checkpoint {source}\n')
     print(evaluation.tables(results, per_class=PER_CLASS.value))
     print(f'\nmetrics and predictions are in {out}')
+  expected.check(expectations, results)
 
 
 def _evaluate(

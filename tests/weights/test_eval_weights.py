@@ -86,6 +86,7 @@ def test_eval_finds_what_the_weights_find_in_memory(
           '--config=configs/coco.py:nanoB',
           f'--weights={world / "nano.pth"}',
           f'--out={tmp_path / "file"}',
+          '--expect=val/AP=50+-50',
           *flags,
           cache=compiled,
           optimized=True,
@@ -128,6 +129,14 @@ def _refusal(*arguments):
             '--step=best is of a --workdir',
         ),
         (['--workdir=runs/a', '--ema'], '--ema is of --weights'),
+        (
+            [
+                '--config=configs/coco.py:T',
+                '--weights=glip_t',
+                '--expect=val/AP=46.6',
+            ],
+            "--expect='val/AP=46.6' must be EVALUATION/METRIC=PERCENT+-TOLER",
+        ),
         (
             ['--config=configs/coco.py:T', '--weights=glip_x'],
             "'glip_x' is no released model: choose one of ['glip_l'",
