@@ -38,7 +38,7 @@ MISTAKES = {
         'train.py',
         ['--config=configs/shapes.py:lang', '--workdir=@/w'],
         "configs/shapes.py has no option 'lang'",
-        'use long, late, unknown, joined by commas',
+        'use long, late, unknown, fine, chunks, joined by commas',
     ),
     'no config': (
         'train.py',
