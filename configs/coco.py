@@ -13,19 +13,32 @@ on weights made by a rule (docs/parity.md).
       --config.evals.val.data.annotations=instances_val2017.json \
       --config.evals.val.data.images=val2017
 
-Lower config.evals.val.batch_size where memory does not do. Hardware and time:
-not measured.
+Lower config.evals.val.batch_size where memory does not do. `T,views` looks at
+each image in the twelve sizes that were published for GLIP, and mirrored
+(published with it: L 61.7 after fine-tuning). Hardware and time: not measured.
 """
 
 import ml_collections
 
-from glip_jax import run
+from glip_jax import errors, run
 
 
-def get_config(variant: str = 'T') -> ml_collections.ConfigDict:
-  """The config of one variant: T, L, mm_grounding_dino_B and so on."""
+def get_config(option: str = 'T') -> ml_collections.ConfigDict:
+  """The config of one variant: T, L, mm_grounding_dino_B, T,views and so on."""
+  variant, _, views = option.partition(',')
+  if views not in ('', 'views'):
+    raise errors.UserError(
+        f'configs/coco.py:{option} has the unknown option {views!r}: give'
+        f' {variant} or {variant},views'
+    )
   config = run.tested(variant, num_workers=8)
   config.evals.val = run.evaluation(
       data=run.source(source='coco'), batch_size=8
   )
+  if views:
+    config.evals.val.batch_size = 1
+    config.evals.val.views.on = True
+    if config.model.family == 'glip':
+      # Of each view; nothing is suppressed before all are joined.
+      config.model.decode.max_detections = 5000
   return config

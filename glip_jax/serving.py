@@ -36,6 +36,7 @@ class Detector:
       params: Any,
       *,
       programs: '_Programs | None' = None,
+      thresholds: Mapping[str, float] | None = None,
   ):
     """Binds parameters to a recipe.
 
@@ -44,9 +45,11 @@ class Detector:
       mesh: of the parameters' shardings.
       params: arrays on the mesh.
       programs: those of another detector of the same recipe and mesh.
+      thresholds: those of `recipe.thresholds` that are others by default.
     """
     self.recipe, self.mesh, self.params = recipe, mesh, params
     self._programs = programs or _Programs(recipe, mesh)
+    self._own_thresholds = recipe.thresholds | dict(thresholds or {})
     self._texts: collections.OrderedDict[Any, types.Text] = (
         collections.OrderedDict()
     )
@@ -54,6 +57,21 @@ class Detector:
   def with_params(self, params: Any) -> 'Detector':
     """The same compiled programs with other parameters."""
     return Detector(self.recipe, self.mesh, params, programs=self._programs)
+
+  def unsuppressed(self) -> 'Detector':
+    """The same, giving also what overlaps something better.
+
+    Families without suppression give that anyway.
+    """
+    # The overlap above which the worse of two goes.
+    has_rule = 'nms_threshold' in self.recipe.thresholds
+    return Detector(
+        self.recipe,
+        self.mesh,
+        self.params,
+        programs=self._programs,
+        thresholds={'nms_threshold': 1.0} if has_rule else {},
+    )
 
   def detect(
       self,
@@ -152,7 +170,7 @@ class Detector:
     return sharding.local_rows(found)
 
   def _thresholds(self, changes: Mapping[str, float]) -> dict[str, np.ndarray]:
-    own = self.recipe.thresholds
+    own = self._own_thresholds
     if unknown := sorted(set(changes) - set(own)):
       raise TypeError(f'{unknown} are no thresholds: they are {sorted(own)}')
     return {name: np.float32(value) for name, value in (own | changes).items()}

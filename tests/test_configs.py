@@ -65,6 +65,12 @@ def test_any_variant_is_evaluated_on_a_coco_folder():
   assert config.evals['val'].data.source == 'coco'
   with pytest.raises(errors.UserError, match="'mm_B' is unknown: choose one"):
     coco.get_config('mm_B')
+  with pytest.raises(
+      errors.UserError, match="option 'view': give T or T,views"
+  ):
+    coco.get_config('T,view')
+  views = run.read(coco.get_config('T,views')).evals['val'].views
+  assert views.on and len(views.short_sides) == len(views.ranges) == 12
 
 
 def test_late_fusion_has_no_fusion_and_no_text_layers():

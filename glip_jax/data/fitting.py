@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from glip_jax.data import fast_images, settings, transforms
 from glip_jax.data.buckets import Bucket
 from glip_jax.data.element import ToElement
+from glip_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +36,32 @@ class Fit:
   def resize_to(self, short: int) -> transforms.Resize | transforms.FitInside:
     """The resizing to another short side; 0 for that of `config.data`."""
     return settings.resizing(self.data, self.bucket.canvas, short)
+
+  def resized(self, short: int, long: int) -> Fit:
+    """The fit of the same records at another size.
+
+    Args:
+      short: pixels of the short side.
+      long: pixels that the long side should not exceed.
+
+    Raises:
+      UserError: `config.data.resize` is empty, so there is no size to change.
+    """
+    if not self.data.resize:
+      raise UserError(
+          'config.data.resize is empty, so images have no short side to change:'
+          ' give it, for example (800, 1333)'
+      )
+    growth = short / self.data.resize[0]
+    limit = _ceiling(long)
+    canvas = tuple(
+        min(_ceiling(side * growth), limit) for side in self.bucket.canvas
+    )
+    return Fit(
+        Bucket(canvas, self.bucket.num_tokens),
+        dataclasses.replace(self.element, canvas=canvas),
+        dataclasses.replace(self.data, resize=(short, long)),
+    )
 
   def decoding(
       self, short: int = 0, magnified: float = 1.0
@@ -74,6 +101,11 @@ class Fit:
     if resize.fills_canvas:
       return lacking, round(padding, 2), -canvas.num_pixels, canvas.num_tokens
     return lacking, -height * width, padding, canvas.num_tokens
+
+
+def _ceiling(side: float) -> int:
+  """The next multiple of 32 pixels."""
+  return -(-math.ceil(side) // 32) * 32
 
 
 def fits(data: settings.Config, num_phrases: int = 0) -> tuple[Fit, ...]:

@@ -24,6 +24,7 @@ def eval_batches(
     batch_size: int,
     process_index: int = 0,
     process_count: int = 1,
+    resize: tuple[int, int] | None = None,
 ) -> Iterator[types.Batch]:
   """One pass over a source, in its order, without augmentation.
 
@@ -39,6 +40,8 @@ def eval_batches(
     process_index: which of the processes this is; it reads every
       `process_count`-th record.
     process_count: number of processes that share the pass.
+    resize: (short, long) instead of `config.data.resize`, in canvases that grow
+      alike; the records of each batch are those of a pass without.
 
   Yields:
     Batches; `source.image_id(id)` is the original id of a record.
@@ -55,6 +58,8 @@ def eval_batches(
   text = _first_text(source, data)
   total = batch_size * process_count
   batches = _planned(source, fits, total, is_chunked=text is not None)
+  if resize is not None:
+    fits = tuple(fit.resized(*resize) for fit in fits)
   blank = _blank_record(source, text)
   reader = _EvalReader(
       guard=guard,

@@ -10,7 +10,7 @@ from PIL import Image
 from glip_jax import errors
 from glip_jax.data import settings, vocabularies
 from glip_jax.data.sources import protocol, table
-from glip_jax.evaluators import protocols, runner, sheets
+from glip_jax.evaluators import detecting, protocols, runner, sheets
 
 
 def check_places(evals: Mapping[str, runner.Evaluation]) -> None:
@@ -112,7 +112,7 @@ def evaluate(
     for name, spec in evals.items():
       sheet = sheets.prediction_sheet(
           sources[name],
-          runner.detect_in(sources[name], detector, data),
+          detecting.detect_in(sources[name], detector, data),
           data=data,
           batch_size=spec.batch_size,
       )

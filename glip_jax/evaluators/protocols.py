@@ -13,6 +13,9 @@ class Detector(Protocol):
   ) -> types.Detections:
     """Detections of a host batch, without waiting for them."""
 
+  def unsuppressed(self) -> 'Detector':
+    """The same, giving also what overlaps something better."""
+
   def encode_image(self, batch: types.Batch) -> types.Features:
     """Encodes the images of a batch."""
 

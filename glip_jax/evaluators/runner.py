@@ -10,10 +10,11 @@ from typing import Any
 from etils import epath
 
 from glip_jax import errors, types
-from glip_jax.data import pipeline, settings, specs, vocabularies
+from glip_jax.data import pipeline, settings, specs
 from glip_jax.data.sources import protocol, table
 from glip_jax.evaluators import (
     chunked,
+    detecting,
     detection,
     flickr30k,
     grounding,
@@ -24,6 +25,7 @@ from glip_jax.evaluators import (
     unknown,
     voc,
 )
+from glip_jax.evaluators import views as views_lib
 from glip_jax.fields import field, part
 
 EVALUATORS = {
@@ -36,7 +38,6 @@ EVALUATORS = {
     'unknown': unknown.UnknownEvaluator,
 }
 
-Detect = Callable[[types.Batch], types.Detections]
 # Called with the evaluation's name, images done and images in all.
 Progress = Callable[[str, int, int], None]
 # Called with a value of this process; returns those of all processes.
@@ -54,6 +55,7 @@ class Evaluation:
       16, 'images of one process at a time', least=1, most=2**20
   )
   data: specs.Spec = part(specs.Spec)
+  views: views_lib.Views = part(views_lib.Views)
   target: str = field(
       'all', 'grounding: judged phrases of a caption', choices=grounding.TARGETS
   )
@@ -121,16 +123,25 @@ def run_evals(
   }
   results, writes = {}, workdir is not None and process_index == 0
   for name, (source, evaluator) in evaluators.items():
-    batches = pipeline.eval_batches(
-        source,
-        data,
-        batch_size=evals[name].batch_size,
-        process_index=process_index,
-        process_count=process_count,
+    batches, detect = detecting.look(
+        functools.partial(
+            pipeline.eval_batches,
+            source,
+            data,
+            batch_size=evals[name].batch_size,
+            process_index=process_index,
+            process_count=process_count,
+        ),
+        functools.partial(
+            detecting.detect_in,
+            source,
+            data=data,
+            most=getattr(evaluator, 'detections_per_image', chunked.MOST),
+        ),
+        detector,
+        evals[name].views,
     )
     told = _tell(progress, name, len(source), process_count)
-    most = getattr(evaluator, 'detections_per_image', chunked.MOST)
-    detect = detect_in(source, detector, data, most=most)
     feed(evaluator, batches, detect, progress=told)
     states = gather(evaluator.state())
     out = epath.Path(workdir) if writes else None
@@ -173,38 +184,10 @@ def _write_metrics(
     write_metrics(epath.Path(workdir) / 'metrics.json', results)
 
 
-def detect_in(
-    source: protocol.Source,
-    detector: protocols.Detector,
-    data: settings.Config,
-    *,
-    most: int | None = chunked.MOST,
-) -> Detect:
-  """The detector's answers to batches of a source.
-
-  All records of a source with a vocabulary have one prompt, or are asked for
-  its names in several, where one does not hold them.
-
-  Args:
-    source: what is evaluated on.
-    detector: finds what is named.
-    data: `config.data`.
-    most: detections of an image that are kept of several prompts; None for all.
-  """
-  is_list = protocol.is_detection(source)
-  if is_list:
-    data = settings.read_data(data)
-    chunks = vocabularies.split(source, data)
-    if len(chunks) > 1:
-      element = settings.to_element(data)
-      return chunked.Chunked(detector, chunks, element, most=most)
-  return functools.partial(detector.detect, same_prompt=is_list)
-
-
 def feed(
     evaluator: protocols.Evaluator,
     batches: Iterable[types.Batch],
-    detect: Detect,
+    detect: detecting.Detect,
     *,
     progress: Callable[[int], None] | None = None,
 ) -> None:

@@ -1,9 +1,9 @@
-"""Evaluation of LVIS by chunks of names, and of Flickr by phrases.
+"""Evaluation of LVIS by chunks of names, of Flickr by phrases, and in views.
 
-Both are of a single image, so its extent is its size rounded up to 32, which
-here is the stored canvas.
+All are of a single image, so its extent is its size rounded up to 32.
 """
 
+import dataclasses
 import functools
 import json
 import os
@@ -13,11 +13,16 @@ import abstract_models
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
-from glip_jax import types
-from glip_jax.evaluators import unpack
+from glip_jax import serving, types
+from glip_jax.data import pipeline, settings
+from glip_jax.data.sources import table
+from glip_jax.evaluators import detecting, merging, unpack
+from glip_jax.evaluators import views as views_lib
 from glip_jax.text import chunks, prompts
 from glip_jax.text import tokenizer as tokenizers_lib
+from glip_jax.training import sharding
 from parity import detections, reference
 
 FOLDER = reference.GOLDEN / 'nano'
@@ -92,9 +97,83 @@ def _detect(
   return list(unpack.unpack(batch, found))
 
 
+def multiscale(folder: pathlib.Path) -> dict[str, float]:
+  """Share of detections matched one to one over all views, by rule.
+
+  Args:
+    folder: where the stored image can be written.
+  """
+  stored = np.load(reference.GOLDEN / 'extras' / 'multiscale_nanoB.npz')
+  how = json.loads(str(stored['config_json']))
+  views = views_lib.Views(
+      on=True,
+      short_sides=tuple(how['scales']),
+      long=how['max_size'],
+      ranges=tuple(map(tuple, how['ranges'])),
+  )
+  source = _one_image(folder, stored)
+  data = settings.read_data(
+      dict(
+          tokenizer=str(_vocab()),
+          num_tokens=32,
+          num_phrases=4,
+          image_size=(how['max_size'], how['max_size']),
+          resize=(how['scales'][1], how['max_size']),
+      )
+  )
+  _, params = reference.model('nanoB')
+  recipe = abstract_models.build('nanoB', {'decode.max_detections': 5000})
+  detector = serving.Detector(recipe, sharding.make_mesh({'data': 1}), params)
+  shares = {}
+  for key, changes in _MERGINGS.items():
+    own = dataclasses.replace(
+        views,
+        merging=merging.Merging(**changes.get('merging', {})),
+        **changes.get('views', {}),
+    )
+    batches, detect = detecting.look(
+        functools.partial(pipeline.eval_batches, source, data, batch_size=1),
+        functools.partial(detecting.detect_in, source, data=data, most=None),
+        detector,
+        own,
+    )
+    (batch,) = batches
+    (image,) = unpack.unpack(batch, detect(batch))
+    want = detections.stored(stored, f'merged_{key}_{{}}')
+    mine = (image.boxes, image.scores, image.labels + 1)
+    shares[key] = detections.matched(want, mine, box=BOX)
+  return shares
+
+
+_MERGINGS = {
+    'nms': {},
+    'vote': dict(merging=dict(rule='vote')),
+    'softvote': dict(merging=dict(rule='soft_vote')),
+    'softnms': dict(merging=dict(rule='soft_nms', min_score=0.2)),
+    'nms_noflip_noranges': dict(views=dict(flip=False, ranges=())),
+}
+
+
+def _one_image(folder, stored):
+  """A source of the stored image, asked for the stored names."""
+  Image.fromarray(stored['uint8_rgb']).save(folder / 'image.png')
+  names = str(json.loads(str(stored['query_json']))).split('. ')
+  content = dict(
+      images=[dict(id=1, file_name='image.png')],
+      annotations=[],
+      categories=[dict(id=i, name=n) for i, n in enumerate(names, 1)],
+  )
+  path = folder / 'image.json'
+  path.write_text(json.dumps(content))
+  return table.open_source(dict(annotations=str(path), images=str(folder)))
+
+
 @functools.cache
 def tokenizer():
   """BERT's, whose tokens do not travel with the project."""
+  return tokenizers_lib.load_tokenizer(str(_vocab()))
+
+
+def _vocab():
   shared = pathlib.Path(os.environ['GLIP_JAX_SHARED'])
-  path = shared / 'data' / 'vocab' / 'bert-base-uncased-vocab.txt'
-  return tokenizers_lib.load_tokenizer(str(path))
+  return shared / 'data' / 'vocab' / 'bert-base-uncased-vocab.txt'

@@ -94,6 +94,13 @@ def test_chunks_of_names_are_detected_as_in_the_reference(shared):
   assert len(shares) == 3 and set(shares.values()) == {1.0}, shares
 
 
+@pytest.mark.slow
+def test_views_of_an_image_are_joined_as_in_the_reference(shared, tmp_path):
+  """Three sizes, mirrored too, with ranges of areas, by all four rules."""
+  shares = modes.multiscale(tmp_path)
+  assert len(shares) == 5 and set(shares.values()) == {1.0}, shares
+
+
 @pytest.mark.large
 def test_phrases_are_detected_as_in_the_reference(shared):
   """Flickr mode: the boxes of each phrase of a sentence."""
