@@ -18,8 +18,8 @@ The data of this config is a COCO folder:
 from released weights, which `--config.init` names: 12 epochs, lr 2e-4, drops
 after 8 and 11. Hardware and time: not measured.
 
-`shapes` trains a small one on the embedded world, for two CPU cores. What it
-reaches with this schedule is not measured:
+`shapes` trains a small one on the embedded world, for two CPU cores; what it
+reaches stands in docs/results_families.md:
 
   python train.py --config=configs/grounding_dino.py:shapes --workdir=runs/dino
 """

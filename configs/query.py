@@ -13,7 +13,7 @@ which knows its classes, has COCO AP 42.0. The data is a COCO folder:
       --config.evals.val.data.images=val
 
 Hardware and time: not measured. `shapes` trains a small one on the embedded
-world, for two CPU cores; what it reaches stands in docs/results.md:
+world, for two CPU cores; what it reaches is in docs/results_families.md:
 
   python train.py --config=configs/query.py:shapes --workdir=runs/query_shapes
 """
