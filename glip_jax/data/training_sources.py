@@ -84,19 +84,20 @@ def open_training(data: settings.Config) -> TrainingSources:
 
 def _check_boxes(sources: Sequence[Source], names: Sequence[str]) -> None:
   """Refuses sources of negatives alone."""
-  if not any(map(_may_have_boxes, sources)):
+  if not any(map(_may_have_boxes, sources, names)):
     raise UserError(
         f'{", ".join(names)}: no image has a box to learn from; give a file'
         " whose 'annotations' are of the classes in use"
     )
 
 
-def _may_have_boxes(source: Source) -> bool:
+def _may_have_boxes(source: Source, what: str) -> bool:
   """Whether a box to learn from was seen, or is where nobody looked."""
   counts = num_boxes(source)
   if counts is not None:
     return bool(counts.any())
-  seen = look_for_object(source)
+  with errors.naming(what):
+    seen = look_for_object(source)
   return seen.is_object or seen.records < len(source)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import logging
 
-from glip_jax.data.images import BadImage
+from glip_jax.errors import UserError
 
 
 class Classes(abc.ABC):
@@ -73,7 +73,7 @@ class Classes(abc.ABC):
     return dict(images=images, annotations=annotations, categories=categories)
 
 
-def leave_out(error: BadImage, *, bad_records: str) -> None:
+def leave_out(error: UserError, *, bad_records: str) -> None:
   """Names an image that is left out of the truth.
 
   Args:
@@ -81,7 +81,7 @@ def leave_out(error: BadImage, *, bad_records: str) -> None:
     bad_records: 'skip' or 'raise'.
 
   Raises:
-    BadImage: if bad records are to be refused.
+    UserError: if bad records are to be refused.
   """
   if bad_records == 'raise':
     raise error

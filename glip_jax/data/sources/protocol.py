@@ -137,13 +137,24 @@ class Looked(NamedTuple):
 
 
 def look_for_object(source: Source) -> Looked:
-  """Looks at the truth of records, `LOOKED_AT` at most, for an object."""
-  seen, crowds = min(len(source), LOOKED_AT), 0
+  """Looks at the truth of records, `LOOKED_AT` at most, for an object.
+
+  Raises:
+    UserError: all of these are broken.
+  """
+  seen, crowds, broken = min(len(source), LOOKED_AT), 0, 0
   for index in range(seen):
     try:
       crowd = source.truth(index).crowd
-    except UserError:
-      continue  # Of a broken record, which is told where it is read.
+    except UserError as error:
+      # One of several is told where it is read.
+      broken += 1
+      if broken == seen:
+        raise UserError(
+            f'none of the first {seen} records is usable; the last: record'
+            f' {source.image_id(index)!r}: {error}'
+        ) from error
+      continue
     if not crowd.all():
       return Looked(index + 1, crowds, True)
     crowds += len(crowd)

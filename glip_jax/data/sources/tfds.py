@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from glip_jax.data.images import BadImage, image_size, read_image
+from glip_jax.data.images import image_size, read_image
 from glip_jax.data.records import Record, Truth
 from glip_jax.data.sources import tfds_boxes, tfds_files
 from glip_jax.data.sources.annotation_file import (
@@ -74,13 +74,17 @@ def open_tfds(
         f" split='{split}[:90%]' and '{split}[90%:]'"
     )
   examples = Examples(tfds_files.find_version(directory, dataset), split)
-  if captioned := find_captions(examples):
+  captioned = layout = None
+  if examples.has_images:
+    captioned = find_captions(examples, bad_records)
+    layout = tfds_boxes.find_layout(examples.features, examples.name)
+  if captioned:
     return TfdsGrounding(captioned)
-  layout = tfds_boxes.find_layout(examples.features, examples.name)
   if layout is None:
     raise UserError(
         f'directory={examples.directory!r} is no set of boxes or captions: it'
-        ' needs objects with bbox and named labels, or a caption, and has'
+        ' needs an image of three channels and objects with bbox (parts of the'
+        ' sides) and named labels, or a caption, and has'
         f' {", ".join(sorted(examples.features))}'
     )
   federated = ABSENT in examples.features
@@ -183,14 +187,15 @@ class TfdsDetection(Classes, _TfdsRecords):
   def _annotated(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """Yields the entry of each image, and those of its boxes."""
     for index in range(len(self)):
-      example = self._examples[index]
       try:
+        example = self._examples[index]
         size = _size(example['image'])
-      except BadImage as error:
-        leave_out(error, bad_records=self.bad_records)
+        boxes = self._boxes(example, size).entries(0, size)
+      except UserError as error:
+        told = UserError(f'record {index}: {error}')
+        leave_out(told, bad_records=self.bad_records)
         continue
-      image = {'id': index, 'height': size[0], 'width': size[1]}
-      yield image, self._boxes(example, size).entries(0, size)
+      yield {'id': index, 'height': size[0], 'width': size[1]}, boxes
 
 
 class TfdsFederated(Federated, TfdsDetection):
@@ -212,21 +217,30 @@ class TfdsFederated(Federated, TfdsDetection):
     """Labels of the classes that an image is known not to show."""
     example = self._examples[index]
     classes = example[self._layout.boxes][self._layout.label]
-    has = set(self._labels[np.array(classes, np.int64).reshape(-1)].tolist())
-    found = self._listed(example[ABSENT], all)
+    has = set(tfds_boxes.look_up(self._labels, classes, 'label').tolist())
+    found = self._listed(example, ABSENT, all)
     return tuple(label for label in found if label not in has)
 
   def not_exhaustive(self, index: int) -> tuple[int, ...]:
     """Labels of the classes of which an image shows more than have boxes."""
-    return self._listed(self._examples[index][NOT_EXHAUSTIVE], any)
+    return self._listed(self._examples[index], NOT_EXHAUSTIVE, any)
+
+  def _boxes(self, example: Mapping[str, Any], size: tuple[int, int]) -> Boxes:
+    for key in ABSENT, NOT_EXHAUSTIVE:
+      tfds_boxes.look_up(self._labels, example[key], key)
+    return super()._boxes(example, size)
 
   def _listed(
-      self, classes: Any, whether: Callable[[Iterable[bool]], bool]
+      self,
+      example: Mapping[str, Any],
+      key: str,
+      whether: Callable[[Iterable[bool]], bool],
   ) -> tuple[int, ...]:
     """Labels that are listed: `all` or `any` of the classes of each must be."""
+    listed = tfds_boxes.look_up(self._labels, example[key], key)
     is_listed = np.zeros(len(self._labels), bool)
-    is_listed[np.array(classes, np.int64).reshape(-1)] = True
-    near = sorted({*self._labels[is_listed].tolist()} - {-1})
+    is_listed[np.array(example[key], np.int64).reshape(-1)] = True
+    near = sorted({*listed.tolist()} - {-1})
     return tuple(
         label for label in near if whether(is_listed[self._labels == label])
     )

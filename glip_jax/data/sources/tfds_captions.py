@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from absl import logging
 from jaxtyping import Bool, Float, Int
 
 from glip_jax.data.sources.tfds_boxes import parts_of
@@ -20,6 +21,12 @@ from glip_jax.text import prompts
 
 # What `tools.to_tfds` calls the characters of phrases.
 SPANS = 'spans'
+_OWN = {
+    'caption': None,
+    'is_list': None,
+    SPANS: ('phrase', 'start', 'end'),
+    'objects': ('bbox', 'phrase', 'is_crowd'),
+}
 _CAPTIONS = ('caption', 'captions', 'text')
 
 
@@ -75,33 +82,59 @@ class Captioned:
       raise IndexError(f'{index} is not in [0, {len(self)})')
     place, *rest = [index] if self._places is None else self._places[index]
     example = self._examples[int(place)]
-    return {'image': example['image'], 'said': self._read(example, *rest)}
+    try:
+      said = self._read(example, *rest)
+    except UserError:
+      raise
+    except (IndexError, ValueError) as error:
+      raise UserError(
+          f'the parts of example {place} do not match ({error}); prepare the'
+          ' set anew'
+      ) from error
+    return {'image': example['image'], 'said': said}
 
 
-def find_captions(examples: Examples) -> Captioned | None:
+def find_captions(examples: Examples, bad_records: str) -> Captioned | None:
   """The captions of a set; None if it is none of captions.
 
   A set whose boxes have classes is one of boxes, captions or not.
+
+  Args:
+    examples: of the set.
+    bad_records: what is done with those that are damaged, where all are read.
   """
   features = examples.features
-  objects = parts_of(features, 'objects')
-  if SPANS in features and 'caption' in features:
-    examples.want({
-        'image': None,
-        'caption': None,
-        'is_list': None,
-        SPANS: ('phrase', 'start', 'end'),
-        'objects': ('bbox', 'phrase', 'is_crowd'),
-    })
+  if all(_has(features, key, parts) for key, parts in _OWN.items()):
+    examples.want({'image': None} | _OWN)
     return Captioned(examples, _read_own)
-  if 'refexp' in objects:
-    return _expressions(examples)
-  boxes = [key for key in features if 'bbox' in parts_of(features, key)]
-  caption = next((key for key in _CAPTIONS if key in features), '')
-  if boxes or not caption or 'image' not in features:
+  if _has(features, 'objects', ('bbox', 'refexp')):
+    return _expressions(examples, bad_records)
+  boxes = [key for key in features if _has(features, key, ('bbox',))]
+  caption = next((key for key in _CAPTIONS if _is_text(features, key)), '')
+  if boxes or not caption:
     return None
   examples.want({'image': None, caption: None})
   return Captioned(examples, _ReadCaption(caption))
+
+
+def _has(
+    features: Mapping[str, Any], key: str, parts: tuple[str, ...] | None
+) -> bool:
+  """Whether there is a feature, with these parts where it should have any."""
+  return key in features and set(parts or ()) <= {*parts_of(features, key)}
+
+
+def _is_text(features: Mapping[str, Any], key: str) -> bool:
+  """Whether a feature is a text, a list of these, or of parts with a `text`."""
+  import tensorflow_datasets as tfds
+
+  if key not in features:
+    return False
+  parts, feature = parts_of(features, key), features[key]
+  if parts:
+    feature = parts['text'] if 'text' in parts else None
+  feature = getattr(feature, 'feature', feature)
+  return isinstance(feature, tfds.features.Text)
 
 
 def _read_own(example: Mapping[str, Any]) -> Said:
@@ -115,6 +148,9 @@ def _read_own(example: Mapping[str, Any]) -> Said:
     found.setdefault(phrase, []).append(tuple(span))
   phrases = tuple(tuple(found[phrase]) for phrase in sorted(found))
   objects = example['objects']
+  numbers = np.array(objects['phrase'], np.int64).reshape(-1)
+  if ((numbers < -1) | (numbers >= len(phrases))).any():
+    raise ValueError(f'phrase {numbers.tolist()} of {len(phrases)}')
   if example['is_list']:
     # Names as they stand, spaces at their ends included.
     names = tuple(caption[start:end] for ((start, end),) in phrases)
@@ -125,17 +161,23 @@ def _read_own(example: Mapping[str, Any]) -> Said:
       text=text,
       is_list=bool(example['is_list']),
       bbox=objects['bbox'],
-      phrase=objects['phrase'],
+      phrase=numbers,
       crowd=objects['is_crowd'],
   )
 
 
-def _expressions(examples: Examples) -> Captioned:
+def _expressions(examples: Examples, bad_records: str) -> Captioned:
   """A record for each expression; all examples are read to count them."""
   examples.want({'objects': ('refexp',)})
   places = []
   for number in range(len(examples)):
-    expressions = examples[number]['objects']['refexp']['raw']
+    try:
+      expressions = examples[number]['objects']['refexp']['raw']
+    except UserError as error:
+      if bad_records == 'raise':
+        raise
+      logging.warning('left out: %s', error)
+      continue
     for row, own in enumerate(expressions):
       words = [n for n, raw in enumerate(own) if prompts.has_word(_text(raw))]
       places += [(number, row, which) for which in words]

@@ -9,9 +9,10 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from etils import epath
 
 from glip_jax.errors import UserError
@@ -63,6 +64,7 @@ class Examples:
 
     Raises:
       IndexError: if there is no such example.
+      UserError: if it is damaged.
     """
     if not 0 <= index < len(self):
       raise IndexError(f'{index} is not in [0, {len(self)})')
@@ -72,14 +74,32 @@ class Examples:
     decoders = {'image': tfds.decode.SkipDecoding()}
     if 'image' not in self._wanted:
       decoders = None
-    return self._parser.deserialize_example_np(
-        self._open()[1][index], decoders=decoders
-    )
+    try:
+      return self._parser.deserialize_example_np(
+          self._open()[1][index], decoders=decoders
+      )
+    except Exception as error:  # Each layer has errors of its own.
+      raise UserError(
+          f'example {index} of split={self.split!r} in {self.directory} is'
+          f' damaged ({_reason(error)}); copy or prepare the set anew'
+      ) from error
 
   @property
   def features(self) -> Mapping[str, Any]:
     """What an example has: `tfds.features` by name."""
     return self._open()[0].info.features
+
+  @property
+  def has_images(self) -> bool:
+    """Whether `image` is an image: encoded, or pixels as these are read."""
+    import tensorflow_datasets as tfds
+
+    feature = self.features['image'] if 'image' in self.features else None
+    if isinstance(feature, tfds.features.Image):
+      return True
+    shape = getattr(feature, 'shape', ())
+    is_rgb = len(shape) == 3 and shape[-1] == 3
+    return is_rgb and feature.np_dtype == np.uint8
 
   def want(self, wanted: Wanted) -> None:
     """Says what is read of each example."""
@@ -109,17 +129,55 @@ class Examples:
       try:
         builder = tfds.builder_from_directory(self.directory)
         raw = tfds.decode.DeserializeMethod.RAW_BYTES
-        self._opened = builder, builder.as_data_source(
+        opened = builder, builder.as_data_source(
             self.split, deserialize_method=raw
         )
+        split = builder.info.splits.get(self.split)
       except Exception as error:  # Each file format has errors of its own.
-        reason = ' '.join(str(error).split())[:160]
         raise UserError(
             f'directory={self.directory!r} split={self.split!r} cannot be'
-            f' opened ({reason}); give the folder with {_INFO} of a set'
+            f' opened ({_reason(error)}); give the folder with {_INFO} of a set'
             " prepared with file_format='array_record'"
         ) from error
+      self._check_files(split.file_instructions)
+      self._opened = opened
     return self._opened
+
+  def _check_files(self, instructions: Sequence[Any]) -> None:
+    """Refuses a split of which a file is missing or, on a disk, cut short."""
+    names = {os.path.basename(each.filename) for each in instructions}
+    there = {each.name for each in epath.Path(self.directory).iterdir()}
+    damaged = {name: 'is missing' for name in names - there}
+    if '://' not in self.directory:
+      for each in instructions:
+        name = os.path.basename(each.filename)
+        if name in there and (reason := _damage(each)):
+          damaged[name] = reason
+    if damaged:
+      name = min(damaged)
+      raise UserError(
+          f'{len(damaged)} of the {len(names)} files of split={self.split!r} in'
+          f' directory={self.directory!r} cannot be read: {name}'
+          f' {damaged[name]}; copy or prepare the set anew'
+      )
+
+
+def _damage(instruction: Any) -> str:
+  """What is wrong with a file, as far as its end tells; '' if nothing is."""
+  from array_record.python import array_record_module
+
+  try:
+    reader = array_record_module.ArrayRecordReader(instruction.filename)
+    count = reader.num_records()
+    reader.close()
+  except Exception as error:  # The library has no type of its own.
+    return f'is damaged ({_reason(error)})'
+  expected = instruction.examples_in_shard
+  return '' if count == expected else f'holds {count} examples, not {expected}'
+
+
+def _reason(error: Exception) -> str:
+  return ' '.join(str(error).split())[:160] or type(error).__name__
 
 
 def find_version(directory: str | os.PathLike[str], dataset: str) -> str:

@@ -1,64 +1,15 @@
 """Sets in the layouts of TFDS's catalogue, found by name."""
 
-import io
 import json
-import pickle
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from PIL import Image
+from tfds_sets import BOX, CLASSES, XYXY, F, opened, prepare
 
 from glip_jax.data.sources import protocol, table, tfds_boxes, tfds_files
 from glip_jax.data.specs import Spec
 from glip_jax.errors import UserError
-
-F = tfds.features
-# 20 x 40 pixels: (ymin, xmin, ymax, xmax) and the same as xyxy.
-BOX, XYXY = F.BBox(0.1, 0.25, 0.5, 0.75), [10.0, 2.0, 30.0, 10.0]
-CLASSES = F.ClassLabel(names=['cat', 'dog', 'owl'])
-
-
-def _image():
-  file = io.BytesIO()
-  Image.new('RGB', (40, 20), (9, 99, 199)).save(file, 'PNG')
-  file.seek(0)
-  return file
-
-
-def prepare(folder, dataset, features, examples, config=None):
-  """A set of this name and config, as ArrayRecord in a data_dir."""
-
-  class Toy(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    name = dataset
-    VERSION = tfds.core.Version('1.0.0')
-    code_path = None
-
-    def _info(self):
-      own = {'image': F.Image(shape=(None, None, 3))} | features
-      return tfds.core.DatasetInfo(
-          builder=self,
-          features=F.FeaturesDict(own),
-          disable_shuffling=True,
-      )
-
-    def _split_generators(self, manager):
-      return {'train': self._generate_examples()}
-
-    def _generate_examples(self):
-      for number, example in enumerate(examples):
-        yield number, {'image': _image()} | example
-
-  given = {'config': tfds.core.BuilderConfig(name=config)} if config else {}
-  builder = Toy(data_dir=folder, file_format='array_record', **given)
-  builder.download_and_prepare()
-  return builder
-
-
-def _open(folder, dataset, **fields):
-  spec = {'source': 'tfds', 'directory': str(folder), 'dataset': dataset}
-  source = table.open_source(spec | {'split': 'train'} | fields)
-  return pickle.loads(pickle.dumps(source))
 
 
 def test_voc_is_found_by_its_name_and_difficult_objects_are_ignored(tmp_path):
@@ -77,19 +28,19 @@ def test_voc_is_found_by_its_name_and_difficult_objects_are_ignored(tmp_path):
   for config in '2007', '2012':
     prepare(tmp_path, 'toy_voc', features, examples, config)
   for dataset in 'toy_voc/2007', 'toy_voc/2012:1.0.0':
-    source = _open(tmp_path, dataset)
+    source = opened(tmp_path, dataset)
     assert source.names == ('cat', 'dog', 'owl')
     truth = source.truth(0)
     np.testing.assert_allclose(truth.boxes, [XYXY] * 2, atol=1e-5)
     assert truth.phrase.tolist() == [0, 2]
     assert truth.crowd.tolist() == [False, True]
   with pytest.raises(UserError, match="as 2007, 2012: give dataset='toy_voc/"):
-    _open(tmp_path, 'toy_voc')
+    opened(tmp_path, 'toy_voc')
   told = (
       r"'toy_voc/2008' is not prepared .*builder\('toy_voc/2008', data_dir=.*"
   )
   with pytest.raises(UserError, match=told) as caught:
-    _open(tmp_path, 'toy_voc/2008')
+    opened(tmp_path, 'toy_voc/2008')
   assert '\n' not in str(caught.value)
 
 
@@ -119,14 +70,14 @@ def test_lvis_keeps_what_it_knows_of_its_images(tmp_path):
   lists = {'neg_category_ids': [2, 0], 'not_exhaustive_category_ids': [1]}
   examples = [{'image/id': 5, 'objects': [row]} | lists]
   prepare(tmp_path, 'toy_lvis', features, examples)
-  source = _open(tmp_path, 'toy_lvis')
+  source = opened(tmp_path, 'toy_lvis')
   assert protocol.is_federated(source)
   assert source.absent(0) == (0, 2) and source.not_exhaustive(0) == (1,)
   (image,) = source.ground_truth()['images']
   assert image['neg_category_ids'] == [0, 2]
   assert image['not_exhaustive_category_ids'] == [1]
   # Of merged classes all must be known to be absent.
-  source = _open(
+  source = opened(
       tmp_path, 'toy_lvis', class_map=(('cat', 'pet'), ('dog', 'pet'))
   )
   assert source.names == ('pet', 'owl') and source.absent(0) == (1,)
@@ -152,14 +103,14 @@ def test_open_images_has_groups_and_names_of_a_file(tmp_path):
   file = tmp_path / 'names.json'
   file.write_text(json.dumps({'/m/01': 'red car'}))
   dataset = 'toy_open_images/original'
-  source = _open(tmp_path, dataset, label_map=str(file))
+  source = opened(tmp_path, dataset, label_map=str(file))
   assert source.names == ('red car', '/m/02')
   truth = source.truth(0)
   assert truth.phrase.tolist() == [0, 1, 0]
   assert truth.crowd.tolist() == [False, True, False]
   file.write_text(json.dumps({'car': 'red car'}))
   with pytest.raises(UserError, match='label_map=.*names none of the classes'):
-    _open(tmp_path, dataset, label_map=str(file))
+    opened(tmp_path, dataset, label_map=str(file))
 
 
 def test_kitti_counts_rows_from_below(tmp_path):
@@ -167,7 +118,7 @@ def test_kitti_counts_rows_from_below(tmp_path):
   upside_down = F.BBox(0.5, 0.25, 0.9, 0.75)
   examples = [{'objects': [{'bbox': upside_down, 'type': 2}]}]
   prepare(tmp_path, 'kitti', {'objects': objects}, examples)
-  truth = _open(tmp_path, 'kitti').truth(0)
+  truth = opened(tmp_path, 'kitti').truth(0)
   np.testing.assert_allclose(truth.boxes, [XYXY], atol=1e-5)
   assert truth.phrase.tolist() == [2]
 
@@ -176,7 +127,7 @@ def test_wider_face_is_of_one_class(tmp_path):
   faces = F.Sequence({'bbox': F.BBoxFeature(), 'blur': np.uint8})
   examples = [{'faces': [{'bbox': BOX, 'blur': 1}]}]
   prepare(tmp_path, 'toy_faces', {'faces': faces}, examples)
-  source = _open(tmp_path, 'toy_faces')
+  source = opened(tmp_path, 'toy_faces')
   assert source.names == ('face',) and source.truth(0).phrase.tolist() == [0]
 
 
@@ -209,7 +160,7 @@ def test_an_expression_of_ref_coco_is_a_record(tmp_path):
   F.FeaturesDict({'image': image, 'objects': lists}).save_config(
       builder.data_dir
   )
-  source = _open(tmp_path, 'toy_ref/unc')
+  source = opened(tmp_path, 'toy_ref/unc')
   assert not protocol.is_detection(source)
   texts = [source.text(index) for index in range(len(source))]
   assert [text.caption for text in texts] == ['man on left', 'red shirt', 'dog']
@@ -235,7 +186,7 @@ def test_pairs_have_a_caption_and_no_box(tmp_path, key):
       for own in texts
   ]
   prepare(tmp_path, 'toy_pairs', {key: feature}, [{key: v} for v in values])
-  source = _open(tmp_path, 'toy_pairs')
+  source = opened(tmp_path, 'toy_pairs')
   assert len(source) == 3
   assert [source.text(n).caption for n in (0, 2)] == ['a dog', 'a café']
   record = source[2]
@@ -249,7 +200,7 @@ def test_a_set_of_neither_is_refused_in_one_line(tmp_path):
   prepare(tmp_path, 'toy_none', {'label': CLASSES}, [{'label': 1}])
   told = 'no set of boxes or captions: it needs .* and has image, label$'
   with pytest.raises(UserError, match=told):
-    _open(tmp_path, 'toy_none')
+    opened(tmp_path, 'toy_none')
 
 
 def test_a_set_that_is_not_prepared_is_told_before_anything_is_read(tmp_path):
