@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import io
 import os
-import re
+import pathlib
+import shutil
 from collections.abc import Iterator, Mapping
 from concurrent import futures
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import logging
 from PIL import Image
 
-from glip_jax.data import packed_row
+from glip_jax.data import tfds_names
 from glip_jax.data.guard import Guard
 from glip_jax.data.images import BadImage
 from glip_jax.data.records import Record
@@ -29,10 +31,11 @@ from glip_jax.data.sources.protocol import Source
 from glip_jax.data.sources.tfds_captions import SPANS
 from glip_jax.errors import UserError
 
-_NAME = re.compile('[a-z][a-z0-9_]*')
 # Read ahead of the writer; an image may have megabytes.
 _AHEAD = 64
 _ORIENTATION = 0x0112
+# Of Pillow: what all readers make the same RGB of.
+_PLAIN = ('RGB', 'L', 'P', '1')
 
 
 def write(
@@ -44,8 +47,10 @@ def write(
 ) -> str:
   """Writes sources as the splits of one set.
 
-  Images that are JPEG or PNG keep their bytes, but for those that EXIF turns:
-  readers of TFDS do not look at that, so these and all others become PNG.
+  Images that are JPEG or PNG keep their bytes, but for those that EXIF turns
+  and those with transparency or of CMYK: readers of TFDS do not do with these
+  what is done here, so these and all others become PNG. What a run that was
+  killed left of the same set is removed.
 
   Args:
     splits: the sources by the name of their split, all of one kind.
@@ -58,33 +63,42 @@ def write(
     The folder of the prepared version.
 
   Raises:
-    UserError: the name cannot be one, the set is there already, sources are of
-      two kinds or have other classes, `packed_row.check` refuses one, or a
-      record is broken and to be refused.
+    UserError: `tfds_names.check` refuses a name or source, the set is there
+      already, a record is broken and to be refused, or the folder cannot be
+      written to.
   """
-  if not _NAME.fullmatch(name):
-    raise UserError(
-        f'name={name!r} cannot be that of a TFDS set: use small letters,'
-        ' digits and underscores, such as my_set'
+  tfds_names.check(name, splits)
+  try:
+    return _write(
+        _Builder(
+            splits=splits,
+            dataset=name,
+            data_dir=data_dir,
+            bad_records=bad_records,
+        )
     )
-  for source in splits.values():
-    packed_row.check(source)
-  first, *others = splits.values()
-  if any(_kind(other) != _kind(first) for other in others):
+  except UserError:
+    raise
+  except (OSError, RuntimeError) as error:  # The latter from ArrayRecord.
+    reason = ' '.join(str(error).split())[:300]
     raise UserError(
-        f'{", ".join(splits)} are of different kinds or classes, so no splits'
-        ' of one set: write each under a name of its own'
-    )
-  builder = _Builder(
-      splits=splits, dataset=name, data_dir=data_dir, bad_records=bad_records
-  )
-  if os.path.exists(builder.data_dir):
+        f'{os.path.join(data_dir, name)} cannot be written ({reason}); make'
+        ' room, or give another folder, and run again'
+    ) from error
+
+
+def _write(builder: _Builder) -> str:
+  """Writes a set that is not there yet; its folder."""
+  folder = pathlib.Path(builder.data_dir)
+  if folder.exists():
     raise UserError(
-        f'{builder.data_dir} is there already: read it, or give another name'
-        ' or folder'
+        f'{folder} is there already: read it, or give another name or folder'
     )
+  for left in folder.parent.glob(f'incomplete.*_{folder.name}'):
+    logging.warning('%s is what a killed run left: removed', left)
+    shutil.rmtree(left)
   builder.download_and_prepare()
-  return os.fspath(builder.data_dir)
+  return os.fspath(folder)
 
 
 class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -140,12 +154,6 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         for index, made in zip(some, pool.map(read, some), strict=True):
           if made is not None:
             yield index, made
-
-
-def _kind(source: Source) -> tuple[Any, ...]:
-  """What the splits of a set have in common."""
-  names = source.names if protocol.is_detection(source) else None
-  return names, protocol.is_federated(source)
 
 
 def _detection(source: protocol.DetectionSource) -> dict[str, Any]:
@@ -236,7 +244,8 @@ def _portable(file: bytes | None, record: Record) -> io.BytesIO:
   if file is not None:
     with Image.open(io.BytesIO(file)) as image:
       is_turned = image.getexif().get(_ORIENTATION, 1) != 1
-      if image.format in ('JPEG', 'PNG') and not is_turned:
+      is_plain = image.mode in _PLAIN and not image.has_transparency_data
+      if image.format in ('JPEG', 'PNG') and is_plain and not is_turned:
         return io.BytesIO(file)
   made = io.BytesIO()
   Image.fromarray(record.image).save(made, 'PNG')

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import resource
 
 import numpy as np
 import pytest
@@ -112,6 +113,94 @@ def test_what_cannot_be_a_set_is_refused(specs, tmp_path):
   tfds_writing.write({'train': coco}, tmp_path, name='my_set')
   with pytest.raises(UserError, match='1.0.0 is there already'):
     tfds_writing.write({'train': coco}, tmp_path, name='my_set')
+
+
+@pytest.mark.parametrize(
+    'name, split, told',
+    [
+        ('voc', 'train', "name='voc' is a set of the catalogue"),
+        ('my_set', 'all', "'all' cannot be the name of a TFDS split"),
+        ('my_set', 'a.b', "'a.b' cannot be the name"),
+        ('my_set', 'train[1]', 'cannot be the name'),
+        ('my_set', 'a b', 'cannot be the name'),
+    ],
+)
+def test_names_that_tfds_does_not_read_are_refused(
+    specs, tmp_path, name, split, told
+):
+  source = table.open_source(specs['coco'])
+  with pytest.raises(UserError, match=told):
+    tfds_writing.write({split: source}, tmp_path, name=name)
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('name', ['a\nb', 'a\rb'])
+def test_classes_that_tfds_would_change_are_refused(specs, tmp_path, name):
+  spec = specs['coco'] | {'class_map': (('red', name),)}
+  source = table.open_source(spec)
+  with pytest.raises(UserError, match='class .* rename it by class_map='):
+    tfds_writing.write({'train': source}, tmp_path, name='my_set')
+
+
+def test_all_readers_see_the_same_of_any_mode(tmp_path):
+  rng = np.random.default_rng(0)
+  plain = Image.fromarray(rng.integers(0, 256, (20, 30, 3)).astype(np.uint8))
+  clear = plain.convert('RGBA')
+  clear.putalpha(100)
+  marked = plain.convert('P')
+  marked.info['transparency'] = 3
+  files = {
+      'gray.jpg': plain.convert('L'),
+      'cmyk.jpg': plain.convert('CMYK'),
+      'clear.png': clear,
+      'gray_clear.png': clear.convert('LA'),
+      'palette.png': plain.convert('P'),
+      'marked.png': marked,
+      'bits.png': plain.convert('1'),
+  }
+  for name, image in files.items():
+    image.save(tmp_path / name)
+  content = {
+      'images': [{'id': n, 'file_name': n} for n in files],
+      'annotations': [
+          {'image_id': n, 'category_id': 1, 'bbox': [1, 1, 9, 9]} for n in files
+      ],
+      'categories': [{'id': 1, 'name': 'red'}],
+  }
+  (tmp_path / 'all.json').write_text(json.dumps(content))
+  source = table.open_source({'annotations': str(tmp_path / 'all.json')})
+  tfds_writing.write({'train': source}, tmp_path, name='modes')
+  examples = tfds.data_source('modes', split='train', data_dir=tmp_path)
+  for index, name in enumerate(files):
+    np.testing.assert_array_equal(
+        examples[index]['image'], source[index].image, err_msg=name
+    )
+
+
+def test_what_a_killed_run_left_is_removed(specs, tmp_path):
+  left = tmp_path / 'my_set' / 'incomplete.ABCDEF_1.0.0'
+  left.mkdir(parents=True)
+  (left / 'half').touch()
+  source = table.open_source(specs['coco'])
+  tfds_writing.write({'train': source}, tmp_path, name='my_set')
+  assert [path.name for path in left.parent.iterdir()] == ['1.0.0']
+
+
+def test_what_cannot_be_written_is_one_line_and_leaves_nothing(specs, tmp_path):
+  source = table.open_source(specs['coco'])
+  (tmp_path / 'my_set').touch()
+  with pytest.raises(UserError, match='my_set cannot be written .*Not a direc'):
+    tfds_writing.write({'train': source}, tmp_path, name='my_set')
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+  try:
+    told = 'other cannot be written .*too large.*make room'
+    with pytest.raises(UserError, match=told) as caught:
+      tfds_writing.write({'train': source}, tmp_path, name='other')
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+  assert '\n' not in str(caught.value)
+  assert not list((tmp_path / 'other').iterdir())
 
 
 def test_a_broken_image_is_left_out_or_refused_in_one_line(tmp_path):
