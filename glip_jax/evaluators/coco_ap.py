@@ -9,14 +9,17 @@ go.
 import collections
 import contextlib
 import dataclasses
+import functools
 import io
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from pycocotools import coco, cocoeval
 
 from glip_jax.errors import UserError
+from glip_jax.evaluators import match_building
+from glip_jax.evaluators import matches as matches_lib
 
 METRICS = (
     'AP', 'AP50', 'AP75', 'APs', 'APm', 'APl',
@@ -72,6 +75,13 @@ class CocoResult:
 def evaluate_coco(
     ground_truth: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]
 ) -> CocoResult:
+  """The result of `run_coco`."""
+  return run_coco(ground_truth, predictions)[0]
+
+
+def run_coco(
+    ground_truth: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]
+) -> tuple[CocoResult, Callable[[], matches_lib.Matches]]:
   """Box AP and AR of `predictions` as pycocotools computes them.
 
   Args:
@@ -83,7 +93,8 @@ def evaluate_coco(
       `score`; may be empty.
 
   Returns:
-    The 12 numbers, and AP and AP50 of each category; -1 without truth.
+    The 12 numbers, and AP and AP50 of each category, -1 without truth; and
+    what gives the matches.
 
   Raises:
     UserError: a prediction's image or category is not in the truth.
@@ -93,21 +104,26 @@ def evaluate_coco(
   for row in predictions:
     check_known(row, 'image_id', images)
     check_known(row, 'category_id', categories)
-  truth = [
-      annotation(row, images, categories)
-      for row in ground_truth['annotations']
+  places = [
+      place
+      for place, row in enumerate(ground_truth['annotations'])
       if row['image_id'] in images and row['category_id'] in categories
+  ]
+  truth = [
+      annotation(ground_truth['annotations'][place], images, categories)
+      for place in places
   ]
   found = [
       # The area of a detection is its box's, whatever a file says.
       annotation({**row, 'area': None}, images, categories)
       for row in predictions
   ]
+  matched = ()
   if not truth:
     stats = np.full(len(METRICS), -1.0)
     precision = np.full((10, 101, len(categories)), -1.0)
   else:
-    stats, precision = _run_cocoeval(
+    stats, precision, matched = _run_cocoeval(
         truth, found, list(images.values()), list(categories.values())
     )
   counts = collections.Counter(
@@ -119,7 +135,15 @@ def evaluate_coco(
     ap, ap50 = _average_precision(precision[..., number - 1])
     per_class.append(ClassResult(category['name'], ap, ap50, counts[number]))
   metrics = dict(zip(METRICS, map(float, stats), strict=True))
-  return CocoResult(metrics, tuple(per_class), len(images))
+
+  matches = functools.partial(
+      match_building.of_coco,
+      matched,
+      places,
+      images=list(images),
+      categories=ground_truth['categories'],
+  )
+  return CocoResult(metrics, tuple(per_class), len(images)), matches
 
 
 def format_table(result: CocoResult, per_class: bool = False) -> str:
@@ -198,8 +222,8 @@ def _run_cocoeval(
     found: list[dict[str, Any]],
     images: list[int],
     categories: list[int],
-) -> tuple[np.ndarray, np.ndarray]:
-  """The 12 numbers, and precision[iou, recall, category] at 100 detections."""
+) -> tuple[np.ndarray, np.ndarray, Sequence[Any]]:
+  """The 12 numbers, precision[iou, recall, category], and what was matched."""
   library = matcher()
   with contextlib.redirect_stdout(io.StringIO()):
     run = library.COCOeval(
@@ -211,7 +235,7 @@ def _run_cocoeval(
     run.accumulate()
     run.summarize()
   precision = np.asarray(run.eval['precision'])[:, :, :, 0, 2]
-  return np.asarray(run.stats), precision
+  return np.asarray(run.stats), precision, run.evalImgs
 
 
 class Matcher(NamedTuple):

@@ -4,8 +4,8 @@ Boxes come as xyxy pixels of the input image and leave as xywh pixels of the
 original one.
 """
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from absl import logging
 
@@ -14,6 +14,8 @@ from glip_jax.data.guard import broken_indices
 from glip_jax.data.sources.protocol import DetectionSource, Source, is_detection
 from glip_jax.errors import UserError
 from glip_jax.evaluators import unpack
+
+T = TypeVar('T')
 
 
 class Collected:
@@ -24,6 +26,7 @@ class Collected:
     self.source = source
     # Rows of each record, None where it was broken.
     self._found: dict[int, list[dict[str, Any]] | None] = {}
+    self._scored: Any = None
 
   def add(self, batch: types.Batch, detections: types.Detections) -> None:
     """Takes the detections of one batch.
@@ -35,6 +38,7 @@ class Collected:
       batch: what the detections were made of; `id` and `scale` are read.
       detections: boxes xyxy in input pixels.
     """
+    self._scored = None
     for index in broken_indices(batch.id):
       self._found[index] = None
     for image in unpack.unpack(batch, detections):
@@ -47,6 +51,7 @@ class Collected:
 
   def merge(self, state: dict[int, Any]) -> None:
     """Takes what another process's evaluator was given."""
+    self._scored = None
     self._found |= state
 
   def predictions(self) -> list[dict[str, Any]]:
@@ -59,6 +64,16 @@ class Collected:
     """The truth that `predictions()` are scored against."""
     broken = [i for i, rows in self._found.items() if rows is None]
     return usable_truth(self.source, self._found, broken)
+
+  def once(self, score: Callable[[], T]) -> T:
+    """What `score` gives; computed once for what was added.
+
+    Args:
+      score: called if anything was added since.
+    """
+    if self._scored is None:
+      self._scored = score()
+    return self._scored
 
   def _rows(self, image: unpack.ImageDetections) -> list[dict[str, Any]]:
     """Result rows of one image."""

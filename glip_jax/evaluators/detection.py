@@ -2,6 +2,7 @@
 
 from glip_jax.data.sources.protocol import DetectionSource
 from glip_jax.evaluators import coco_ap, collected
+from glip_jax.evaluators import matches as matches_lib
 
 
 class DetectionEvaluator(collected.Collected):
@@ -27,4 +28,11 @@ class DetectionEvaluator(collected.Collected):
     The scored boxes are the rounded ones of `predictions()`, so that the
     written file gives the same numbers in any other tool.
     """
-    return coco_ap.evaluate_coco(self.truth(), self.predictions())
+    return self._run()[0]
+
+  def matches(self) -> matches_lib.Matches:
+    """What `predictions()` were matched with."""
+    return self._run()[1]()
+
+  def _run(self):
+    return self.once(lambda: coco_ap.run_coco(self.truth(), self.predictions()))

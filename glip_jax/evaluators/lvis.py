@@ -13,7 +13,14 @@ from glip_jax import types
 from glip_jax.data.guard import broken_indices
 from glip_jax.data.sources.protocol import FederatedSource, is_federated
 from glip_jax.errors import UserError
-from glip_jax.evaluators import collected, lvis_ap, unpack
+from glip_jax.evaluators import (
+    coco_ap,
+    collected,
+    lvis_ap,
+    match_building,
+    unpack,
+)
+from glip_jax.evaluators import matches as matches_lib
 from glip_jax.evaluators.coco_ap import percent
 
 # Rows that wait before those that cannot count any more are dropped.
@@ -116,6 +123,7 @@ class LvisEvaluator:
     # Whether each record that was added could be read.
     self._usable: dict[int, bool] = {}
     self._parts: list[_Found] = []
+    self._scored: tuple[LvisResult, matches_lib.Matches] | None = None
 
   def add(self, batch: types.Batch, detections: types.Detections) -> None:
     """Takes the detections of one batch.
@@ -127,6 +135,7 @@ class LvisEvaluator:
       batch: what the detections were made of; `id` and `scale` are read.
       detections: boxes xyxy in input pixels.
     """
+    self._scored = None
     for index in broken_indices(batch.id):
       self._usable.setdefault(index, False)
     for image in unpack.unpack(batch, detections):
@@ -142,6 +151,7 @@ class LvisEvaluator:
 
   def merge(self, state: tuple[dict[int, bool], _Found]) -> None:
     """Takes what another process's evaluator was given."""
+    self._scored = None
     usable, found = state
     new = [index for index in usable if index not in self._usable]
     self._parts.append(found.take(np.isin(found.record, new)))
@@ -169,18 +179,42 @@ class LvisEvaluator:
 
   def result(self) -> LvisResult:
     """Scores what was added; images never added count as missed."""
+    return self._run()[0]
+
+  def matches(self) -> matches_lib.Matches:
+    """What was matched, of which some are among `predictions()`."""
+    return self._run()[1]
+
+  def _run(self) -> tuple[LvisResult, matches_lib.Matches]:
+    if self._scored is None:
+      self._scored = self._score()
+    return self._scored
+
+  def _score(self) -> tuple[LvisResult, matches_lib.Matches]:
     broken = [index for index, usable in self._usable.items() if not usable]
     truth = collected.usable_truth(self._source, self._usable, broken)
     found = self._found()
     rows = self._rows(truth, found)
+    ordinary = found.rank < lvis_ap.ORDINARY_PER_IMAGE
     best = lvis_ap.limit(found.label, found.score, lvis_ap.FIXED_PER_CLASS)
-    return LvisResult(
-        fixed=lvis_ap.evaluate_lvis(truth, rows.take(best)),
-        ordinary=lvis_ap.evaluate_lvis(
-            truth, rows.take(found.rank < lvis_ap.ORDINARY_PER_IMAGE)
-        ),
-        num_images=len(truth['images']),
+    made, scores = match_building.Builder(), []
+    for limit, counts in enumerate((best, ordinary)):
+      chosen = np.flatnonzero(counts)
+
+      def keep(place, matched, own, annotations, limit=limit, chosen=chosen):
+        made.add(matched, chosen[own], annotations, category=place, limit=limit)
+
+      scores.append(lvis_ap.evaluate_lvis(truth, rows.take(chosen), keep))
+    result = LvisResult(*scores, num_images=len(truth['images']))
+    matched = made.build(
+        protocol='lvis',
+        images=list(coco_ap.numbers([row['id'] for row in truth['images']])),
+        categories=truth['categories'],
+        limits={'fixed': None, str(lvis_ap.ORDINARY_PER_IMAGE): None},
     )
+    places = np.where(ordinary, np.cumsum(ordinary) - 1, -1)
+    row = places[matched.row].astype(np.int32)
+    return result, dataclasses.replace(matched, row=row)
 
   def _rows(self, truth: dict[str, Any], found: _Found) -> lvis_ap.Rows:
     """The detections by their places in the truth."""

@@ -15,7 +15,7 @@ import collections
 import contextlib
 import dataclasses
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -114,7 +114,14 @@ def limit(keys: np.ndarray, score: np.ndarray, most: int) -> np.ndarray:
   return kept
 
 
-def evaluate_lvis(ground_truth: Mapping[str, Any], found: Rows) -> LvisScore:
+# Called for each category with its place, what pycocotools matched, and the
+# places of its detections and boxes of truth, in the order of their numbers.
+Keep = Callable[[int, Sequence[Any], np.ndarray, np.ndarray], None]
+
+
+def evaluate_lvis(
+    ground_truth: Mapping[str, Any], found: Rows, keep: Keep | None = None
+) -> LvisScore:
   """Box AP of detections, all of which count.
 
   Args:
@@ -122,6 +129,7 @@ def evaluate_lvis(ground_truth: Mapping[str, Any], found: Rows) -> LvisScore:
       `neg_category_ids` and `not_exhaustive_category_ids`, and categories a
       `frequency`.
     found: see `limit`.
+    keep: is told what was matched.
   """
   truth = _Truth.of(ground_truth)
   order = np.argsort(found.category, kind='stable')
@@ -130,8 +138,8 @@ def evaluate_lvis(ground_truth: Mapping[str, Any], found: Rows) -> LvisScore:
   )
   precision, recall = [], []
   for place in range(len(truth.categories)):
-    own = found.take(order[ends[place] : ends[place + 1]])
-    scored = _score_class(truth, place, own)
+    own = order[ends[place] : ends[place + 1]]
+    scored = _score_class(truth, place, found, own, keep)
     precision.append(scored[0])
     recall.append(scored[1])
   return _summary(truth, np.stack(precision, 2), np.stack(recall, 1))
@@ -145,6 +153,7 @@ class _Truth:
     categories: rows of the file.
     numbers: running number of each image, by position.
     boxes: annotations of each category.
+    places: of them in the file.
     images: numbers of the images that count for each category.
     partial: those of them that lack boxes of it.
   """
@@ -152,6 +161,7 @@ class _Truth:
   categories: list[Mapping[str, Any]]
   numbers: np.ndarray
   boxes: list[list[dict[str, Any]]]
+  places: list[list[int]]
   images: list[set[int]]
   partial: list[set[int]]
 
@@ -161,12 +171,13 @@ class _Truth:
     numbers = coco_ap.numbers([image['id'] for image in truth['images']])
     places = {row['id']: n for n, row in enumerate(truth['categories'])}
     count = len(places)
-    boxes = [[] for _ in range(count)]
+    boxes, annotations = ([[] for _ in range(count)] for _ in range(2))
     images, partial = ([set() for _ in range(count)] for _ in range(2))
-    for row in truth['annotations']:
+    for number, row in enumerate(truth['annotations']):
       if row['image_id'] in numbers and row['category_id'] in places:
         place = places[row['category_id']]
         boxes[place].append(coco_ap.annotation(row, numbers, places))
+        annotations[place].append(number)
         images[place].add(numbers[row['image_id']])
     for image in truth['images']:
       for key, sets in ((ABSENT, images), (NOT_EXHAUSTIVE, partial)):
@@ -177,19 +188,20 @@ class _Truth:
         list(truth['categories']),
         np.array([numbers[image['id']] for image in truth['images']], int),
         boxes,
+        annotations,
         images,
         partial,
     )
 
 
 def _score_class(
-    truth: _Truth, place: int, found: Rows
+    truth: _Truth, place: int, found: Rows, own: np.ndarray, keep: Keep | None
 ) -> tuple[np.ndarray, np.ndarray]:
   """precision[iou, recall, area] and recall[iou, area] of one category."""
   if not truth.boxes[place]:
     return np.full((10, 101, 4), -1.0), np.full((10, 4), -1.0)
-  numbers = truth.numbers[found.image]
-  counts = np.isin(numbers, list(truth.images[place]))
+  own = own[np.isin(truth.numbers[found.image[own]], list(truth.images[place]))]
+  counted = found.take(own)
   rows = [
       {
           'image_id': number,
@@ -200,9 +212,9 @@ def _score_class(
           'score': score,
       }
       for number, bbox, score in zip(
-          numbers[counts].tolist(),
-          found.bbox[counts].tolist(),
-          found.score[counts].tolist(),
+          truth.numbers[counted.image].tolist(),
+          counted.bbox.tolist(),
+          counted.score.tolist(),
           strict=True,
       )
   ]
@@ -217,6 +229,8 @@ def _score_class(
     run.evaluate()
     _ignore_unmatched(run.evalImgs, truth.partial[place])
     run.accumulate()
+  if keep is not None:
+    keep(place, run.evalImgs, own, np.array(truth.places[place]))
   return run.eval['precision'][:, :, 0, :, 0], run.eval['recall'][:, 0, :, 0]
 
 

@@ -47,6 +47,8 @@ class Evaluator(Protocol):
       better, in [0, 1].
     detections_per_image: kept of several prompts for one image, None for all;
       `chunked.MOST` where an evaluator does not say.
+
+  One that matches boxes also has `matches()`, a `matches.Matches`.
   """
 
   metric_names: tuple[str, ...]

@@ -19,6 +19,7 @@ from glip_jax.evaluators import (
     flickr30k,
     grounding,
     lvis,
+    matches,
     odinw,
     protocols,
     referring,
@@ -95,8 +96,9 @@ def run_evals(
       batch n is read, so that a device works while the host does.
     data: `config.data`: canvas, tokens and workers of the pipeline.
     sources: those of the evaluations where they are open already.
-    workdir: where process 0 writes `metrics.json` and
-      `<name>/predictions.json`; nothing is written without.
+    workdir: where process 0 writes `metrics.json`,
+      `<name>/predictions.json` and, where boxes are matched,
+      `<name>/matches.npz`; nothing is written without.
     progress: told after every batch.
     process_index: which of the processes this is.
     process_count: number of processes that share the images.
@@ -174,6 +176,9 @@ def _score(
   if out is not None:
     path = out / name / 'predictions.json'
     write_predictions(path, evaluator.predictions())
+    if hasattr(evaluator, 'matches'):
+      content = evaluator.matches().to_bytes()
+      _write_whole(out / name / matches.FILE, content)
   return result
 
 
@@ -218,7 +223,7 @@ def write_metrics(
 ) -> None:
   """Writes `{name: result}` as JSON; -1 stands where there is no truth."""
   values = {name: result.to_json() for name, result in results.items()}
-  _write_json(path, json.dumps(values, indent=2) + '\n')
+  _write_whole(path, f'{json.dumps(values, indent=2)}\n'.encode())
 
 
 def write_predictions(
@@ -226,7 +231,7 @@ def write_predictions(
 ) -> None:
   """Writes rows as a JSON list, one row a line: COCO's result format."""
   rows = ',\n'.join(json.dumps(row) for row in predictions)
-  _write_json(path, f'[\n{rows}\n]\n' if rows else '[]\n')
+  _write_whole(path, (f'[\n{rows}\n]\n' if rows else '[]\n').encode())
 
 
 def build(
@@ -271,13 +276,13 @@ def _tell(
   return lambda done: progress(name, min(done * process_count, total), total)
 
 
-def _write_json(path: str | epath.PathLike, text: str) -> None:
+def _write_whole(path: str | epath.PathLike, content: bytes) -> None:
   """Writes beside and renames: a reader never sees half a file."""
   path = epath.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   beside = path.with_name(path.name + '.tmp')
   try:
-    beside.write_text(text)
+    beside.write_bytes(content)
     beside.replace(path)
   finally:
     beside.unlink(missing_ok=True)

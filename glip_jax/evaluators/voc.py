@@ -2,6 +2,7 @@
 
 from glip_jax.data.sources.protocol import DetectionSource
 from glip_jax.evaluators import collected, voc_ap
+from glip_jax.evaluators import matches as matches_lib
 
 
 class VocEvaluator(collected.Collected):
@@ -23,4 +24,11 @@ class VocEvaluator(collected.Collected):
 
   def result(self) -> voc_ap.VocResult:
     """Scores what was added; images never added count as missed."""
-    return voc_ap.evaluate_voc(self.truth(), self.predictions())
+    return self._run().result
+
+  def matches(self) -> matches_lib.Matches:
+    """What `predictions()` were matched with."""
+    return self._run().matches
+
+  def _run(self) -> voc_ap.VocRun:
+    return self.once(lambda: voc_ap.run_voc(self.truth(), self.predictions()))
