@@ -6,6 +6,7 @@ what was trained to the workdir, `load` reads it back.
 """
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -28,11 +29,17 @@ _NEEDS_CONFIG = (
 )
 
 
-def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
+def run(
+    main: Callable[[Sequence[str]], Any], *, words: bool = False
+) -> NoReturn:
   """`app.run` that prints a user's error as one line and exits with 1.
 
   So does what the file system refuses. What a signal stops is one line too,
   with the status 128 + signal.
+
+  Args:
+    main: is given the program's name, and the words that belong to no flag.
+    words: whether there may be such.
   """
   # grain leaves batches that were read ahead to Python's resource tracker; it
   # frees them but warns, in a process that takes its options from here.
@@ -45,7 +52,7 @@ def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
     sys.stdout.flush()  # Later nobody could say what is wrong with it.
 
   try:
-    app.run(flushing, flags_parser=_parse)
+    app.run(flushing, flags_parser=functools.partial(_parse, words=words))
   except SystemExit:
     raise
   except BaseException as error:
@@ -202,7 +209,7 @@ def _say_error(error: object) -> None:
   print('error: ' + ' '.join(str(error).split()), file=sys.stderr, flush=True)
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
+def _parse(argv: Sequence[str], *, words: bool) -> list[str]:
   """Parses the flags; what is wrong with them is one line and exit 1."""
   try:
     rest = flags.FLAGS(list(argv))
@@ -226,7 +233,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
     if 'get_config' in said:
       _fail(f'--config is none: {said}; give a file such as those in configs/')
     _fail(f'--config has no such field: {said} (docs/config.md lists all)')
-  if len(rest) > 1:
+  if len(rest) > 1 and not words:
     # `--name False` sets a flag of yes or no, and leaves the word over.
     _fail(
         f'{rest[1]!r} belongs to no flag: write --name=value, and --noname for'
