@@ -143,6 +143,23 @@ def check_out(name: str, path: str | os.PathLike) -> None:
   check_folder(name, pathlib.Path(path).absolute().parent)
 
 
+def write_whole(path: str | os.PathLike, content: bytes) -> None:
+  """Writes beside and renames: a reader never sees half a file.
+
+  Args:
+    path: of the file, whose folder is made.
+    content: of it.
+  """
+  path = epath.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  beside = path.with_name(path.name + '.tmp')
+  try:
+    beside.write_bytes(content)
+    beside.replace(path)
+  finally:
+    beside.unlink(missing_ok=True)
+
+
 def fault(error: BaseException | None) -> str:
   """What the file system refused, where and the remedy; '' if it did nothing.
 

@@ -63,7 +63,8 @@ ALLOWED = {
     'data.sources': ('types', 'text', 'data', 'fields'),
     'data.sources.table': ('types', 'text', 'data', 'shapes', 'fields'),
     'shapes': ('types', 'text', 'data'),
-    'evaluators': ('types', 'text', 'data', 'fields'),
+    'evaluators': ('types', 'text', 'data', 'fields', 'storage'),
+    'report': ('data', 'evaluators', 'storage'),
     'evaluators.sheets': ('types', 'data', 'draw', 'evaluators'),
     'training': ('types', 'fields', 'storage'),
     'training.workdir_lock': ('training', 'folder_lock'),
@@ -108,6 +109,7 @@ FORBIDDEN = {
     'text': ('jax', 'flax', 'ml_collections'),
     'data': ('jax', 'flax', 'optax'),
     'evaluators': ('jax', 'flax', 'optax'),
+    'report': ('jax', 'flax', 'optax'),
     'weights': ('flax', 'ml_collections'),
 }
 # ConfigDict stops here: below, plain typed arguments.

@@ -19,7 +19,7 @@ from PIL import Image
 
 import train
 from glip_jax import errors, predict, predicting, storage
-from glip_jax.evaluators import runner
+from glip_jax.evaluators import written
 from glip_jax.training import (
     checkpoint_files,
     checkpointing,
@@ -226,9 +226,9 @@ def test_metrics_that_have_no_room_end_in_one_error(tmp_path):
 
 def test_results_that_have_no_room_leave_those_before(tmp_path):
   path = tmp_path / 'predictions.json'
-  runner.write_predictions(path, [{'score': 1}])
+  written.write_predictions(path, [{'score': 1}])
   with pytest.raises(OSError, match='too large'), _small_files(100):
-    runner.write_predictions(path, [{'score': 2}] * 99)
+    written.write_predictions(path, [{'score': 2}] * 99)
   assert path.read_text() == '[\n{"score": 1}\n]\n'
   assert list(tmp_path.iterdir()) == [path]
 

@@ -25,6 +25,7 @@ def eval_batches(
     process_index: int = 0,
     process_count: int = 1,
     resize: tuple[int, int] | None = None,
+    start: int = 0,
 ) -> Iterator[types.Batch]:
   """One pass over a source, in its order, without augmentation.
 
@@ -42,6 +43,7 @@ def eval_batches(
     process_count: number of processes that share the pass.
     resize: (short, long) instead of `config.data.resize`, in canvases that grow
       alike; the records of each batch are those of a pass without.
+    start: number of batches that are left out, from the first.
 
   Yields:
     Batches; `source.image_id(id)` is the original id of a record.
@@ -73,8 +75,11 @@ def eval_batches(
       ],
       batch_size=batch_size,
   )
-  num_batches = len(batches)
-  elements = grain.MapDataset.range(num_batches * batch_size).map(reader)
+  num_batches = len(batches) - start
+  if num_batches <= 0:
+    return
+  rows = grain.MapDataset.range(start * batch_size, len(batches) * batch_size)
+  elements = rows.map(reader)
   num_workers = min(data.num_workers, num_batches)
   if not num_workers:
     yield from workers.batched(elements, batch_size)

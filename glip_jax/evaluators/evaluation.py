@@ -10,7 +10,7 @@ from PIL import Image
 from glip_jax import errors
 from glip_jax.data import settings, vocabularies
 from glip_jax.data.sources import protocol, table
-from glip_jax.evaluators import detecting, protocols, runner, sheets
+from glip_jax.evaluators import detecting, protocols, resuming, runner, sheets
 
 
 def check_places(evals: Mapping[str, runner.Evaluation]) -> None:
@@ -78,6 +78,8 @@ def evaluate(
     process_count: int = 1,
     gather: runner.Gather = lambda value: [value],
     on_first: runner.OnFirst = lambda compute: compute(),
+    told: runner.Told | None = None,
+    place: resuming.Place | None = None,
 ) -> dict[str, protocols.Result]:
   """Runs `config.evals`; writes numbers, predictions and drawn images.
 
@@ -92,6 +94,8 @@ def evaluate(
     process_count: number of processes that share the images.
     gather: as for `runner.run_evals`.
     on_first: as for `runner.run_evals`.
+    told: as for `runner.run_evals`.
+    place: as for `runner.run_evals`.
 
   Returns:
     The result of each evaluation, by name.
@@ -107,6 +111,8 @@ def evaluate(
       process_count=process_count,
       gather=gather,
       on_first=on_first,
+      told=told,
+      place=place,
   )
   if out is not None:
     for name, spec in evals.items():

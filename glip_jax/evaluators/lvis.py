@@ -181,6 +181,11 @@ class LvisEvaluator:
     """Scores what was added; images never added count as missed."""
     return self._run()[0]
 
+  def truth(self) -> dict[str, Any]:
+    """The truth that `predictions()` are scored against."""
+    broken = [index for index, usable in self._usable.items() if not usable]
+    return collected.usable_truth(self._source, self._usable, broken)
+
   def matches(self) -> matches_lib.Matches:
     """What was matched, of which some are among `predictions()`."""
     return self._run()[1]
@@ -191,9 +196,7 @@ class LvisEvaluator:
     return self._scored
 
   def _score(self) -> tuple[LvisResult, matches_lib.Matches]:
-    broken = [index for index, usable in self._usable.items() if not usable]
-    truth = collected.usable_truth(self._source, self._usable, broken)
-    found = self._found()
+    truth, found = self.truth(), self._found()
     rows = self._rows(truth, found)
     ordinary = found.rank < lvis_ap.ORDINARY_PER_IMAGE
     best = lvis_ap.limit(found.label, found.score, lvis_ap.FIXED_PER_CLASS)

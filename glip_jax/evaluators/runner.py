@@ -3,19 +3,19 @@
 import dataclasses
 import functools
 import inspect
-import json
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from etils import epath
 
-from glip_jax import errors, types
+from glip_jax import errors, storage
 from glip_jax.data import pipeline, settings, specs
 from glip_jax.data.sources import protocol, table
 from glip_jax.evaluators import (
     chunked,
     detecting,
     detection,
+    feeding,
     flickr30k,
     grounding,
     lvis,
@@ -23,8 +23,10 @@ from glip_jax.evaluators import (
     odinw,
     protocols,
     referring,
+    resuming,
     unknown,
     voc,
+    written,
 )
 from glip_jax.evaluators import views as views_lib
 from glip_jax.fields import field, part
@@ -45,6 +47,30 @@ Progress = Callable[[str, int, int], None]
 Gather = Callable[[Any], list[Any]]
 # Called with a function; returns what it gives in process 0, which alone calls.
 OnFirst = Callable[[Callable[[], Any]], Any]
+
+
+class Scored(NamedTuple):
+  """An evaluation that is done.
+
+  Attributes:
+    name: of it.
+    source: what it was made on.
+    evaluator: that all processes' detections were given.
+    result: its numbers.
+    predictions: what was found.
+    pace: of process 0, where it was measured.
+  """
+
+  name: str
+  source: protocol.Source
+  evaluator: protocols.Evaluator
+  result: protocols.Result
+  predictions: list[dict[str, Any]]
+  pace: feeding.Pace | None
+
+
+# Called in process 0 with each evaluation that is done.
+Told = Callable[[Scored], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +113,8 @@ def run_evals(
     process_count: int = 1,
     gather: Gather = lambda value: [value],
     on_first: OnFirst = lambda compute: compute(),
+    told: Told | None = None,
+    place: resuming.Place | None = None,
 ) -> dict[str, protocols.Result]:
   """Runs every evaluation of a config.
 
@@ -105,6 +133,9 @@ def run_evals(
     gather: joins the processes, e.g. `processes.gather`.
     on_first: has process 0 score and write, and tell the others, who return
       the same or fail alike, e.g. `processes.on_first`.
+    told: hears of each evaluation, if there is a workdir.
+    place: where what was found is kept until all is done, so that the next run
+      goes on from it; nothing is kept without.
 
   Returns:
     The result of each evaluation, by name, and the means over sets of ODinW.
@@ -123,8 +154,14 @@ def run_evals(
       )
       for name, spec in evals.items()
   }
-  results, writes = {}, workdir is not None and process_index == 0
+  results, writes, logs = {}, workdir is not None and process_index == 0, []
   for name, (source, evaluator) in evaluators.items():
+    log, start = None, 0
+    if place is not None:
+      share = (process_index, process_count)
+      log = _log(place, name, evals[name], source, data, share)
+      start = min(gather(log.replay(evaluator)))
+      logs.append(log)
     batches, detect = detecting.look(
         functools.partial(
             pipeline.eval_batches,
@@ -133,6 +170,7 @@ def run_evals(
             batch_size=evals[name].batch_size,
             process_index=process_index,
             process_count=process_count,
+            start=start,
         ),
         functools.partial(
             detecting.detect_in,
@@ -143,16 +181,20 @@ def run_evals(
         detector,
         evals[name].views,
     )
-    told = _tell(progress, name, len(source), process_count)
-    feed(evaluator, batches, detect, progress=told)
+    size = evals[name].batch_size
+    heard = _tell(progress, name, len(source), process_count, start * size)
+    pace = feeding.feed(evaluator, batches, detect, progress=heard, log=log)
     states = gather(evaluator.state())
     out = epath.Path(workdir) if writes else None
-    results[name] = on_first(
-        functools.partial(_score, name, evaluator, states, out)
+    score = functools.partial(
+        _score, name, source, evaluator, states, pace, out, told
     )
+    results[name] = on_first(score)
   results |= odinw.means(detection_data(evals), results)
   if workdir is not None:
     on_first(functools.partial(_write_metrics, workdir, results, writes))
+  for log in logs:
+    log.remove()
   return results
 
 
@@ -163,22 +205,41 @@ def detection_data(
   return {n: x.data for n, x in evals.items() if x.type == 'detection'}
 
 
+def _log(
+    place: resuming.Place,
+    name: str,
+    spec: Evaluation,
+    source: protocol.Source,
+    data: settings.Data,
+    share: tuple[int, int],
+) -> resuming.Log:
+  """What keeps an evaluation, by all that decides what is found."""
+  fields = dataclasses.asdict(spec), dataclasses.asdict(data)
+  on = resuming.data_key(source, dataclasses.asdict(spec.data))
+  return resuming.Log(place, name, resuming.digest(*fields, on), *share)
+
+
 def _score(
     name: str,
+    source: protocol.Source,
     evaluator: protocols.Evaluator,
     states: Iterable[Any],
+    pace: feeding.Pace | None,
     out: epath.Path | None,
+    told: Told | None,
 ) -> protocols.Result:
   """The result of what the evaluators of all processes were given."""
   for state in states:
     evaluator.merge(state)
   result = evaluator.result()
   if out is not None:
-    path = out / name / 'predictions.json'
-    write_predictions(path, evaluator.predictions())
+    predictions = evaluator.predictions()
+    written.write_predictions(out / name / 'predictions.json', predictions)
     if hasattr(evaluator, 'matches'):
       content = evaluator.matches().to_bytes()
-      _write_whole(out / name / matches.FILE, content)
+      storage.write_whole(out / name / matches.FILE, content)
+    if told is not None:
+      told(Scored(name, source, evaluator, result, predictions, pace))
   return result
 
 
@@ -186,52 +247,7 @@ def _write_metrics(
     workdir, results: Mapping[str, protocols.Result], writes: bool
 ):
   if writes:
-    write_metrics(epath.Path(workdir) / 'metrics.json', results)
-
-
-def feed(
-    evaluator: protocols.Evaluator,
-    batches: Iterable[types.Batch],
-    detect: detecting.Detect,
-    *,
-    progress: Callable[[int], None] | None = None,
-) -> None:
-  """Gives one evaluator what is found in batches.
-
-  Args:
-    evaluator: takes the detections.
-    batches: what to detect in; padding rows have id -1.
-    detect: detections of a batch, as in `run_evals`.
-    progress: told the number of images done, after every batch.
-  """
-  done = 0
-  waiting = None
-  for batch in batches:
-    latest = (batch, detect(batch))
-    if waiting is not None:
-      evaluator.add(*waiting)
-    waiting = latest
-    done += int((batch.id >= 0).sum())
-    if progress is not None:
-      progress(done)
-  if waiting is not None:
-    evaluator.add(*waiting)
-
-
-def write_metrics(
-    path: str | epath.PathLike, results: Mapping[str, protocols.Result]
-) -> None:
-  """Writes `{name: result}` as JSON; -1 stands where there is no truth."""
-  values = {name: result.to_json() for name, result in results.items()}
-  _write_whole(path, f'{json.dumps(values, indent=2)}\n'.encode())
-
-
-def write_predictions(
-    path: str | epath.PathLike, predictions: list[dict[str, Any]]
-) -> None:
-  """Writes rows as a JSON list, one row a line: COCO's result format."""
-  rows = ',\n'.join(json.dumps(row) for row in predictions)
-  _write_whole(path, (f'[\n{rows}\n]\n' if rows else '[]\n').encode())
+    written.write_metrics(epath.Path(workdir) / 'metrics.json', results)
 
 
 def build(
@@ -268,21 +284,23 @@ def build(
 
 
 def _tell(
-    progress: Progress | None, name: str, total: int, process_count: int
+    progress: Progress | None,
+    name: str,
+    total: int,
+    process_count: int,
+    before: int,
 ) -> Callable[[int], None] | None:
-  """`progress` for one evaluation, as if all processes went in step."""
+  """`progress` for one evaluation, as if all processes went in step.
+
+  Args:
+    progress: of all.
+    name: of the evaluation.
+    total: number of its images.
+    process_count: number of processes.
+    before: images of this process that were done before.
+  """
   if progress is None:
     return None
-  return lambda done: progress(name, min(done * process_count, total), total)
-
-
-def _write_whole(path: str | epath.PathLike, content: bytes) -> None:
-  """Writes beside and renames: a reader never sees half a file."""
-  path = epath.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  beside = path.with_name(path.name + '.tmp')
-  try:
-    beside.write_bytes(content)
-    beside.replace(path)
-  finally:
-    beside.unlink(missing_ok=True)
+  return lambda done: progress(
+      name, min((before + done) * process_count, total), total
+  )

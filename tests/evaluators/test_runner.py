@@ -8,7 +8,7 @@ import pytest
 from glip_jax import fields, types
 from glip_jax.data.sources import table
 from glip_jax.errors import UserError
-from glip_jax.evaluators import coco_ap, runner
+from glip_jax.evaluators import coco_ap, feeding, runner, written
 
 DATA = {
     'tokenizer': 'shapes',
@@ -151,7 +151,7 @@ def test_the_next_batch_is_asked_for_before_the_last_is_read():
   batches = [
       types.Batch(None, None, None, None, np.array([i]), None) for i in range(3)
   ]
-  runner.feed(
+  feeding.feed(
       Evaluator(),
       batches,
       lambda b: events.append(f'detect {b.id[0]}') or b.id[0],
@@ -183,5 +183,5 @@ def test_a_source_of_another_kind_is_refused_before_anything_runs():
 
 
 def test_no_predictions_make_an_empty_list(tmp_path):
-  runner.write_predictions(tmp_path / 'p.json', [])
+  written.write_predictions(tmp_path / 'p.json', [])
   assert json.loads((tmp_path / 'p.json').read_text()) == []
