@@ -6,9 +6,9 @@ SHARED is the folder of the shared data, IMAGES that of the drawn images.
 """
 
 import ml_collections
-from tests import tiny_config
 
 from glip_jax import run
+from tests import tiny_config
 
 
 def get_config(folders: str) -> ml_collections.ConfigDict:
