@@ -107,10 +107,16 @@ class _Use:
     self._whole = settings.to_element(data)
     self._fits = fitting.fits(data)
     self._differ = len({fit.bucket.num_tokens for fit in self._fits}) > 1
-    self._names = [
-        draw_names(opened, data, each.bucket.num_tokens) for each in self._fits
-    ]
     self._longest = draw_names(opened, data, data.num_tokens)
+    # Chunks of the list are of the longest prompt, as is planned: the one that
+    # is drawn follows from the position alone, so it fits whatever is read.
+    is_chunk = settings.drawn(data, opened.spec).chunks
+    self._names = [
+        self._longest
+        if is_chunk
+        else draw_names(opened, data, each.bucket.num_tokens)
+        for each in self._fits
+    ]
 
   def __len__(self) -> int:
     return len(self._source)

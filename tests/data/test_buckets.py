@@ -275,3 +275,19 @@ def test_short_sides_are_drawn_and_planned(folder):
   assert min(longest for side, longest in sizes if side == 64) > 32
   with pytest.raises(UserError, match='short_sides.*resize is empty'):
     _stream(_config(folder, augment={'short_sides': (16,)}))
+
+
+def test_chunks_of_a_list_are_read_as_they_are_planned():
+  # Of twenty names the last is a chunk of its own, for the shorter prompt.
+  world = {'source': 'shapes', 'split': 'train', 'image_size': 32}
+  data = settings.read_data(
+      config_of(world | {'prompts': {'all': 1.0}}, num_tokens=64)
+      | {'buckets': ((32, 32, 12), (32, 32, 64)), 'num_phrases': 20}
+      | {'draw_names': {'on': True, 'chunks': True, 'most': 19}}
+  )
+  reader, read = Reader(open_training(data), data, seed=0), set()
+  for position in range(12):
+    bucket = reader.choose(position)
+    prompt = reader.read(position, bucket).prompt
+    read.add((bucket, int(prompt.spans.any(axis=-1).sum())))
+  assert read == {(0, 1), (1, 19)}
