@@ -15,9 +15,11 @@ and names of released models, `--weights=glip_t` (docs/weights.md).
 of the tables is off.
 
 Any number of devices will do, whatever the checkpoint was written on; several
-processes need a --config with `distributed=True`. Writes
-`metrics.json` and, for each evaluation, `<name>/predictions.json` (COCO's
-result format) and `<name>/predictions.png` (truth beside predictions).
+processes need a --config with `distributed=True`. Writes `metrics.json`,
+`report.html` and, for each evaluation, `<name>/predictions.json` (COCO's result
+format), `<name>/predictions.png` (truth beside predictions) and, where boxes
+are matched, `<name>/matches.npz` (for glip_jax.tools.compare). One that is
+interrupted goes on where it stopped when it is started again.
 """
 
 if __name__ == '__main__':
@@ -38,11 +40,13 @@ from ml_collections import config_flags
 
 from glip_jax import configuring, errors, loading, run, serving, storage
 from glip_jax.detectors import recipe as recipes
-from glip_jax.evaluators import evaluation, expected
+from glip_jax.evaluators import evaluation, expected, resuming
 from glip_jax.ops import forms
+from glip_jax.report import writing
 from glip_jax.text import tokenizer
 from glip_jax.training import (
     checkpoint_files,
+    checksums,
     processes,
     runtime,
     sharding,
@@ -197,7 +201,7 @@ def main(_: Sequence[str]):
   if jax.process_index() == 0:
     print(f'checkpoint {source}\n')
     print(evaluation.tables(results, per_class=PER_CLASS.value))
-    print(f'\nmetrics and predictions are in {out}')
+    print(f'\nreport.html, metrics and predictions are in {out}')
   expected.check(expectations, results)
 
 
@@ -219,7 +223,8 @@ def _evaluate(
       data=config.data,
       table=config.sharding,
   )
-  return evaluation.evaluate(
+  report = writing.Report(config.evals)
+  results = evaluation.evaluate(
       config.evals,
       detector,
       data=config.data,
@@ -227,8 +232,44 @@ def _evaluate(
       out=out,
       gather=processes.gather,
       on_first=processes.on_first,
+      told=report.add,
+      place=_place(config, detector, out),
       **runtime.share(),
   )
+  if jax.process_index() == 0:
+    facts = _facts(config, source, detector)
+    title = (
+        f'Evaluation of {out.parent.name if out.name == "eval" else out.name}'
+    )
+    report.write(out / writing.FILE, title=title, facts=facts, results=results)
+  return results
+
+
+def _place(
+    config: run.Run, detector: serving.Detector, out: epath.Path
+) -> resuming.Place:
+  """Where an evaluation goes on, by all that decides what is found."""
+  sums = {k: x.checksum for k, x in checksums.sums(detector.params).items()}
+  key = resuming.digest(
+      sums, dataclasses.asdict(config), resuming.program(), jax.__version__
+  )
+  return resuming.Place(out, key)
+
+
+def _facts(
+    config: run.Run,
+    source: loading.File | _Checkpoint,
+    detector: serving.Detector,
+) -> list[tuple[str, str]]:
+  """What was evaluated and by what, for the report."""
+  number = sum(x.size for x in jax.tree.leaves(detector.params))
+  devices = jax.devices()
+  return [
+      ('checkpoint', str(source)),
+      ('model', f'{config.model.family}, {number:,} parameters'),
+      ('devices', f'{len(devices)} of {devices[0].device_kind}'),
+      ('versions', writing.versions()),
+  ]
 
 
 if __name__ == '__main__':
