@@ -4,12 +4,15 @@
       --prompt='red circle. blue star'
   python -m glip_jax.predict --workdir=runs/shapes --image=photo.jpg \
       --prompt='red circle' --prompt='st. bernard' --threshold=0.2 --out=a.png
+  python -m glip_jax.predict --workdir=runs/shapes --image=photo.jpg \
+      --prompts=prompts.json
   python -m glip_jax.predict --weights=grounding_dino_t --image=photo.jpg \
       --prompt='a red car. dog'
 
 The last one needs no training run: --weights takes the name of a released model
 or a file (docs/weights.md). One --prompt is split into names at full stops; of
-several each is one name. Names are read as those of a data set are, so
+several each is one name. --prompts names a file of names with words around them
+(docs/prompts.md). Names are read as those of a data set are, so
 'red_circle' is 'red circle'. Prints a table of phrases, scores and boxes
 (pixels of the image) and writes the image with the boxes drawn on it.
 """
@@ -30,7 +33,7 @@ from PIL import Image
 
 from glip_jax import configuring, draw, errors, loading, predicting, storage
 from glip_jax.data import any_image, images
-from glip_jax.text import parsing, prompts
+from glip_jax.text import class_prompts, parsing, prompts
 from glip_jax.training import checkpoint_files, runtime
 
 _FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.webp': 'WEBP'}
@@ -73,7 +76,7 @@ def load(
 def write_image(
     predictor: predicting.Predictor,
     image: Any,
-    prompt: str | Sequence[str],
+    prompt: prompts.TextPrompt | str | Sequence[str],
     out: str | os.PathLike,
 ) -> predicting.Found:
   """Looks at an image and writes it again, what was found drawn on it.
@@ -161,6 +164,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS):
       ' one name.',
       flag_values=values,
   )
+  string('prompts', None, 'Instead: JSON file of names with their prompts.')
   string(
       'out',
       '',
@@ -182,8 +186,12 @@ def _check(options: flags.FlagValues):
     errors.check_no_url(
         f'--{name}', options[name].value, buckets=name in ('out', 'workdir')
     )
+  if options.prompt and options.prompts:
+    raise errors.UserError(
+        f'--prompt and --prompts={options.prompts}: give one of the two'
+    )
   for name in ('image', 'prompt'):
-    if not options[name].value:
+    if not options[name].value and not (name == 'prompt' and options.prompts):
       raise errors.UserError(f'--{name} is missing; for example {_EXAMPLE}')
   if not options.workdir and not options.weights:
     raise errors.UserError(
@@ -222,6 +230,17 @@ def _load(
   )
 
 
+def _prompt(options: flags.FlagValues) -> prompts.TextPrompt:
+  """What the flags say to look for."""
+  if options.prompts:
+    return predicting.as_prompt(
+        class_prompts.read(options.prompts, '--prompts')
+    )
+  # One is a list of names; of several each is a name.
+  several = len(options.prompt) > 1
+  return parsing.read_prompt(options.prompt if several else options.prompt[0])
+
+
 def main(_: Sequence[str]):
   """Runs the command line."""
   options = flags.FLAGS
@@ -233,17 +252,15 @@ def main(_: Sequence[str]):
     folder = options.workdir or f'runs/{epath.Path(options.weights).stem}'
     folder = epath.Path(folder).expanduser() / 'predictions'
     out = folder / f'{image.stem}.png'
-  # One is a list of names; of several each is a name.
-  prompt = options.prompt if len(options.prompt) > 1 else options.prompt[0]
   # What can be wrong is looked at before the model is loaded.
   _check_out(out)
   _check_apart(image, out)
-  text = parsing.read_prompt(prompt)
+  text = _prompt(options)
   for note in parsing.notes(text):
     logging.warning('%s', note)
   images.image_size(image)
   runtime.start(distributed='False')
-  print(write_image(_load(options, text), image, prompt, out).table())
+  print(write_image(_load(options, text), image, text, out).table())
   print(f'\n{out}')
 
 

@@ -10,10 +10,16 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from glip_jax import errors, run, serving, types
-from glip_jax.data import any_image, element, fitting, records, settings
+from glip_jax.data import (
+    any_image,
+    element,
+    fitting,
+    records,
+    settings,
+)
 from glip_jax.detectors import recipe as recipes
 from glip_jax.evaluators import unpack
-from glip_jax.text import legible, parsing, prompts
+from glip_jax.text import class_prompts, legible, parsing, prompts
 from glip_jax.text import tokenizer as tokenizers
 from glip_jax.training import sharding
 
@@ -77,7 +83,9 @@ class Predictor:
   threshold: float
 
   def __call__(
-      self, image: Any, text: prompts.TextPrompt | str | Sequence[str]
+      self,
+      image: Any,
+      text: prompts.TextPrompt | str | Sequence[str] | Mapping[str, Any],
   ) -> Found:
     """Finds what the phrases of a prompt name.
 
@@ -87,8 +95,9 @@ class Predictor:
     Args:
       image: of any size: an array, a PIL image or a path, as
         `any_image.to_rgb` says.
-      text: what `parsing.read_prompt` reads, or a prompt, such as one with
-        spans of `prompts.from_caption`.
+      text: what `parsing.read_prompt` reads, names with their prompts as
+        `class_prompts.parse` takes them, or a prompt, such as one with spans of
+        `prompts.from_caption`.
 
     Raises:
       UserError: the image is none or cannot be read, the prompt holds no words,
@@ -192,15 +201,18 @@ def check_prompt(data: settings.Config, text: prompts.TextPrompt) -> None:
 
 
 def as_prompt(
-    text: prompts.TextPrompt | str | Sequence[str],
+    text: prompts.TextPrompt | str | Sequence[str] | Mapping[str, Any],
 ) -> prompts.TextPrompt:
-  """The prompt that a caller means by a text, a list of names, or a prompt.
+  """The prompt that a caller means by a text, names, or a prompt.
 
   Raises:
     UserError: it is none of these, or holds no words.
   """
   if isinstance(text, prompts.TextPrompt):
     return text
+  if isinstance(text, Mapping):
+    wordings = class_prompts.parse(text, 'prompt')
+    return class_prompts.prompt(tuple(wordings), wordings)
   is_list = isinstance(text, (list, tuple))
   if isinstance(text, str) or (
       is_list and all(isinstance(name, str) for name in text)
@@ -208,7 +220,7 @@ def as_prompt(
     return parsing.read_prompt(text)
   raise errors.UserError(
       f'a prompt of type {type(text).__name__} is none: give a text such as'
-      " 'cat. dog', or a list of names"
+      " 'cat. dog', a list of names, or names with their prompts"
   )
 
 

@@ -16,12 +16,10 @@ from glip_jax.data.reading import draw_names
 from glip_jax.data.records import Record
 from glip_jax.data.remedies import remedy
 from glip_jax.data.sources.annotation_file import Report
-from glip_jax.data.sources.protocol import Source, is_detection
+from glip_jax.data.sources.protocol import Source, is_detection, prompt_of
 from glip_jax.data.training_sources import Opened
 from glip_jax.errors import UserError
 from glip_jax.text import legible, prompts
-from glip_jax.text.tokenizer import load_tokenizer
-from glip_jax.text.vocabulary import Vocabulary
 
 # Records that a worker looks at before it tells.
 _CHUNK = 32
@@ -76,7 +74,7 @@ def check_vocabulary(
     return Checked(opened, data, trains, encodes=True), found
   opened = dataclasses.replace(opened, vocabulary=None)
   try:
-    vocabulary = Vocabulary(source.names, load_tokenizer(data.tokenizer))
+    vocabulary = vocabularies.of(source, data.tokenizer)
   except UserError as error:
     found.faults.append(Fault('class that cannot be read', '', str(error)))
     return Checked(opened, data, trains, encodes=False), found
@@ -228,7 +226,7 @@ def _lengths(source: Source, data: settings.Data, trains: bool) -> list[int]:
   element = settings.to_element(data)
   if trains:
     vocabularies.check_prompt(source, element)
-    texts = [prompts.from_names(source.names)]
+    texts = [prompt_of(source)]
   else:
     vocabularies.check_evaluated(source, data)
     texts = [chunk.text for chunk in vocabularies.split(source, data)]

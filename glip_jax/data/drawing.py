@@ -179,7 +179,7 @@ def listed(
   kept = phrase != -2
   return dataclasses.replace(
       record,
-      text=prompts.from_names([vocabulary.names[label] for label in labels]),
+      text=vocabulary.prompt_of(labels),
       boxes=record.boxes[kept],
       phrase=phrase[kept],
       crowd=record.crowd[kept],

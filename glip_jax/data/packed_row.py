@@ -31,8 +31,9 @@ def check(source: Source) -> None:
   if protocol.is_detection(source):
     if source.text(0) != prompts.from_names(source.names):
       raise UserError(
-          'the source asks by a sentence in place of its names, which is not'
-          ' kept: set published_prompt=False, or read the set as it is'
+          'the source asks for its classes in words that are not kept: set'
+          " published_prompt=False and class_prompts='', and give class_prompts"
+          ' where the packed set is read'
       )
 
 

@@ -12,7 +12,12 @@ from glip_jax import types
 from glip_jax.data import fitting, records, settings, vocabularies, workers
 from glip_jax.data.guard import Guard, GuardedElement, broken_id, broken_indices
 from glip_jax.data.records import Record
-from glip_jax.data.sources.protocol import Source, image_size, is_detection
+from glip_jax.data.sources.protocol import (
+    Source,
+    image_size,
+    is_detection,
+    prompt_of,
+)
 from glip_jax.errors import UserError
 from glip_jax.text import prompts
 
@@ -115,7 +120,7 @@ def _blank_record(source: Source, text: prompts.TextPrompt | None) -> Record:
   if text is not None:
     return records.blank(text, is_list=True)
   if is_detection(source):
-    return records.blank(prompts.from_names(source.names), is_list=True)
+    return records.blank(prompt_of(source), is_list=True)
   return records.blank(prompts.from_caption('nothing', ()))
 
 

@@ -120,6 +120,11 @@ class Spec:
   published_prompt: bool = field(
       False, 'prompt by the sentence published for it, where there is one'
   )
+  class_prompts: str = field(
+      '',
+      'JSON file of words around the names of classes in the prompt'
+      ' (docs/prompts.md)',
+  )
   whole_caption: bool = field(
       False,
       'of MDETR files: the whole caption is its one phrase, as of referring'

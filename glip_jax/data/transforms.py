@@ -17,7 +17,7 @@ from PIL import Image
 
 from glip_jax.data import fast_images
 from glip_jax.data.records import Record
-from glip_jax.text import mirroring, prompts
+from glip_jax.text import lists, mirroring
 
 # Normalises to about zero under the usual means.
 _FILL = (124, 116, 104)
@@ -145,11 +145,10 @@ class ShuffleNames(grain.transforms.RandomMap):
       return record
     order = rng.permutation(len(record.text.phrases))
     place = np.argsort(order).astype(np.int32)
-    names = tuple(record.text.phrases[label] for label in order)
     named = record.phrase >= 0
     return dataclasses.replace(
         record,
-        text=prompts.from_names(names),
+        text=lists.picked(record.text, order.tolist()),
         phrase=np.where(named, place[record.phrase * named], -1),
     )
 

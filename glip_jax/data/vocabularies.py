@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from absl import logging
 
-from glip_jax import types
 from glip_jax.data import drawing, settings
 from glip_jax.data.element import ToElement
 from glip_jax.data.sources.protocol import (
@@ -14,9 +13,10 @@ from glip_jax.data.sources.protocol import (
     Source,
     is_detection,
     names_are_published,
+    prompt_of,
 )
 from glip_jax.errors import UserError
-from glip_jax.text import chunks, legible, prompts
+from glip_jax.text import chunks, legible
 from glip_jax.text.tokenizer import load_tokenizer
 from glip_jax.text.vocabulary import Vocabulary
 
@@ -24,6 +24,20 @@ _SAME = (
     '%s are the same tokens, so the model cannot tell them apart (text in'
     ' parentheses is not read, and mostly neither are capitals and accents)'
 )
+
+
+def of(source: DetectionSource, tokenizer: str) -> Vocabulary:
+  """The names of a source, with what stands around them, as a model reads them.
+
+  Args:
+    source: what has them.
+    tokenizer: name for `load_tokenizer`.
+
+  Raises:
+    UserError: a name is unknown to the tokenizer.
+  """
+  loaded = load_tokenizer(tokenizer)
+  return Vocabulary(source.names, loaded, prompt_of(source))
 
 
 def split(source: DetectionSource, data: settings.Data) -> list[chunks.Chunk]:
@@ -35,15 +49,16 @@ def split(source: DetectionSource, data: settings.Data) -> list[chunks.Chunk]:
   Raises:
     UserError: a name is unknown to the tokenizer, or alone too long.
   """
+  whole = prompt_of(source)
   if not data.chunk_names:
-    return chunks.split_names(source.names, 0)
-  vocabulary = Vocabulary(source.names, load_tokenizer(data.tokenizer))
-  whole = drawing_of(vocabulary, drawing.Drawn(), data, data.num_tokens)
-  return chunks.split_names(
-      source.names,
+    return [chunks.Chunk(0, whole)]
+  vocabulary = of(source, data.tokenizer)
+  room = drawing_of(vocabulary, drawing.Drawn(), data, data.num_tokens).room
+  return chunks.split(
+      whole,
       min(data.chunk_names, data.num_phrases),
       lengths=vocabulary.lengths,
-      room=whole.room,
+      room=room,
   )
 
 
@@ -60,10 +75,10 @@ def check_evaluated(source: Source, data: settings.Data) -> None:
   if not is_detection(source):
     return
   if len(split(source, data)) > 1:
-    _told(Vocabulary(source.names, load_tokenizer(data.tokenizer)), data)
+    _told(of(source, data.tokenizer), data)
     return
-  prompt = _check_length(source, element)
-  groups = legible.same_tokens(prompt, source.names)
+  _check_length(source, element)
+  groups = of(source, data.tokenizer).same()
   if groups and names_are_published(source):
     logging.warning('%s: of one score', _SAME % _listed(groups))
   elif groups:
@@ -83,15 +98,15 @@ def check_prompt(source: Source, element: ToElement) -> None:
   """
   if not is_detection(source):
     return
-  prompt = _check_length(source, element)
-  if groups := legible.same_tokens(prompt, source.names):
+  _check_length(source, element)
+  if groups := of(source, element.tokenizer).same():
     raise _refused(groups)
 
 
-def _check_length(source: DetectionSource, element: ToElement) -> types.Prompt:
-  """The prompt of all names, which must fit."""
+def _check_length(source: DetectionSource, element: ToElement) -> None:
+  """Refuses a prompt of all names that does not fit."""
   try:
-    return element.encode_and_tell(prompts.from_names(source.names))
+    element.encode_and_tell(prompt_of(source))
   except UserError as error:
     raise UserError(
         f'the prompt of all {len(source.names)} classes cannot be used'
@@ -125,7 +140,7 @@ def read(
   """
   if not is_detection(source):
     return None
-  vocabulary = Vocabulary(source.names, load_tokenizer(data.tokenizer))
+  vocabulary = of(source, data.tokenizer)
   drawing_of(vocabulary, drawing.Drawn(), data, data.num_tokens)
   _told(vocabulary, data)
   return with_synonyms(vocabulary, source, data, drawn)
@@ -144,6 +159,11 @@ def with_synonyms(
   """
   if not drawn.synonyms:
     return vocabulary
+  if vocabulary.has_words:
+    raise UserError(
+        'draw_names.synonyms=True calls classes by words of the set, and'
+        ' class_prompts and published_prompt by their own: give one of the two'
+    )
   synonyms = getattr(source, 'synonyms', ())
   if not any(synonyms):
     logging.warning(

@@ -26,7 +26,8 @@ class SetScore(NamedTuple):
   Attributes:
     dataset: its name.
     split: that was evaluated.
-    prompt: 'names', a list of all of them, or 'sentence', the published one.
+    prompt: 'names', a list of all of them, 'sentence', the published one, or
+      'own', of the config's `class_prompts`.
     AP: mean over IoU 0.50:0.05:0.95, in [0, 1].
     AP50: at IoU 0.50.
   """
@@ -107,10 +108,16 @@ def _score(spec: specs.Spec, result: Any) -> SetScore:
   return SetScore(
       dataset=spec.dataset,
       split=spec.split or ODINW[spec.dataset].evaluated,
-      prompt='sentence' if spec.published_prompt else 'names',
+      prompt=_prompt(spec),
       AP=result.metrics['AP'],
       AP50=result.metrics['AP50'],
   )
+
+
+def _prompt(spec: specs.Spec) -> str:
+  if spec.class_prompts:
+    return 'own'
+  return 'sentence' if spec.published_prompt else 'names'
 
 
 def _mean(values: list[float]) -> float:

@@ -7,6 +7,7 @@ among them, never occur outside of the split 'heldout': they measure zero-shot
 detection.
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -25,7 +26,7 @@ from glip_jax.shapes.scenes import (
     Scene,
 )
 from glip_jax.shapes.sentences import Named
-from glip_jax.text.prompts import TextPrompt, from_names
+from glip_jax.text.prompts import TextPrompt
 
 SPLITS = compose.SPLITS
 # Of the edges of boxes in the ground truth and in files, pixels.
@@ -161,12 +162,6 @@ class ShapesDetectionSource(Classes, ShapesSource):
     ShapesSource.__init__(self, split, prompts={'all': 1}, **settings)
     names = vocabulary(split, fine=self._fine)
     Classes.__init__(self, names, range(1, len(names) + 1))
-    self._text = from_names(names)
-
-  def text(self, index: int) -> TextPrompt:
-    """The names of all classes."""
-    del index
-    return self._text
 
   def labels(self, index: int) -> Int[np.ndarray, 'm']:
     """Labels of the boxes of record `index`, which is not rendered."""
@@ -190,6 +185,10 @@ class ShapesDetectionSource(Classes, ShapesSource):
         area=np.full(len(sides), np.nan),
         decimals=DECIMALS,
     )
+
+  def _truth(self, index: int, scene: Scene) -> Truth:
+    """What is true of an image, with the prompt of all classes."""
+    return dataclasses.replace(super()._truth(index, scene), text=self.prompt)
 
   def _annotated(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """Yields the entry of each image, and those of its boxes."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from glip_jax import errors
-from glip_jax.text import prompts
+from glip_jax.text import lists, prompts
 
 
 class Chunk(NamedTuple):
@@ -54,17 +54,44 @@ def split_names(
     UserError: the size is negative, or names are none that a prompt can have
       (see `prompts.from_names`).
   """
+  whole = prompts.from_names(names, separator)
+  return split(whole, size, separator, lengths=lengths, room=room)
+
+
+def split(
+    whole: prompts.TextPrompt,
+    size: int,
+    separator: str = '. ',
+    *,
+    lengths: Sequence[int] | None = None,
+    room: int = 0,
+) -> list[Chunk]:
+  """As `split_names`, of a list whose names may stand among words of their own.
+
+  Args:
+    whole: the list of all names.
+    size: as for `split_names`.
+    separator: what stands between two names.
+    lengths: of each name with its words.
+    room: as for `split_names`.
+
+  Raises:
+    UserError: the size is negative.
+  """
   if size < 0:
     raise errors.UserError(
         f'size={size} must be 0 (one prompt) or more names in each prompt'
     )
-  found, first, step = [], 0, size or max(len(names), 1)
-  while not found or first < len(names):
+  total = len(whole.phrases)
+  found, first, step = [], 0, size or total
+  while first < total:
     count = step
     if lengths is not None:
       ends = np.cumsum(lengths[first : first + step])
       count = int(np.searchsorted(ends, room, side='right'))
-    text = prompts.from_names(names[first : first + count], separator)
-    found.append(Chunk(first, text))
-    first += count
+    last = min(first + count, total)
+    found.append(
+        Chunk(first, lists.picked(whole, range(first, last), separator))
+    )
+    first = last
   return found

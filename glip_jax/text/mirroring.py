@@ -1,5 +1,6 @@
 """What a text says once its image is mirrored: left is right."""
 
+import dataclasses
 import re
 
 from glip_jax.text import prompts
@@ -32,13 +33,13 @@ def exchanged(text: prompts.TextPrompt) -> prompts.TextPrompt:
     done = match.end(1)
   rest = text.caption[done:]
   places += range(length, length + len(rest) + 1)
-  return prompts.from_caption(
-      ''.join([*pieces, rest]),
-      [
-          [(places[start], places[end]) for start, end in spans]
-          for spans in text.spans
-      ],
+  moved = lambda spans: tuple(
+      (places[start], places[end]) for start, end in spans
   )
+  mirrored = prompts.from_caption(
+      ''.join([*pieces, rest]), [moved(spans) for spans in text.spans]
+  )
+  return dataclasses.replace(mirrored, pieces=moved(text.pieces))
 
 
 def _like(old: str, new: str) -> str:

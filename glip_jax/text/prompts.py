@@ -61,6 +61,8 @@ class TextPrompt:
     phrases: what each phrase is called; the position is the label.
     spans: spans[c] are the character spans [start, end) of phrase c. Spans may
       overlap, and a phrase may have several.
+    pieces: of a list in which names stand among other words the span of each
+      phrase with its own words, see `lists`; otherwise empty.
 
   Raises:
     UserError: phrases and spans differ in number, a phrase has no span, or one
@@ -71,6 +73,7 @@ class TextPrompt:
   caption: str
   phrases: tuple[str, ...]
   spans: tuple[Spans, ...]
+  pieces: Spans = ()
 
   def __post_init__(self):
     if not is_whole(self.caption):

@@ -9,13 +9,13 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Int
 
 from glip_jax import errors
-from glip_jax.text import legible, prompts
+from glip_jax.text import legible, lists, prompts
 
 if TYPE_CHECKING:
   import transformers
@@ -43,29 +43,38 @@ class Vocabulary:
       self,
       names: Sequence[str],
       tokenizer: transformers.PreTrainedTokenizerFast,
+      prompt: prompts.TextPrompt | None = None,
   ):
     """Tokenises the names.
 
     Args:
       names: in label order.
       tokenizer: from `load_tokenizer`.
+      prompt: the list of all of them, where they stand among words of their
+        own; these count in all that a model reads.
 
     Raises:
       UserError: there are no names, one holds no words, or the tokenizer knows
         no token of one.
     """
     self.names = tuple(names)
-    ids = _tokens(prompts.from_names(self.names).phrases, tokenizer)
+    self._prompt = prompt or prompts.from_names(self.names)
+    pieces = lists.pieces_of(self._prompt)
+    ids = _tokens([piece.words for piece in pieces], tokenizer)
+    scored = _scored(pieces, ids, tokenizer)
     unknown = tokenizer.unk_token_id
     if nothing := [
         name
-        for name, tokens in zip(names, ids, strict=True)
+        for name, tokens in zip(names, scored, strict=True)
         if set(tokens) <= {unknown}
     ]:
       raise errors.UserError(legible.unreadable(nothing))
-    first: dict[tuple[int, ...], int] = {}
+    first: dict[Any, int] = {}
     self.text = np.array(
-        [first.setdefault(tokens, label) for label, tokens in enumerate(ids)],
+        [
+            first.setdefault(read, label)
+            for label, read in enumerate(zip(ids, scored, strict=True))
+        ],
         np.int32,
     )
     self.lengths = np.array([len(tokens) + 1 for tokens in ids], np.int32)
@@ -117,6 +126,21 @@ class Vocabulary:
     changed = copy.copy(self)
     changed._words = _Words.of(self, words)
     return changed
+
+  @property
+  def has_words(self) -> bool:
+    """Whether names stand among words of their own."""
+    return bool(self._prompt.pieces)
+
+  def prompt_of(self, labels: Sequence[int]) -> prompts.TextPrompt:
+    """The list of some of the names, each with its own words.
+
+    Args:
+      labels: in the order of the list.
+    """
+    if self.has_words:
+      return lists.picked(self._prompt, labels)
+    return prompts.from_names([self.names[label] for label in labels])
 
   def worded(self, rng: np.random.Generator) -> Vocabulary:
     """Each name or a synonym of it, all equally likely; see `with_synonyms`.
@@ -182,6 +206,26 @@ class _Words:
     count = np.array([len(own) + 1 for own in synonyms], np.int64)
     start = np.cumsum(count) - count
     return cls(tuple(words), np.array(lengths, np.int32), start, count)
+
+
+def _scored(
+    pieces: Sequence[lists.Piece],
+    ids: Sequence[tuple[int, ...]],
+    tokenizer: transformers.PreTrainedTokenizerFast,
+) -> Sequence[tuple[int, ...]]:
+  """Those of the tokens of each piece that name it.
+
+  Raises:
+    UserError: the tokenizer drops all that names one.
+  """
+  if all(piece.spans == ((0, len(piece.words)),) for piece in pieces):
+    return ids
+  found = []
+  for piece in pieces:
+    text = lists.joined([piece])
+    read = prompts.encode(text, tokenizer, num_tokens=2**14)
+    found.append(tuple(read.ids[read.spans[0]].tolist()))
+  return found
 
 
 def _tokens(

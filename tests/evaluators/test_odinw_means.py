@@ -54,11 +54,15 @@ def test_the_protocol_stands_beside_the_numbers():
   data['on Aquarium'] = specs.Spec(
       source='odinw', dataset='Aquarium', split='test', published_prompt=True
   )
+  data['on Raccoon'] = specs.Spec(
+      source='odinw', dataset='Raccoon', class_prompts='own.json'
+  )
   result = odinw.means(data, _results(data))['ODinW-13']
   rows = {
       line.split()[0]: line.split()[1:] for line in result.table().split('\n')
   }
   assert rows['Aquarium'][:3] == ['test', 'sentence', '51.0']
+  assert rows['Raccoon'][1] == 'own'
   assert rows['VehiclesOpenImages'][:2] == ['minival', 'names']
   assert rows['mean'] == ['of', '13', '56.0', '50.0']
   assert result.to_json()['sets'][1]['dataset'] == 'Aquarium'

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from glip_jax.data.images import BadImage
@@ -18,7 +18,6 @@ from glip_jax.data.sources.ground_truth import Classes, leave_out
 from glip_jax.data.sources.ids import Ids
 from glip_jax.data.sources.image_records import ImageRecords
 from glip_jax.data.sources.selection import Selection
-from glip_jax.text import prompts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,18 +50,8 @@ class VocabularyRecords(Classes, ImageRecords):
 
   bad_records: str
 
-  def __init__(self, names: Sequence[str], category_ids: Sequence[Id]):
-    """Takes the classes; see `Classes`."""
-    super().__init__(names, category_ids)
-    self._text = prompts.from_names(self.names)
-
-  def text(self, index: int) -> prompts.TextPrompt:
-    """The names of all classes."""
-    del index
-    return self._text
-
   def _truth(self, index: int, size: tuple[int, int]) -> Truth:
-    return self._boxes.truth(index, size, self._text, is_list=True)
+    return self._boxes.truth(index, size, self.prompt, is_list=True)
 
   def _annotated(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """Yields the entry of each image, and those of its boxes."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 from absl import logging
 
 from glip_jax.errors import UserError
+from glip_jax.text import prompts
 
 
 class Classes(abc.ABC):
@@ -16,6 +17,7 @@ class Classes(abc.ABC):
 
   Attributes:
     names: the vocabulary in label order.
+    prompt: the text of every record: the names, or each among words of its own.
   """
 
   def __init__(self, names: Sequence[str], category_ids: Sequence[int | str]):
@@ -26,12 +28,28 @@ class Classes(abc.ABC):
       category_ids: the id that the data set itself gives each of them.
     """
     self.names = tuple(names)
+    self.prompt = prompts.from_names(self.names)
     self._category_ids = tuple(category_ids)
     self._ground_truth: dict[str, Any] | None = None
 
   def __getstate__(self) -> dict[str, Any]:
     # Workers read records; the truth stays where it was asked for.
     return self.__dict__ | {'_ground_truth': None}
+
+  def with_prompt(self, prompt: prompts.TextPrompt) -> Self:
+    """The same source with another text for every record; no data is copied.
+
+    Args:
+      prompt: a list of all names, in label order.
+    """
+    changed = object.__new__(type(self))
+    changed.__dict__ |= self.__dict__ | {'prompt': prompt}
+    return changed
+
+  def text(self, index: int) -> prompts.TextPrompt:
+    """The prompt of all classes."""
+    del index
+    return self.prompt
 
   def category_id(self, label: int) -> int | str:
     """The id that the data set itself gives a class."""

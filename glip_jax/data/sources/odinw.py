@@ -7,16 +7,17 @@ import difflib
 import os
 import pathlib
 import re
+from collections.abc import Sequence
 from typing import Any
 
-from glip_jax.data.records import Truth
 from glip_jax.data.sources import annotation_file
 from glip_jax.data.sources.annotation_file import Report
 from glip_jax.data.sources.detection import Content, DetectionRecords
 from glip_jax.data.sources.odinw_sets import ODINW, OdinwSet, Prompt
 from glip_jax.data.sources.selection import Selection, class_name
 from glip_jax.errors import UserError
-from glip_jax.text.prompts import TextPrompt, from_caption
+from glip_jax.text import class_prompts
+from glip_jax.text.prompts import TextPrompt
 
 # That of a few images a class, such as 'train_10_3': 10 images, seed 3.
 _FEW = re.compile(r'(train|val|minival)_(\d+)_(\d+)')
@@ -79,7 +80,6 @@ class OdinwSource(DetectionRecords):
         selection=selection,
         report=report,
     )
-    self._is_list = not published_prompt
     if published_prompt:
       whole = dataclasses.replace(selection, part=(0.0, 1.0), part_seed=0)
       if not known.prompt or whole != Selection():
@@ -88,11 +88,8 @@ class OdinwSource(DetectionRecords):
             f'dataset={dataset!r} has no published_prompt, or not for some of'
             f' its classes; {", ".join(with_prompt)} have one for all of theirs'
         )
-      self._text = _sentence(known.prompt)
+      self.prompt = _sentence(self.names, known.prompt)
     report.log()
-
-  def _truth(self, index: int, size: tuple[int, int]) -> Truth:
-    return self._boxes.truth(index, size, self._text, is_list=self._is_list)
 
 
 def _find(dataset: str) -> OdinwSet:
@@ -153,11 +150,12 @@ def _read(content: dict[str, Any], known: OdinwSet, report: Report) -> Content:
   return Content(images, used, named)
 
 
-def _sentence(prompt: Prompt) -> TextPrompt:
+def _sentence(names: Sequence[str], prompt: Prompt) -> TextPrompt:
   """The prompt of all classes, of each of which only the name is its phrase."""
-  caption, spans = '', []
-  for before, name, behind in prompt:
-    caption += ('. ' if spans else '') + before
-    spans.append([(len(caption), len(caption) + len(name))])
-    caption += name + behind
-  return from_caption(caption, spans)
+  return class_prompts.prompt(
+      names,
+      {
+          name: (class_prompts.Wording(*words),)
+          for name, words in zip(names, prompt, strict=True)
+      },
+  )

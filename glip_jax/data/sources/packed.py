@@ -23,6 +23,7 @@ from glip_jax.data.sources.annotation_file import Id, Report, check_bad_records
 from glip_jax.data.sources.boxes import Boxes
 from glip_jax.data.sources.detection import VocabularyRecords
 from glip_jax.data.sources.federated import Federated
+from glip_jax.data.sources.ground_truth import Classes
 from glip_jax.data.sources.image_records import ImageRecords
 from glip_jax.data.sources.lists import Lists
 from glip_jax.data.sources.protocol import Source
@@ -105,7 +106,9 @@ class _Packed(ImageRecords):
 
   def __reduce__(self) -> Any:
     # A worker reads the files again: that is quicker than sending tables.
-    return functools.partial(open_packed, **self._arguments), ()
+    opens = functools.partial(open_packed, **self._arguments)
+    own = {'prompt': self.prompt} if isinstance(self, Classes) else {}
+    return opens, (), own
 
 
 class PackedGrounding(_Packed):

@@ -16,6 +16,7 @@ from jaxtyping import Int
 from glip_jax.data.records import Record, Truth
 from glip_jax.data.sources.boxes import Boxes
 from glip_jax.errors import UserError
+from glip_jax.text import prompts
 from glip_jax.text.prompts import TextPrompt
 
 # Records that cost nothing to speak of: a second, where headers are read.
@@ -56,9 +57,14 @@ class DetectionSource(Source, Protocol):
 
   Attributes:
     names: the vocabulary in label order.
+    prompt: the text of every record, a list of all names.
   """
 
   names: tuple[str, ...]
+  prompt: TextPrompt
+
+  def with_prompt(self, prompt: TextPrompt) -> DetectionSource:
+    """The same source with another list for every record."""
 
   def category_id(self, label: int) -> int | str:
     """The id that the data set itself gives a class."""
@@ -199,6 +205,12 @@ def evaluated(source: Source) -> Source:
   """The source with the phrases that an evaluation judges, if it has others."""
   known = getattr(source, 'evaluated', None)
   return known() if known else source
+
+
+def prompt_of(source: DetectionSource) -> TextPrompt:
+  """The list of all names; where a source does not say, the names alone."""
+  known = getattr(source, 'prompt', None)
+  return known or prompts.from_names(source.names)
 
 
 def names_are_published(source: Source) -> bool:

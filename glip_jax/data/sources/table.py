@@ -13,6 +13,7 @@ from glip_jax import errors, fields
 from glip_jax.data.sources import (
     annotation_file,
     image_list,
+    prompted,
     record_files,
     tfds_files,
 )
@@ -33,6 +34,7 @@ from glip_jax.data.sources.yolo import YoloSource
 from glip_jax.data.specs import Spec
 from glip_jax.errors import UserError
 from glip_jax.shapes.source import open_world
+from glip_jax.text import class_prompts
 
 # What opens each kind: its arguments are the fields of a `Spec` that it reads,
 # and `selection`, made of those that are fields of a `Selection`.
@@ -83,8 +85,10 @@ def open_source(
   name, arguments = _read(spec, what)
   if 'bad_records' in inspect.signature(SOURCES[name]).parameters:
     arguments['bad_records'] = bad_records
+  wordings = _class_prompts(spec, what)
   with errors.naming(what):
-    return SOURCES[name](**arguments)
+    source = SOURCES[name](**arguments)
+    return prompted.by_class(source, wordings) if wordings else source
 
 
 def check_places(specs: Mapping[str, Spec]) -> None:
@@ -98,6 +102,7 @@ def check_places(specs: Mapping[str, Spec]) -> None:
   """
   for what, spec in specs.items():
     name, places = _read(spec, what)
+    _class_prompts(spec, what)
     with errors.naming(what):
       if 'annotations' in places:
         annotation_file.check(places['annotations'], name='annotations')
@@ -107,6 +112,15 @@ def check_places(specs: Mapping[str, Spec]) -> None:
         tfds_files.find_version(places['directory'], places.get('dataset', ''))
       elif 'directory' in places:
         _check_directory(places['directory'])
+
+
+def _class_prompts(
+    spec: Spec | Mapping[str, Any] | ml_collections.ConfigDict, what: str
+) -> class_prompts.Wordings:
+  """The words around the names of classes that a spec asks for; {} if none."""
+  path = fields.from_dict(Spec, spec, what).class_prompts
+  with errors.naming(what):
+    return class_prompts.read(path) if path else {}
 
 
 def _check_directory(folder: str) -> None:

@@ -165,21 +165,15 @@ class TfdsDetection(Classes, _TfdsRecords):
     known = _renamed(layout.names, label_map)
     chosen = selection.classes(dict(enumerate(known)), examples.directory)
     super().__init__(chosen.names, chosen.ids)
-    self._text = prompts.from_names(self.names)
     # Label of each class of the set, -1 of those that are not used; the last
     # is that of objects without a class, which TFDS calls -1.
     labels = [chosen.labels.get(name, -1) for name in known]
     self._labels = np.array([*labels, -1], np.int32)
     examples.want({'image': None, layout.boxes: layout.parts})
 
-  def text(self, index: int) -> prompts.TextPrompt:
-    """The names of all classes."""
-    del index
-    return self._text
-
   def _truth(self, example: Mapping[str, Any], size: tuple[int, int]) -> Truth:
     boxes = self._boxes(example, size)
-    return boxes.truth(0, size, self._text, is_list=True)
+    return boxes.truth(0, size, self.prompt, is_list=True)
 
   def _boxes(self, example: Mapping[str, Any], size: tuple[int, int]) -> Boxes:
     return self._layout.read(example, size, self._labels)

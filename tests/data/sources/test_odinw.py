@@ -136,8 +136,8 @@ def test_a_published_prompt_marks_the_names_in_a_sentence(tmp_path):
   )
   assert text.phrases == source.names
   record = source[0]
-  assert not record.is_list and record.text == text
-  assert _open(tmp_path, 'Aquarium')[0].is_list
+  assert record.is_list and record.text == text
+  assert not _open(tmp_path, 'Aquarium').text(0).pieces
 
 
 @pytest.mark.parametrize(
