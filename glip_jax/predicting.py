@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 from glip_jax import errors, run, serving, types
 from glip_jax.data import (
     any_image,
+    class_captions,
     element,
     fitting,
     records,
@@ -107,7 +108,7 @@ class Predictor:
     check_prompt(self.data, text)
     batch = self._batch(any_image.to_rgb(image), text)
     lowest = self.detector.recipe.lowest(self.threshold)
-    answer = self.detector.detect(batch, same_prompt=True, **lowest)
+    answer = self._answer(batch, text, lowest)
     found = next(unpack.unpack(batch, answer, unknown=True))
     keep = found.scores >= self.threshold
     if found.tokens is None:
@@ -134,6 +135,22 @@ class Predictor:
       UserError: as for a call.
     """
     return self(path, prompt)
+
+  def _answer(
+      self,
+      batch: types.Batch,
+      text: prompts.TextPrompt,
+      lowest: Mapping[str, float],
+  ) -> types.Detections:
+    """What is found by a prompt, or by each of its phrases as a caption."""
+    data = settings.read_data(self.data)
+    if not data.class_captions:
+      return self.detector.detect(batch, same_prompt=True, **lowest)
+    captions = class_captions.to_captions(text, data, len(text.phrases))
+    features = self.detector.encode_image(batch)
+    return self.detector.ground(
+        features, batch, captions.encode(text), **lowest
+    )
 
   def _batch(
       self, image: UInt8[np.ndarray, 'h w 3'], text: prompts.TextPrompt

@@ -179,4 +179,6 @@ def read(given: Any) -> Run:
   """
   made = fields.from_dict(Run, given, 'config')
   model = fields.to_dict(recipe.read_config(made.model))
+  if made.data.class_captions:
+    recipe.check_class_tokens(model)
   return dataclasses.replace(made, model=model)

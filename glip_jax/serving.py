@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from glip_jax import errors, types
+from glip_jax.detectors import class_tokens
 from glip_jax.detectors import recipe as recipe_lib
 from glip_jax.training import sharding, state, tables
 
@@ -120,17 +121,21 @@ class Detector:
     rows = sharding.put_batch(inputs, self.mesh)
     return self._programs.encode_image(self.params, *rows)
 
-  def encode_text(self, prompt: types.Prompt) -> types.Text:
+  def encode_text(
+      self, prompt: types.Prompt | types.ClassCaptions
+  ) -> types.Text:
     """Encodes one prompt, or finds it encoded.
 
     Args:
-      prompt: numpy arrays of one row.
+      prompt: numpy arrays of one row, or captions of classes.
     """
-    key = tuple(
-        (x.shape, np.asarray(x).tobytes()) for x in (prompt.ids, prompt.mask)
-    )
+    own, encode = (prompt.ids, prompt.mask), self._programs.encode_text
+    if isinstance(prompt, types.ClassCaptions):
+      own, encode = (*own, prompt.valid), self._programs.encode_captions
+    key = tuple((x.shape, np.asarray(x).tobytes()) for x in own)
+    key += (getattr(prompt, 'pool', ''),)
     if key not in self._texts:
-      self._texts[key] = self._programs.encode_text(self.params, prompt)
+      self._texts[key] = encode(self.params, prompt)
     self._texts.move_to_end(key)
     while len(self._texts) > _TEXTS_KEPT:
       self._texts.popitem(last=False)
@@ -140,7 +145,7 @@ class Detector:
       self,
       features: types.Features,
       batch: types.Batch,
-      prompt: types.Prompt,
+      prompt: types.Prompt | types.ClassCaptions,
       **thresholds: float,
   ) -> types.Detections:
     """Finds what one prompt names in encoded images.
@@ -148,13 +153,15 @@ class Detector:
     Args:
       features: from `encode_image`.
       batch: what they were made of; `size` and `scale` are read.
-      prompt: numpy arrays of one row.
+      prompt: as for `encode_text`.
       **thresholds: as for `detect`.
 
     Returns:
       Detections of the rows of this process.
     """
     text = self.encode_text(prompt)
+    if isinstance(prompt, types.ClassCaptions):
+      prompt = class_tokens.as_prompt(prompt)
     # Nothing reads the image again: let it stay where it is.
     rows = sharding.put_batch(
         batch.replace(image=None, prompt=None, targets=None), self.mesh
@@ -186,6 +193,9 @@ class _Programs:
     self.detect_text = by_rows(functools.partial(_detect_text, recipe))
     self.encode_image = by_rows(recipe.encode_image)
     self.encode_text = jax.jit(recipe.encode_text, out_shardings=whole)
+    self.encode_captions = jax.jit(
+        functools.partial(class_tokens.encode, recipe), out_shardings=whole
+    )
     self.ground = by_rows(functools.partial(_ground, recipe))
 
 

@@ -31,6 +31,24 @@ class Prompt:
 
 
 @struct.dataclass
+class ClassCaptions:
+  """Classes that are read as captions of their own, each to be one token.
+
+  Attributes:
+    ids: int[c l] token ids of the caption of class c, [CLS] and [SEP] included.
+    mask: bool[c l] False at padding tokens.
+    valid: bool[c] False at padding classes, whose captions are empty.
+    pool: what the token is made of, static: the 'first' token of the caption,
+      [CLS], or the 'mean' of all, [CLS] and [SEP] included.
+  """
+
+  ids: Array
+  mask: Array
+  valid: Array
+  pool: str = struct.field(pytree_node=False, default='first')
+
+
+@struct.dataclass
 class Targets:
   """Ground truth, padded to a fixed number of boxes.
 

@@ -1,5 +1,6 @@
 """Predicting for one picture: pixels, phrases, files, and refusals."""
 
+import dataclasses
 import os
 import pathlib
 import subprocess
@@ -22,7 +23,7 @@ from glip_jax import (
     run,
     types,
 )
-from glip_jax.data import images, pipeline, records
+from glip_jax.data import images, pipeline, records, settings
 from glip_jax.detectors import recipe as recipes
 from glip_jax.errors import UserError
 from glip_jax.evaluators import unpack
@@ -512,6 +513,40 @@ def test_what_is_missing_is_told_before_a_tokenizer_is_looked_for(
   monkeypatch.chdir(tmp_path)
   with pytest.raises(UserError, match='no checkpoint in|gone.pth cannot be'):
     predict.main([])
+
+
+def test_a_file_of_prompts_says_what_to_look_for(
+    workdir, predictor, photo, monkeypatch, tmp_path, capsys
+):
+  asked = []
+  listening = lambda *args, **options: _Listening(predictor, asked)
+  monkeypatch.setattr(predict, 'load', listening)
+  path = tmp_path / 'own.json'
+  path.write_text('{"star": {"prefix": "a large"}, "red_circle": "circle"}')
+  told = [f'--workdir={workdir}', f'--image={photo}', f'--prompts={path}']
+  _main(monkeypatch, *told)
+  (text,) = asked
+  assert text.caption == 'a large star. circle'
+  assert text.phrases == ('star', 'red circle')
+  assert capsys.readouterr().out.startswith('phrase')
+  with pytest.raises(
+      UserError, match='--prompt and --prompts=.*one of the two'
+  ):
+    _main(monkeypatch, *told, '--prompt=dog')
+  with pytest.raises(UserError, match="--prompts='no.json' is not a file"):
+    _main(monkeypatch, *told[:2], '--prompts=no.json')
+
+
+def test_a_predictor_reads_classes_as_captions_where_the_config_says_so(
+    predictor, photo
+):
+  data = settings.read_data(predictor.data)
+  own = dataclasses.replace(data, class_captions='mean')
+  reader = dataclasses.replace(predictor, data=own)
+  found = reader(photo, {'star': {'description': 'large'}, 'circle': {}})
+  assert len(found.scores) and set(found.phrases) <= {'star', 'circle'}
+  usual = predictor(photo, {'star': {'description': 'large'}, 'circle': {}})
+  assert not np.array_equal(found.scores, usual.scores)
 
 
 def test_released_weights_need_no_training_run(

@@ -108,9 +108,14 @@ def eval_batches(
 def _first_text(
     source: Source, data: settings.Data
 ) -> prompts.TextPrompt | None:
-  """The first prompt of a vocabulary that takes several; else None."""
+  """What stands for the prompts of a vocabulary that takes several; else None.
+
+  The first of them; of captions of classes nothing is read in batches.
+  """
   if not is_detection(source):
     return None
+  if data.class_captions:
+    return prompts.from_caption('nothing', ())
   found = vocabularies.split(source, data)
   return found[0].text if len(found) > 1 else None
 

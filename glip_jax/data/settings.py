@@ -92,6 +92,12 @@ class Data:
       ' where they do not fit; 0: one prompt of all names',
       least=0,
   )
+  class_captions: str = field(
+      '',
+      'in evaluation and prediction: each class is read as a caption of its own'
+      ' and is one token, the `first` of it or the `mean` of all',
+      choices=('', 'first', 'mean'),
+  )
   bad_records: str = field(
       'skip', 'leave out what is broken, or refuse it', choices=BAD_RECORDS
   )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from absl import logging
 
-from glip_jax.data import drawing, settings
+from glip_jax.data import class_captions, drawing, settings
 from glip_jax.data.element import ToElement
 from glip_jax.data.sources.protocol import (
     DetectionSource,
@@ -52,6 +52,8 @@ def split(source: DetectionSource, data: settings.Data) -> list[chunks.Chunk]:
   whole = prompt_of(source)
   if not data.chunk_names:
     return [chunks.Chunk(0, whole)]
+  if data.class_captions:  # Of any length together.
+    return chunks.split(whole, data.chunk_names)
   vocabulary = of(source, data.tokenizer)
   room = drawing_of(vocabulary, drawing.Drawn(), data, data.num_tokens).room
   return chunks.split(
@@ -60,6 +62,18 @@ def split(source: DetectionSource, data: settings.Data) -> list[chunks.Chunk]:
       lengths=vocabulary.lengths,
       room=room,
   )
+
+
+def captions(
+    source: DetectionSource, data: settings.Data
+) -> class_captions.ToCaptions:
+  """What encodes the prompts of `split` where classes are captions.
+
+  Raises:
+    UserError: a caption is too long, or unknown to the tokenizer.
+  """
+  most = max(len(chunk.text.phrases) for chunk in split(source, data))
+  return class_captions.to_captions(prompt_of(source), data, most)
 
 
 def check_evaluated(source: Source, data: settings.Data) -> None:
@@ -74,7 +88,9 @@ def check_evaluated(source: Source, data: settings.Data) -> None:
   element = settings.to_element(data)
   if not is_detection(source):
     return
-  if len(split(source, data)) > 1:
+  if data.class_captions:
+    captions(source, data)
+  if data.class_captions or len(split(source, data)) > 1:
     _told(of(source, data.tokenizer), data)
     return
   _check_length(source, element)

@@ -132,12 +132,15 @@ class Family:
     build: a checked config -> Recipe.
     data: fields of `config.data` that its models were tested with: how images
       and prompts come to them.
+    class_tokens: whether a token of a text may be a whole class, see
+      `class_tokens`.
   """
 
   config: type
   variants: Mapping[str, Any]
   build: Callable[[Any], Recipe]
   data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  class_tokens: bool = False
 
 
 # What published test settings share; the canvas holds any image resized so.
@@ -165,6 +168,7 @@ FAMILIES: dict[str, Family] = {
         glip_config.VARIANTS,
         glip_recipe.build,
         dict(_BERT_AND_800, extent_multiple=32),
+        class_tokens=True,
     ),
     'grounding_dino': Family(
         grounding_dino_config.Config,
@@ -223,6 +227,24 @@ def variant(name: str) -> Any:
         f'variant {name!r} is unknown: choose one of {sorted(found)}'
     )
   return found[name]
+
+
+def check_class_tokens(model: Any) -> None:
+  """Refuses a model whose texts cannot have a class for a token.
+
+  Args:
+    model: as for `read_config`.
+
+  Raises:
+    UserError: it is of such a family.
+  """
+  if not family_of(model).class_tokens:
+    able = [name for name, row in FAMILIES.items() if row.class_tokens]
+    raise errors.UserError(
+        'config.data.class_captions makes one token of each class, which models'
+        f" of family {read_config(model).family!r} cannot read: set it to '',"
+        f' or take one of {", ".join(able)}'
+    )
 
 
 def family_of(model: Any) -> Family:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from glip_jax import types
+from glip_jax.data.class_captions import ToCaptions
 from glip_jax.data.element import ToElement
 from glip_jax.text.chunks import Chunk
 
@@ -24,7 +25,7 @@ class Chunked:
       self,
       detector: Any,
       chunks: Sequence[Chunk],
-      element: ToElement,
+      element: ToElement | ToCaptions,
       *,
       most: int | None = MOST,
   ):
@@ -33,13 +34,13 @@ class Chunked:
     Args:
       detector: a `protocols.Detector`.
       chunks: from `vocabularies.split`.
-      element: what encodes them, of the length of batches.
+      element: what encodes them: of the length of batches, or as captions.
       most: detections of an image that are kept; None keeps all that the
         prompts give.
     """
     self._detector, self._most = detector, most
     self._chunks = [
-        (chunk.first, _row(element.encode(chunk.text))) for chunk in chunks
+        (chunk.first, row(element.encode(chunk.text))) for chunk in chunks
     ]
 
   def __call__(self, batch: types.Batch) -> types.Detections:
@@ -91,7 +92,12 @@ def join(
   )
 
 
-def _row(prompt: types.Prompt) -> types.Prompt:
+def row(
+    prompt: types.Prompt | types.ClassCaptions,
+) -> types.Prompt | types.ClassCaptions:
+  """What a detector is given for an encoded prompt: captions, or one row."""
+  if isinstance(prompt, types.ClassCaptions):
+    return prompt
   return types.Prompt(
       ids=prompt.ids[None], mask=prompt.mask[None], spans=prompt.spans[None]
   )

@@ -69,6 +69,9 @@ def detect_in(
   if is_list:
     data = settings.read_data(data)
     chunks = vocabularies.split(source, data)
+    if data.class_captions:
+      captions = vocabularies.captions(source, data)
+      return chunked.Chunked(detector, chunks, captions, most=most)
     if len(chunks) > 1:
       element = settings.to_element(data)
       return chunked.Chunked(detector, chunks, element, most=most)

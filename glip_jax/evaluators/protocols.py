@@ -20,7 +20,10 @@ class Detector(Protocol):
     """Encodes the images of a batch."""
 
   def ground(
-      self, features: types.Features, batch: types.Batch, prompt: types.Prompt
+      self,
+      features: types.Features,
+      batch: types.Batch,
+      prompt: types.Prompt | types.ClassCaptions,
   ) -> types.Detections:
     """Detections of one prompt, of one row, in encoded images."""
 

@@ -114,7 +114,7 @@ def multiscale(folder: pathlib.Path) -> dict[str, float]:
   source = _one_image(folder, stored)
   data = settings.read_data(
       dict(
-          tokenizer=str(_vocab()),
+          tokenizer=str(vocabulary()),
           num_tokens=32,
           num_phrases=4,
           image_size=(how['max_size'], how['max_size']),
@@ -171,9 +171,10 @@ def _one_image(folder, stored):
 @functools.cache
 def tokenizer():
   """BERT's, whose tokens do not travel with the project."""
-  return tokenizers_lib.load_tokenizer(str(_vocab()))
+  return tokenizers_lib.load_tokenizer(str(vocabulary()))
 
 
-def _vocab():
+def vocabulary() -> pathlib.Path:
+  """Its file, in the shared folder."""
   shared = pathlib.Path(os.environ['GLIP_JAX_SHARED'])
   return shared / 'data' / 'vocab' / 'bert-base-uncased-vocab.txt'

@@ -6,7 +6,15 @@ import sys
 
 import numpy as np
 import pytest
-from parity import detections, gradients, modes, reference, stages, training
+from parity import (
+    detections,
+    gradients,
+    knowledge,
+    modes,
+    reference,
+    stages,
+    training,
+)
 
 reference.compile_quickly()
 # C is B with other weights.
@@ -99,6 +107,19 @@ def test_views_of_an_image_are_joined_as_in_the_reference(shared, tmp_path):
   """Three sizes, mirrored too, with ranges of areas, by all four rules."""
   shares = modes.multiscale(tmp_path)
   assert len(shares) == 5 and set(shares.values()) == {1.0}, shares
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['nanoA', 'nanoB'])
+def test_classes_as_captions_are_detected_as_in_the_reference(shared, name):
+  """Knowledge: the first token or the mean of each caption is its class."""
+  found = knowledge.compared(name)
+  assert len(found) == 4
+  for variant, each in found.items():
+    assert each.equal_ids, variant
+    for row in each.rows:
+      assert row.ok, (variant, row)
+    assert each.share == 1.0, variant
 
 
 @pytest.mark.large
