@@ -82,6 +82,18 @@ ALLOWED = {
         'training',
         'evaluators.unpack',
     ),
+    'evaluating': (
+        'data.sources',
+        'detectors',
+        'evaluators',
+        'loading',
+        'run',
+        'serving',
+        'storage',
+        'text',
+        'training',
+        'weights',
+    ),
     'loading': ('configuring', 'predicting', 'run', 'text', 'weights'),
     'predict': (
         'interrupting',
@@ -115,6 +127,7 @@ FORBIDDEN = {
 # ConfigDict stops here: below, plain typed arguments.
 CONFIG_READERS = (
     'configuring',
+    'evaluating',
     'data.pipeline',
     'data.settings',
     'data.sources',
@@ -210,7 +223,7 @@ def _package(module):
 
 def test_only_predicting_and_tools_put_models_together():
   users = {m for m, found in _modules().items() if 'detectors.recipe' in found}
-  own = {'predicting', 'run', 'serving'}
+  own = {'evaluating', 'predicting', 'run', 'serving'}
   assert all(m in own or _within(m, 'tools') for m in users)
 
 
