@@ -295,6 +295,7 @@ def test_slow_packages_are_imported_where_they_are_used():
     }
     assert not top & slow or _name(path) in (
         'shapes.tfds',
+        'data.tfds_names',
         'data.tfds_writing',
     ), path
 

@@ -16,7 +16,8 @@ from absl import flags
 
 from glip_jax import configuring, errors, storage
 from glip_jax.shapes import export
-from glip_jax.shapes.source import PROMPTS, SPLITS, open_world
+from glip_jax.shapes.arguments import PROMPTS
+from glip_jax.shapes.source import SPLITS, open_world
 
 
 def main(_: Sequence[str]):

@@ -84,13 +84,11 @@ class MdetrSource(GroundingRecords):
         self._spans(listed.get(self.image_id(index)), index)
         for index in range(len(self))
     ]
-    # Flat, for they are sent to workers; which records have a list.
-    self._lists = np.array([phrases is not None for phrases in own], bool)
-    self._judged = (
-        Phrases.of([phrases or () for phrases in own])
-        if self._lists.any()
-        else None
-    )
+    # Which records have a list; flat and no more, for they are sent to workers.
+    self._lists, self._judged = None, None
+    if any(phrases is not None for phrases in own):
+      self._lists = np.array([phrases is not None for phrases in own], bool)
+      self._judged = Phrases.of([phrases or () for phrases in own])
 
   def _spans(self, phrases: Any, index: int) -> tuple[Spans, ...] | None:
     """Spans of each phrase that is listed for a record; None if none are."""
