@@ -30,6 +30,7 @@ ALLOWED = {
     'models': ('types', 'ops'),
     'detectors': ('types', 'detectors', 'fields'),
     'detectors.base': ('types',),
+    'detectors.class_tokens': ('types', 'detectors', 'ops'),
     'detectors.parts': ('fields', 'models', 'ops'),
     'detectors.glip': (
         'detectors.base',
