@@ -72,10 +72,14 @@ def read_json(path: str | os.PathLike[str], *, name: str) -> dict[str, Any]:
         ' download it again'
     ) from error
   if not isinstance(content, dict):
+    needed = 'give a JSON file that is a dict'
+    if name == 'annotations':
+      needed = (
+          'not a COCO data set (a results file?); it must be a dict with'
+          " 'images', 'annotations' and 'categories'"
+      )
     raise UserError(
-        f'{path} holds a {type(content).__name__}, not a COCO data set (a'
-        " results file?); it must be a dict with 'images', 'annotations' and"
-        " 'categories'"
+        f'{name}={os.fspath(path)!r} holds a {type(content).__name__}, {needed}'
     )
   return content
 

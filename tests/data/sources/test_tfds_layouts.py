@@ -108,6 +108,9 @@ def test_open_images_has_groups_and_names_of_a_file(tmp_path):
   truth = source.truth(0)
   assert truth.phrase.tolist() == [0, 1, 0]
   assert truth.crowd.tolist() == [False, True, False]
+  file.write_text(json.dumps(['red car']))
+  with pytest.raises(UserError, match='label_map=.* holds a list, give a JSON'):
+    opened(tmp_path, dataset, label_map=str(file))
   file.write_text(json.dumps({'car': 'red car'}))
   with pytest.raises(UserError, match='label_map=.*names none of the classes'):
     opened(tmp_path, dataset, label_map=str(file))
