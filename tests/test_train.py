@@ -17,6 +17,7 @@ from etils import epath
 from PIL import Image
 
 from glip_jax import configuring, fields, run
+from glip_jax.evaluators import matches
 from glip_jax.training import checkpoint_files, metrics
 
 # tests/detectors/test_families.py runs the same course without a kill.
@@ -122,6 +123,15 @@ def test_an_evaluation_leaves_numbers_predictions_and_drawings(
     assert {'image_id', 'bbox', 'score'} <= set(rows[0])
     with Image.open(path / name / 'predictions.png') as sheet:
       assert min(sheet.size) > 64
+  assert matches.read(path / 'val' / matches.FILE).names
+  assert not (path / 'unfinished').exists()
+
+
+def test_eval_leaves_a_page_that_says_what_it_is_about(sequels):
+  page = (sequels.evaluated / 'report.html').read_text()
+  assert f'--out={sequels.evaluated}' in page
+  assert re.search(r'glip, [\d,]+ parameters', page)
+  assert '>val</h2>' in page and '>relations</h2>' in page
 
 
 def test_eval_finds_what_the_training_run_found(runs, sequels):
