@@ -6,6 +6,7 @@ given them again. The files are of numbers alone and hold the key of what they
 were made with; those of another key are never used. Each process keeps its own.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -168,9 +169,10 @@ class Log:
     """Removes what was written, when it is not needed any more."""
     if self._folder.exists():
       self._folder.rmtree()
-    for folder in (self._parent, self._whole):
-      if folder.exists() and not any(folder.iterdir()):
-        folder.rmdir()
+    # The last process to come finds them empty; two may come at once.
+    with contextlib.suppress(OSError):
+      self._parent.rmdir()
+      self._whole.rmdir()
 
   def _own(self) -> bytes:
     return self._key.encode()

@@ -46,7 +46,7 @@ class Report:
       matches = scored.evaluator.matches()
     parts = [
         page.heading(scored.name, 2),
-        page.paragraph(words.PROTOCOLS[spec.type]),
+        page.paragraph(words.PROTOCOLS.get(spec.type, '')),
         page.facts(_data_facts(spec, scored)),
         page.heading('Numbers'),
         _numbers(scored.result, _intervals(matches)),

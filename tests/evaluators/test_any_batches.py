@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from glip_jax import fields, types
-from glip_jax.evaluators import runner
+from glip_jax.evaluators import match_metrics, matches, runner
+from glip_jax.report import writing
 
 NUM = 35
 DATA = {
@@ -125,7 +126,7 @@ class _Stub:
     return boxes, scores, labels, np.arange(count) < rng.integers(3, count)
 
 
-def _run(spec, stub, index=0, count=1, gather=lambda state: [state]):
+def _run(spec, stub, index=0, count=1, gather=lambda state: [state], **more):
   return runner.run_evals(
       {'val': spec},
       stub,
@@ -134,11 +135,12 @@ def _run(spec, stub, index=0, count=1, gather=lambda state: [state]):
       process_count=count,
       gather=gather,
       on_first=lambda compute: compute(),
+      **more,
   )['val'].to_json()
 
 
 @pytest.mark.parametrize('name', runner.EVALUATORS)
-def test_results_are_the_same_to_the_last_digit(folder, name):
+def test_results_are_the_same_to_the_last_digit(folder, name, tmp_path):
   source, file = SETS[name]
   data = {'source': source}
   if file:
@@ -156,7 +158,8 @@ def test_results_are_the_same_to_the_last_digit(folder, name):
     )
 
   stub = _Stub(unknown=name == 'unknown')
-  whole = _run(spec(NUM), stub)
+  report = writing.Report({'val': spec(NUM)})
+  whole = _run(spec(NUM), stub, workdir=tmp_path, told=report.add)
   for batch_size in (1, 7, 32):
     assert _run(spec(batch_size), stub) == whole, batch_size
   # The second process has a record less, and its state comes first.
@@ -170,3 +173,11 @@ def test_results_are_the_same_to_the_last_digit(folder, name):
       if isinstance(value, float) and value not in (0, 1, -1)
   ]
   assert len(numbers) > 1 and all(map(math.isfinite, numbers))
+  if (tmp_path / 'val' / matches.FILE).exists():
+    stored = matches.read(tmp_path / 'val' / matches.FILE)
+    for key, (value,) in match_metrics.metrics(stored).items():
+      assert value == pytest.approx(whole[key], abs=1e-12), key
+  else:
+    assert name not in ('detection', 'lvis', 'voc')
+  report.write(tmp_path / 'page.html', title=name, facts=(), results={})
+  assert '>val</h2>' in (tmp_path / 'page.html').read_text()
