@@ -312,9 +312,11 @@ def test_what_is_no_image_or_no_prompt_is_refused_at_the_door():
     predictor(image - np.float32(1.5), 'dog')
   with pytest.raises(UserError, match="image='https://x.y/a.png' is a URL"):
     predictor.in_image('https://x.y/a.png', 'dog')
-  for text in (None, 3, {'dog': 1}):
+  for text in (None, 3):
     with pytest.raises(UserError, match='a prompt of type .* is none: give'):
       predictor(image, text)
+  with pytest.raises(UserError, match="'dog' has 1 for a prompt: give a text"):
+    predictor(image, {'dog': 1})
   with pytest.raises(UserError, match=r"prompt '\[\]' holds no words"):
     predictor(image, [])
 
