@@ -146,7 +146,8 @@ class Predictor:
     data = settings.read_data(self.data)
     if not data.class_captions:
       return self.detector.detect(batch, same_prompt=True, **lowest)
-    captions = class_captions.to_captions(text, data, len(text.phrases))
+    most = max(data.num_phrases, len(text.phrases))
+    captions = class_captions.to_captions(text, data, most)
     features = self.detector.encode_image(batch)
     return self.detector.ground(
         features, batch, captions.encode(text), **lowest

@@ -16,7 +16,12 @@ from glip_jax.data.reading import draw_names
 from glip_jax.data.records import Record
 from glip_jax.data.remedies import remedy
 from glip_jax.data.sources.annotation_file import Report
-from glip_jax.data.sources.protocol import Source, is_detection, prompt_of
+from glip_jax.data.sources.protocol import (
+    DetectionSource,
+    Source,
+    is_detection,
+    prompt_of,
+)
 from glip_jax.data.training_sources import Opened
 from glip_jax.errors import UserError
 from glip_jax.text import legible, prompts
@@ -229,5 +234,20 @@ def _lengths(source: Source, data: settings.Data, trains: bool) -> list[int]:
     texts = [prompt_of(source)]
   else:
     vocabularies.check_evaluated(source, data)
+    if data.class_captions:
+      return _caption_lengths(source, data)
     texts = [chunk.text for chunk in vocabularies.split(source, data)]
   return [int(element.encode(text).mask.sum()) for text in texts]
+
+
+def _caption_lengths(source: DetectionSource, data: settings.Data) -> list[int]:
+  """Tokens of the caption of each class."""
+  captions = vocabularies.captions(source, data)
+  encoded = [
+      captions.encode(part.text) for part in vocabularies.split(source, data)
+  ]
+  return [
+      int(count)
+      for part in encoded
+      for count in part.mask[part.valid].sum(axis=1)
+  ]

@@ -187,7 +187,7 @@ class _Asked:
   def add(self, batch: types.Batch, found: list[Any]) -> None:
     """Gives the evaluator what was found, labelled by the usual order."""
     joined = chunked.join(found, self._most)
-    named = joined.labels >= 0
+    named = joined.valid & (joined.labels >= 0)
     labels = np.where(named, self._order[joined.labels * named], -1)
     self.evaluator.add(batch, joined.replace(labels=labels))
 

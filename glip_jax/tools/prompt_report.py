@@ -26,7 +26,7 @@ from absl import flags, logging
 from glip_jax import configuring, errors, evaluating, run, storage
 from glip_jax.data import vocabularies
 from glip_jax.data.sources import prompted, protocol
-from glip_jax.evaluators import evaluation, prompt_variants, runner
+from glip_jax.evaluators import evaluation, prompt_variants, written
 from glip_jax.ops import forms
 from glip_jax.text import class_prompts, prompts
 
@@ -66,7 +66,7 @@ def main(_: Sequence[str]):
         ' compare, or a number of orders of the classes, such as'
         ' --permutations=3'
     )
-  told = evaluating.read('prompt_report', _check)
+  told = evaluating.read('prompt_report', _check, values)
   storage.check_out('out', told.out / _FILE)
   evaluating.start(told)
   if jax.process_count() > 1:
@@ -78,7 +78,7 @@ def main(_: Sequence[str]):
     reports = _reports(told, wordings, values.permutations, values.seed)
   print(f'checkpoint {told.source}\n')
   print(evaluation.tables(reports, per_class=False))
-  runner.write_metrics(told.out / _FILE, reports)
+  written.write_metrics(told.out / _FILE, reports)
   print(f'\n{told.out / _FILE}')
 
 

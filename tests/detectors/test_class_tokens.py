@@ -1,5 +1,6 @@
 """A class as one token: what is made of its caption, and who reads it."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -14,13 +15,16 @@ class _Recipe:
 
   def encode_text(self, params, prompt):
     ids = np.asarray(prompt.ids, np.float32)[..., None]
-    return types.Text(params * np.concatenate([ids, 2 * ids], -1), prompt.mask)
+    tokens = params * np.concatenate([ids, 2 * ids], -1)
+    return types.Text(jnp.asarray(tokens), prompt.mask)
 
 
 def _captions(pool):
   return types.ClassCaptions(
       ids=np.array([[7, 3, 2], [5, 9, 0], [4, 6, 0]]),
-      mask=np.array([[True, True, True], [True, True, False], [True, True, 0]]),
+      mask=np.array(
+          [[True, True, True], [True, True, False], [True, True, False]]
+      ),
       valid=np.array([True, True, False]),
       pool=pool,
   )
@@ -44,7 +48,7 @@ def test_phrase_c_is_token_c_and_padding_classes_have_none():
 
 def test_a_pooling_that_there_is_not_is_refused():
   with pytest.raises(ValueError, match="pool='last'"):
-    class_tokens.pool(np.zeros((1, 2, 3)), np.ones((1, 2), bool), 'last')
+    class_tokens.pool(jnp.zeros((1, 2, 3)), jnp.ones((1, 2), bool), 'last')
 
 
 @pytest.mark.parametrize('family', ['query', 'grounding_dino'])

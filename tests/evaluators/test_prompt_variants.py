@@ -10,7 +10,7 @@ from glip_jax import types
 from glip_jax.data import settings, vocabularies
 from glip_jax.data.sources import prompted, table
 from glip_jax.errors import UserError
-from glip_jax.evaluators import detecting, prompt_variants, runner
+from glip_jax.evaluators import detecting, feeding, prompt_variants, runner
 from glip_jax.text import class_prompts
 from glip_jax.text import tokenizer as tokenizers_lib
 
@@ -152,7 +152,7 @@ def test_classes_as_captions_are_evaluated_in_one_text_or_chunks(
   assert encoded.valid.sum() == (1 if chunk_names else 4)
   _, evaluator = runner.build('val', runner.Evaluation(), source=own)
   detector = _Detector()
-  runner.feed(
+  feeding.feed(
       evaluator,
       runner.pipeline.eval_batches(own, data, batch_size=2),
       detecting.detect_in(own, detector, data),

@@ -5,17 +5,17 @@ them falls back to bare names where it meets its bug (docs/prompts.md). The last
 one, of nothing, is the original's "no object": a padding class here.
 """
 
+import functools
 import json
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from glip_jax import serving, types
+from glip_jax import types
 from glip_jax.data import class_captions, settings
 from glip_jax.detectors import class_tokens
 from glip_jax.text import lists
-from glip_jax.training import sharding
 from parity import detections, modes, reference, stages
 
 VARIANTS = 'first_wiki', 'mean_wiki', 'first_both_3', 'mean_both_3'
@@ -41,11 +41,13 @@ def compared(name: str) -> dict[str, Compared]:
   arrays = reference.Stored(path)
   recipe, params = reference.model(name)
   batch = _batch(arrays)
-  detector = serving.Detector(recipe, sharding.make_mesh({'data': 1}), params)
-  read = jax.jit(lambda *inputs: _outputs(recipe, *inputs))
+  jit = functools.partial(jax.jit, compiler_options=reference.OPTIONS)
+  encode_image = jit(recipe.encode_image)
+  encode_text = jit(functools.partial(class_tokens.encode, recipe))
+  ground = jit(functools.partial(_ground, recipe))
   found = {}
   with jax.default_matmul_precision('highest'):
-    features = detector.encode_image(batch)
+    features = encode_image(params, batch.image, batch.size, batch.extent)
     for variant in VARIANTS:
       captions = _captions(arrays, variant)
       stored = arrays[f'{variant}_input_ids']
@@ -53,13 +55,15 @@ def compared(name: str) -> dict[str, Compared]:
       ids = captions.ids[:, : stored.shape[1]]
       equal = (captions.mask.sum(1) == mask.sum(1)).all()
       equal &= (ids == stored)[mask].all()
+      text = encode_text(params, captions)
+      prompt = class_tokens.as_prompt(captions)
+      outputs, deltas, answer = ground(
+          params, features, text, batch.replace(prompt=prompt)
+      )
       rows = [
           stages.measured(arrays, f'{variant}_{key}', value, None, **said)
-          for key, value, said in _stages(
-              read(params, features, captions), name
-          )
+          for key, value, said in _stages(text, outputs, deltas, name)
       ]
-      answer = detector.ground(features, batch, captions)
       want = detections.stored(arrays, f'{variant}_dets_img0_{{}}')
       # Labels of the original count from 1.
       mine = detections.labelled(answer, 0, np.arange(1, 99))
@@ -68,9 +72,8 @@ def compared(name: str) -> dict[str, Compared]:
   return found
 
 
-def _stages(computed, name):
+def _stages(text, outputs, deltas, name):
   """(key in the reference, value, what a row says) of each stage."""
-  text, outputs, deltas = computed
   bound = stages.LOGITS[name]
   yield 'lang_hidden', text.tokens, dict(stage='token', family='bert')
   yield 'lang_embedded', text.tokens, dict(stage='embedded', family='bert')
@@ -84,9 +87,8 @@ def _stages(computed, name):
   yield 'dot_product_logits_valid', logits, said | dict(own=own)
 
 
-def _outputs(recipe, params, features, captions):
-  """The text, the outputs, and the deltas of boxes on the way to them."""
-  text = class_tokens.encode(recipe, params, captions)
+def _ground(recipe, params, features, text, batch):
+  """The outputs, the deltas of boxes on the way to them, and detections."""
   outputs, state = recipe.model.apply(
       {'params': params},
       features.levels,
@@ -95,7 +97,8 @@ def _outputs(recipe, params, features, captions):
       method='ground',
       mutable='intermediates',
   )
-  return text, outputs, state['intermediates']['head']['deltas'][0]
+  deltas = state['intermediates']['head']['deltas'][0]
+  return outputs, deltas, recipe.decode(outputs, batch)
 
 
 def _captions(arrays, variant) -> types.ClassCaptions:
