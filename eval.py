@@ -114,7 +114,7 @@ def _facts(
   devices = jax.devices()
   return [
       ('checkpoint', str(told.source)),
-      ('model', f'{told.config.model.family}, {number:,} parameters'),
+      ('model', f'{told.config.model["family"]}, {number:,} parameters'),
       ('devices', f'{len(devices)} of {devices[0].device_kind}'),
       ('versions', writing.versions()),
   ]
