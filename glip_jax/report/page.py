@@ -52,6 +52,9 @@ summary { cursor: pointer; color: #0058a3; }
 @media (max-width: 30rem) {
   body { padding: .7rem; font-size: 15px; }
   .facts { grid-template-columns: 1fr; }
+  table { font-size: .8rem; }
+  th, td { padding-right: .35rem; }
+  td:first-child { min-width: 3.5rem; }
   .facts dd { margin-bottom: .4rem; }
   .pictures { grid-template-columns: 1fr 1fr; gap: .5rem; }
   .pictures figcaption { font-size: .78rem; line-height: 1.35; }

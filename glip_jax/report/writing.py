@@ -122,6 +122,8 @@ def _numbers(
   """A row a number, with what it is, and how sure it is where that is known."""
   rows = []
   for name, value in result.metrics.items():
+    if name == 'n':  # A count, which the table below has.
+      continue
     interval = ''
     if name in intervals and value >= 0:
       low, high = intervals[name]
