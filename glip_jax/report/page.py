@@ -61,7 +61,7 @@ summary { cursor: pointer; color: #0058a3; }
 }
 @media print {
   body { font-size: 10pt; max-width: none; padding: 0; }
-  h2 { break-before: auto; } h2, h3 { break-after: avoid; }
+  h2, h3, h4, h3 + .note { break-after: avoid; }
   .wide, pre { overflow: visible; }
   tr, figure, .two > div { break-inside: avoid; }
   .pictures { grid-template-columns: repeat(4, 1fr); }
