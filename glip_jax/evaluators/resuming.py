@@ -169,8 +169,9 @@ class Log:
     """Removes what was written, when it is not needed any more."""
     if self._folder.exists():
       self._folder.rmtree()
-    # The last process to come finds them empty; two may come at once.
-    with contextlib.suppress(OSError):
+    # The last to come finds them empty (epath says ValueError where they are
+    # not); two may come at once.
+    with contextlib.suppress(OSError, ValueError):
       self._parent.rmdir()
       self._whole.rmdir()
 
