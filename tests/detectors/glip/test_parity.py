@@ -102,7 +102,7 @@ def test_chunks_of_names_are_detected_as_in_the_reference(shared):
   assert len(shares) == 3 and set(shares.values()) == {1.0}, shares
 
 
-@pytest.mark.slow
+@pytest.mark.large
 def test_views_of_an_image_are_joined_as_in_the_reference(shared, tmp_path):
   """Three sizes, mirrored too, with ranges of areas, by all four rules."""
   shares = modes.multiscale(tmp_path)
