@@ -35,7 +35,16 @@ class Fit:
 
   def resize_to(self, short: int) -> transforms.Resize | transforms.FitInside:
     """The resizing to another short side; 0 for that of `config.data`."""
-    return settings.resizing(self.data, self.bucket.canvas, short)
+    if short not in self._resizings:  # Making one reads the settings: slow.
+      self._resizings[short] = settings.resizing(
+          self.data, self.bucket.canvas, short
+      )
+    return self._resizings[short]
+
+  @functools.cached_property
+  def _resizings(self) -> dict[int, transforms.Resize | transforms.FitInside]:
+    """Those that were made, by the short side."""
+    return {}
 
   def resized(self, short: int, long: int) -> Fit:
     """The fit of the same records at another size.
