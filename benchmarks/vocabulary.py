@@ -100,17 +100,17 @@ def _compare(
   _way_of_each(detector, batch, prompts[0][1])  # Compiled.
   features = jax.block_until_ready(detector.encode_image(batch))
   _ground(detector, features, batch, prompts[0][1])
-  features, image_seconds = _timed(lambda: detector.encode_image(batch))
+  features, image_seconds = _timed(detector.encode_image, batch)
   _, text = _timed(lambda: [detector.encode_text(p) for _, p in prompts])
   once, each, found = [], [], []
   for first, prompt in prompts:
-    rows, seconds = _timed(lambda: _ground(detector, features, batch, prompt))
+    rows, seconds = _timed(_ground, detector, features, batch, prompt)
     once.append(seconds)
-    others, seconds = _timed(lambda: _way_of_each(detector, batch, prompt))
+    others, seconds = _timed(_way_of_each, detector, batch, prompt)
     each.append(seconds)
     found.append((first, rows, others))
   _check_same(found)
-  _, again = _timed(lambda: detector.encode_image(batch))
+  _, again = _timed(detector.encode_image, batch)
   image = min(image_seconds, again)
   share = len(chunks) / len(prompts)
   total_once = image + share * (text + sum(once))
@@ -158,9 +158,9 @@ def _check_same(found) -> None:
   )
 
 
-def _timed(run):
+def _timed(run, *arguments):
   start = time.perf_counter()
-  result = jax.block_until_ready(run())
+  result = jax.block_until_ready(run(*arguments))
   return result, time.perf_counter() - start
 
 
