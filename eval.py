@@ -34,7 +34,7 @@ from typing import Any
 import jax
 from absl import flags
 
-from glip_jax import configuring, evaluating, serving, storage
+from glip_jax import configuring, evaluating, serving, storage, text_store
 from glip_jax.evaluators import evaluation, expected, resuming
 from glip_jax.ops import forms
 from glip_jax.report import writing
@@ -69,6 +69,14 @@ def main(_: Sequence[str]):
 
 def _evaluate(told: evaluating.Told) -> Mapping[str, Any]:
   sources, detector = told.sources(), told.detector()
+  # All that decides what is found; of text the model alone.
+  sums = {k: x.checksum for k, x in checksums.sums(detector.params).items()}
+  model = (sums, told.config.model, resuming.program(), jax.__version__)
+  if (folder := told.config.text_cache) != 'off':
+    folder = folder or runtime.user_cache('texts')
+    key = resuming.digest(*model)
+    detector.keep_texts(text_store.TextStore(folder, key))
+  key = resuming.digest(*model, dataclasses.asdict(told.config))
   report = writing.Report(told.config.evals)
   results = evaluation.evaluate(
       told.config.evals,
@@ -79,7 +87,7 @@ def _evaluate(told: evaluating.Told) -> Mapping[str, Any]:
       gather=processes.gather,
       on_first=processes.on_first,
       told=report.add,
-      place=_place(told, detector),
+      place=resuming.Place(told.out, key),
       **runtime.share(),
   )
   if jax.process_index() == 0:
@@ -92,18 +100,6 @@ def _evaluate(told: evaluating.Told) -> Mapping[str, Any]:
         results=results,
     )
   return results
-
-
-def _place(told: evaluating.Told, detector: serving.Detector) -> resuming.Place:
-  """Where an evaluation goes on, by all that decides what is found."""
-  sums = {k: x.checksum for k, x in checksums.sums(detector.params).items()}
-  key = resuming.digest(
-      sums,
-      dataclasses.asdict(told.config),
-      resuming.program(),
-      jax.__version__,
-  )
-  return resuming.Place(told.out, key)
 
 
 def _facts(

@@ -21,6 +21,7 @@ _ELSEWHERE = {
     'sharding': (),
     'distributed': 'auto',
     'compilation_cache': '',
+    'text_cache': '',
     'forms': {},
 }
 

@@ -64,6 +64,9 @@ class Run:
   compilation_cache: str = field(
       '', "folder; empty for one in the user's cache, 'off' for none"
   )
+  text_cache: str = field(
+      '', 'of eval.py, for encoded prompts: as compilation_cache'
+  )
   log_every: int = field(20, 'steps; 0 for the last step only', least=0)
   eval_every: int = field(0, 'steps; 0 for the last step only', least=0)
   checkpoint_every: int = field(

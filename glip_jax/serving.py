@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from glip_jax import errors, types
+from glip_jax import errors, text_store, types
 from glip_jax.detectors import class_tokens
 from glip_jax.detectors import recipe as recipe_lib
 from glip_jax.training import sharding, state, tables
@@ -54,6 +54,19 @@ class Detector:
     self._texts: collections.OrderedDict[Any, types.Text] = (
         collections.OrderedDict()
     )
+    self._store: text_store.TextStore | None = None
+
+  def keep_texts(self, store: text_store.TextStore) -> None:
+    """Has prompts that were encoded found again by later processes.
+
+    Of several processes none may skip what all compute together: they keep
+    nothing.
+
+    Args:
+      store: of these parameters.
+    """
+    if jax.process_count() == 1:
+      self._store = store
 
   def with_params(self, params: Any) -> 'Detector':
     """The same compiled programs with other parameters."""
@@ -135,11 +148,23 @@ class Detector:
     key = tuple((x.shape, np.asarray(x).tobytes()) for x in own)
     key += (getattr(prompt, 'pool', ''),)
     if key not in self._texts:
-      self._texts[key] = encode(self.params, prompt)
+      self._texts[key] = self._encoded(key, encode, prompt)
     self._texts.move_to_end(key)
     while len(self._texts) > _TEXTS_KEPT:
       self._texts.popitem(last=False)
     return self._texts[key]
+
+  def _encoded(self, key: Any, encode: Callable[..., types.Text], prompt: Any):
+    """A prompt encoded, or what the store has of it."""
+    if self._store is None:
+      return encode(self.params, prompt)
+    name = repr(key).encode()
+    text = self._store.find(name)
+    if text is None:
+      text = encode(self.params, prompt)
+      self._store.keep(name, text)
+      return text
+    return jax.device_put(text, sharding.replicated(self.mesh))
 
   def ground(
       self,

@@ -35,6 +35,7 @@ def start(
       'JAX_PLATFORMS': 'cpu',
       'XLA_FLAGS': flags,
       'JAX_COMPILATION_CACHE_DIR': str(cache),
+      'XDG_CACHE_HOME': str(cache),
       'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
       'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
       'PYTHONPATH': str(ROOT),

@@ -71,7 +71,8 @@ ALLOWED = {
     'training.workdir_lock': ('training', 'folder_lock'),
     'training.optimizer': ('training', 'configuring', 'fields'),
     'weights': (),
-    'serving': ('types', 'detectors', 'training'),
+    'text_store': ('types', 'storage'),
+    'serving': ('types', 'detectors', 'training', 'text_store'),
     'run': ('fields', 'data', 'detectors', 'evaluators', 'ops', 'training'),
     'predicting': (
         'run',

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny_config
 
-from glip_jax import serving, types
+from glip_jax import serving, text_store, types
 from glip_jax.detectors import recipe as recipes
 from glip_jax.errors import UserError
 from glip_jax.training import sharding
@@ -81,6 +81,19 @@ def test_a_prompt_that_all_rows_share_is_encoded_once(detector):
   (text,) = fresh._texts.values()
   fresh.detect(batch, same_prompt=True)
   assert list(fresh._texts.values()) == [text]
+
+
+def test_a_prompt_that_another_process_encoded_is_not_encoded(
+    detector, tmp_path, monkeypatch
+):
+  batch, answers = _batch(_prompt(1, rows=2)), []
+  for _ in range(2):
+    fresh = detector.with_params(detector.params)
+    fresh.keep_texts(text_store.TextStore(tmp_path, 'key'))
+    answers.append(fresh.detect(batch, same_prompt=True))
+    monkeypatch.setattr(detector._programs, 'encode_text', None)
+  _close(*answers)
+  assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_thresholds_are_given_at_each_call_without_compiling_again(detector):

@@ -37,7 +37,7 @@ def start(*, distributed: str = 'auto', compilation_cache: str = '') -> None:
     jax.distributed.initialize()
   named = os.environ.get('JAX_COMPILATION_CACHE_DIR')
   if compilation_cache != 'off' and not named:
-    folder = epath.Path(compilation_cache or _user_cache()).expanduser()
+    folder = epath.Path(compilation_cache or user_cache('xla')).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     jax.config.update('jax_compilation_cache_dir', os.fspath(folder))
 
@@ -79,6 +79,7 @@ def _is_cpu() -> bool:
   return not plugins and importlib.util.find_spec('libtpu') is None
 
 
-def _user_cache() -> str:
+def user_cache(name: str) -> str:
+  """A folder of this package in the user's cache folder."""
   base = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
-  return os.path.join(base, 'glip_jax', 'xla')
+  return os.path.join(base, 'glip_jax', name)
