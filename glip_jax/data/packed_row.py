@@ -89,6 +89,7 @@ def of(
       boxes=_boxes(truth) if boxes is None else boxes,
       absent=source.absent(index) if federated else (),
       partial=source.not_exhaustive(index) if federated else (),
+      types=protocol.phrase_types(source, index),
   )
 
 

@@ -166,7 +166,7 @@ def _is_there(source: Source, shard: _Shard) -> bool:
   except (UserError, KeyError):
     return False
   return all(
-      np.array_equal(now[name], table[name], equal_nan=name == 'area')
+      np.array_equal(now[name], table.get(name), equal_nan=name == 'area')
       for name in now
   )
 

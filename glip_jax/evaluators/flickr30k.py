@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from glip_jax import types
-from glip_jax.data.sources.protocol import Source, is_detection
+from glip_jax.data.sources.protocol import Source, is_detection, phrase_types
 from glip_jax.errors import UserError
 from glip_jax.evaluators import grounding, overlaps, unpack
 from glip_jax.evaluators.coco_ap import percent
@@ -163,8 +163,7 @@ class Flickr30kEvaluator:
 
   def _judge(self, image: unpack.ImageDetections) -> _Judged:
     record = self._source.truth(image.index)
-    known = getattr(self._source, 'phrase_types', None)
-    named = known(image.index) if known else ()
+    named = phrase_types(self._source, image.index)
     judged = _Judged([], [], [])
     for phrase, truth in grounding.phrase_boxes(record).items():
       boxes, scores = best_first(image, phrase)
@@ -173,7 +172,7 @@ class Flickr30kEvaluator:
           _first_hit(boxes, truth, self._min_iou),
           _first_hit(boxes, union[None], self._min_iou),
       ))
-      judged.types.append(named[phrase] if known else ())
+      judged.types.append(named[phrase] if named else ())
       judged.rows.append({
           'image_id': self._source.image_id(image.index),
           'phrase': record.text.phrases[phrase],

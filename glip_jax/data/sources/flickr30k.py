@@ -17,6 +17,7 @@ from xml.etree.ElementTree import Element
 from glip_jax import errors
 from glip_jax.data.sources.annotation_file import Report
 from glip_jax.data.sources.grounding import GroundingRecords
+from glip_jax.data.sources.phrases import Types, join_types, split_types
 from glip_jax.data.sources.selection import Selection
 from glip_jax.data.sources.split_list import read_split
 from glip_jax.data.sources.strings import Strings
@@ -98,16 +99,15 @@ class Flickr30kSource(GroundingRecords):
         captioned, linked, images=images, selection=selection, report=report
     )
     report.log()
-    # Those of each phrase of each record, '/' between them.
-    self._types = Strings([
-        '\n'.join(
-            '/'.join(types[self.image_id(index)][spans[0][0]])
+    self._types = Strings(
+        join_types([
+            types[self.image_id(index)][spans[0][0]]
             for spans in self._phrases[index]
-        )
+        ])
         for index in range(len(self))
-    ])
+    )
 
-  def phrase_types(self, index: int) -> tuple[tuple[str, ...], ...]:
+  def phrase_types(self, index: int) -> Types:
     """The types of each phrase of a record, such as 'people'; none or more.
 
     A type that is marked twice is there twice, and published results count it
@@ -116,12 +116,7 @@ class Flickr30kSource(GroundingRecords):
     Raises:
       IndexError: if there is no such record.
     """
-    if not len(self._phrases[index]):
-      return ()
-    return tuple(
-        tuple(filter(None, row.split('/')))
-        for row in self._types[index].split('\n')
-    )
+    return split_types(self._types[index], len(self._phrases[index]))
 
 
 def parse_caption(line: str) -> tuple[str, list[Mention]]:

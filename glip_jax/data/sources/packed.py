@@ -26,6 +26,7 @@ from glip_jax.data.sources.federated import Federated
 from glip_jax.data.sources.ground_truth import Classes
 from glip_jax.data.sources.image_records import ImageRecords
 from glip_jax.data.sources.lists import Lists
+from glip_jax.data.sources.phrases import Types, split_types
 from glip_jax.data.sources.protocol import Source
 from glip_jax.data.sources.record_files import Header, Shards
 from glip_jax.data.sources.record_tables import Arrays
@@ -118,6 +119,8 @@ class PackedGrounding(_Packed):
     """Takes the arguments of all packed sources."""
     super().__init__(*arguments)
     self._captions = record_tables.strings_of(self._table, 'caption')
+    has_types = 'types' in self._table  # Not if it was packed long ago.
+    self._types = has_types and record_tables.strings_of(self._table, 'types')
 
   def text(self, index: int) -> TextPrompt:
     """The text of a record.
@@ -128,6 +131,15 @@ class PackedGrounding(_Packed):
     return record_tables.text_of(
         self._table, self._captions, self._place(index)
     )
+
+  def phrase_types(self, index: int) -> Types:
+    """The types of each phrase, as the source that was packed had them.
+
+    Raises:
+      IndexError: if there is no such record.
+    """
+    count = len(self.text(index).spans)
+    return split_types(self._types[index] if self._types else '', count)
 
   def _truth(self, index: int, size: tuple[int, int]) -> Truth:
     is_list = bool(self._table['is_list'][self._place(index)])

@@ -9,6 +9,25 @@ from jaxtyping import Int
 
 # [start, end) character spans of one phrase.
 Spans = tuple[tuple[int, int], ...]
+# What each phrase of a record is of, such as 'people'; none or more.
+Types = tuple[tuple[str, ...], ...]
+
+
+def join_types(types: Types) -> str:
+  """The types of the phrases of a record as one string."""
+  return '\n'.join(map('/'.join, types))
+
+
+def split_types(joined: str, count: int) -> Types:
+  """What `join_types` joined; phrases beyond that have none.
+
+  Args:
+    joined: the string.
+    count: phrases of the record.
+  """
+  rows = joined.split('\n')
+  rows += [''] * (count - len(rows))
+  return tuple(tuple(filter(None, row.split('/'))) for row in rows[:count])
 
 
 class Phrases:

@@ -15,6 +15,7 @@ from jaxtyping import Int
 
 from glip_jax.data.records import Record, Truth
 from glip_jax.data.sources.boxes import Boxes
+from glip_jax.data.sources.phrases import Types
 from glip_jax.errors import UserError
 from glip_jax.text import prompts
 from glip_jax.text.prompts import TextPrompt
@@ -199,6 +200,12 @@ def boxes_of(source: Source, index: int, size: tuple[int, int]) -> Boxes | None:
   """
   known = getattr(source, 'boxes_of', None)
   return known(index, size) if known else None
+
+
+def phrase_types(source: Source, index: int) -> Types:
+  """What each phrase of a record is of; () where a source does not say."""
+  known = getattr(source, 'phrase_types', None)
+  return known(index) if known else ()
 
 
 def evaluated(source: Source) -> Source:

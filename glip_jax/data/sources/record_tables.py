@@ -20,7 +20,7 @@ from jaxtyping import Int
 from glip_jax.data.sources.annotation_file import Id
 from glip_jax.data.sources.boxes import Boxes
 from glip_jax.data.sources.lists import Lists
-from glip_jax.data.sources.phrases import Phrases
+from glip_jax.data.sources.phrases import Phrases, Types, join_types
 from glip_jax.data.sources.strings import Strings
 from glip_jax.errors import UserError
 from glip_jax.text import prompts
@@ -37,6 +37,7 @@ _IMAGE_END = {
     'box_end': ('xywh', 'label', 'crowd', 'area'),
     'absent_end': ('absent',),
     'partial_end': ('partial',),
+    'types_end': ('types',),
 }
 _TEXT = ('is_list', 'caption', 'spans')
 _TEXT_END = ('caption_end', 'phrase_end', 'span_end')
@@ -57,6 +58,7 @@ class Row:
     boxes: of this record alone, in pixels.
     absent: labels known to be absent.
     partial: labels of which not all objects have boxes.
+    types: of each phrase, where the data says.
   """
 
   id: Id
@@ -69,6 +71,7 @@ class Row:
   boxes: Boxes
   absent: Sequence[int] = ()
   partial: Sequence[int] = ()
+  types: Types = ()
 
 
 def of_rows(rows: Sequence[Row]) -> dict[str, np.ndarray]:
@@ -100,6 +103,7 @@ def of_rows(rows: Sequence[Row]) -> dict[str, np.ndarray]:
       'absent': absent.values,
       'partial_end': partial.end,
       'partial': partial.values,
+      **_strings('types', [join_types(row.types) for row in rows]),
       'is_list': np.array([is_list for _, is_list in texts], bool),
       **_strings('caption', [text.caption for text, _ in texts]),
       'phrase_end': phrases.phrase_end,
@@ -135,6 +139,8 @@ def take(table: Arrays, rows: Int[np.ndarray, k]) -> dict[str, np.ndarray]:
   """The arrays of some of the records; texts are kept, whoever has them."""
   taken = dict(table) | {name: table[name][rows] for name in _IMAGE}
   for end, names in _IMAGE_END.items():
+    if end not in table:  # Packed before there were types.
+      continue
     starts, counts = table[end][rows], np.diff(table[end])[rows]
     taken[end] = np.concatenate([[0], np.cumsum(counts)])
     behind = np.arange(taken[end][-1]) - np.repeat(taken[end][:-1], counts)
@@ -162,7 +168,7 @@ def text_of(table: Arrays, captions: Strings, place: int) -> TextPrompt:
 
 
 def strings_of(table: Arrays, name: str) -> Strings:
-  """The strings that a table has: 'id' (in JSON), 'name' or 'caption'."""
+  """Its strings by name: 'id' (in JSON), 'name', 'caption' or 'types'."""
   return Strings.of(table[name].tobytes(), table[f'{name}_end'])
 
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from glip_jax.data import images, packing, reading, stream
-from glip_jax.data.sources import protocol, record_files, table
+from glip_jax.data.sources import protocol, record_files, record_tables, table
 from glip_jax.data.sources.odinw_sets import ODINW
 from glip_jax.data.training_sources import open_training
 from glip_jax.errors import UserError
@@ -265,6 +265,27 @@ def test_a_packed_source_gives_what_was_packed(specs, packed, kind):
     for read in (copy.__getitem__, copy.truth, copy.image_size):
       with pytest.raises(IndexError):
         read(index)
+
+
+def test_types_of_phrases_are_kept(specs, packed):
+  source = table.open_source(specs['flickr30k'])
+  copy = _open(packed('flickr30k'))
+  types = [protocol.phrase_types(source, n) for n in range(len(source))]
+  assert types[0] == (('shape',),)
+  assert [protocol.phrase_types(copy, n) for n in range(len(copy))] == types
+
+
+def test_a_folder_that_was_packed_without_types_has_none(packed, monkeypatch):
+  whole = record_tables.read
+
+  def without(path, **arguments):
+    arrays = whole(path, **arguments)
+    return {k: v for k, v in arrays.items() if not k.startswith('types')}
+
+  monkeypatch.setattr(record_tables, 'read', without)
+  copy = _open(packed('flickr30k'), part=(0, 0.5))
+  assert 0 < len(copy) < 8
+  assert protocol.phrase_types(copy, 0) == ((),)
 
 
 def test_image_files_keep_their_bytes(specs, packed):
