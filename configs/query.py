@@ -66,7 +66,7 @@ def _shapes() -> ml_collections.ConfigDict:
   shapes_config.find_unknown(config)
   config.data.train.unnamed = True
   config.batch_size = 16
-  config.steps = 12_000
+  config.steps = 6000
   config.optimizer.update(
       lr=4e-4,
       clip_norm=1.0,
