@@ -226,8 +226,14 @@ scan_taps.defvjp(_scan_taps_forward, _scan_taps_backward)
 def _blocks(
     table: Float[Array, 'b r d'], counts: tuple[int, ...]
 ) -> blocks.Blocks:
-  """Blocks of outputs of all images together that suit the cache."""
-  width = table.shape[0] * table.shape[2]
+  """Blocks of outputs of all images together that suit the cache.
+
+  Where a program is exported for any number of images, they suit one image.
+  """
+  num_images, _, width = table.shape
+  if not isinstance(num_images, int):
+    num_images = 1
+  width *= num_images
   return blocks.Blocks.between(
       counts, max(_SMALLEST // width, 1), max(_LARGEST // width, 1)
   )

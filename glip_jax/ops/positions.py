@@ -76,7 +76,7 @@ def sine_grid(
     count = jnp.minimum(jnp.arange(1, length + 1), own)
     angles = count / (own + _EPSILON) * (2 * math.pi * cycles)
     halves.append(sine_points(angles, width // 2, temperature=temperature))
-  shape = (len(valid), *size, width // 2)
+  shape = (valid.shape[0], *size, width // 2)
   rows = jnp.broadcast_to(halves[0][:, :, None], shape)
   columns = jnp.broadcast_to(halves[1][:, None], shape)
   return jnp.concatenate([rows, columns], axis=-1)

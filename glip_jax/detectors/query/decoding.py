@@ -76,7 +76,7 @@ def _best_pairs(
     scores: Float[Array, 'b r c'], count: int
 ) -> tuple[Float[Array, 'b k'], Int[Array, 'b k'], Int[Array, 'b k']]:
   """(score, query, column) of the best entries, padded with scores of -1."""
-  flat = scores.reshape(len(scores), -1)
+  flat = scores.reshape(scores.shape[0], -1)
   room = ((0, 0), (0, max(count - flat.shape[1], 0)))
   flat = jnp.pad(flat, room, constant_values=-1.0)
   best, index = jax.lax.top_k(flat, count)

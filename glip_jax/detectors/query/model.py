@@ -211,7 +211,7 @@ class QueryDetector(nn.Module):
 
 def _flat(x: Any) -> Any:
   """[b h w ...] as [b n ...], rows first."""
-  return x.reshape(len(x), -1, *x.shape[3:])
+  return x.reshape(x.shape[0], -1, *x.shape[3:])
 
 
 def _normalized(x: Float[Array, 'b d']) -> Float[Array, 'b d']:
