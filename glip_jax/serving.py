@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from glip_jax import errors, text_store, types
-from glip_jax.detectors import class_tokens
+from glip_jax.detectors import applying, class_tokens
 from glip_jax.detectors import recipe as recipe_lib
 from glip_jax.training import sharding, state, tables
 
@@ -214,45 +213,14 @@ class _Programs:
   def __init__(self, recipe: recipe_lib.Recipe, mesh: jax.sharding.Mesh):
     rows, whole = sharding.batch_sharding(mesh), sharding.replicated(mesh)
     by_rows = functools.partial(jax.jit, out_shardings=rows)
-    self.detect = by_rows(functools.partial(_detect, recipe))
-    self.detect_text = by_rows(functools.partial(_detect_text, recipe))
+    self.detect = by_rows(functools.partial(applying.detect, recipe))
+    self.detect_text = by_rows(functools.partial(applying.detect_text, recipe))
     self.encode_image = by_rows(recipe.encode_image)
     self.encode_text = jax.jit(recipe.encode_text, out_shardings=whole)
     self.encode_captions = jax.jit(
         functools.partial(class_tokens.encode, recipe), out_shardings=whole
     )
-    self.ground = by_rows(functools.partial(_ground, recipe))
-
-
-def _detect(recipe, params, batch, thresholds):
-  """Detections of a batch in which every row has a prompt of its own."""
-  return recipe.decode(recipe.forward(params, batch), batch, **thresholds)
-
-
-def _detect_text(recipe, params, batch, text, thresholds):
-  """Detections of a batch whose rows share one encoded prompt."""
-  features = recipe.encode_image(params, batch.image, batch.size, batch.extent)
-  return _ground_rows(recipe, params, features, batch, text, thresholds)
-
-
-def _ground(recipe, params, features, batch, text, prompt, thresholds):
-  """Detections in encoded images for one encoded prompt."""
-  num_rows = batch.size.shape[0]
-  batch = batch.replace(prompt=_spread(prompt, num_rows))
-  return _ground_rows(recipe, params, features, batch, text, thresholds)
-
-
-def _ground_rows(recipe, params, features, batch, text, thresholds):
-  text = _spread(text, batch.size.shape[0])
-  outputs = recipe.ground(params, features, text)
-  return recipe.decode(outputs, batch, **thresholds)
-
-
-def _spread(tree: Any, num_rows: int) -> Any:
-  """One row of arrays as many."""
-  return jax.tree.map(
-      lambda x: jnp.broadcast_to(x, (num_rows, *x.shape[1:])), tree
-  )
+    self.ground = by_rows(functools.partial(applying.ground, recipe))
 
 
 def _check_images(image: Any) -> None:
