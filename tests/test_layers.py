@@ -96,6 +96,16 @@ ALLOWED = {
         'training',
         'weights',
     ),
+    'exporting': (
+        'predicting',
+        'types',
+        'text',
+        'data',
+        'detectors',
+        'training',
+        'fields',
+        'storage',
+    ),
     'loading': ('configuring', 'predicting', 'run', 'text', 'weights'),
     'predict': (
         'interrupting',

@@ -16,7 +16,7 @@ from glip_jax.data.sources.protocol import (
     prompt_of,
 )
 from glip_jax.errors import UserError
-from glip_jax.text import chunks, legible
+from glip_jax.text import chunks, legible, prompts
 from glip_jax.text.tokenizer import load_tokenizer
 from glip_jax.text.vocabulary import Vocabulary
 
@@ -54,7 +54,22 @@ def split(source: DetectionSource, data: settings.Data) -> list[chunks.Chunk]:
     return [chunks.Chunk(0, whole)]
   if data.class_captions:  # Of any length together.
     return chunks.split(whole, data.chunk_names)
-  vocabulary = of(source, data.tokenizer)
+  return split_vocabulary(whole, of(source, data.tokenizer), data)
+
+
+def split_vocabulary(
+    whole: prompts.TextPrompt, vocabulary: Vocabulary, data: settings.Data
+) -> list[chunks.Chunk]:
+  """The prompts of `config.data.chunk_names` names of a list, or fewer.
+
+  Args:
+    whole: the list of all names.
+    vocabulary: the same names.
+    data: `config.data`.
+
+  Raises:
+    UserError: a name is alone too long.
+  """
   room = drawing_of(vocabulary, drawing.Drawn(), data, data.num_tokens).room
   return chunks.split(
       whole,

@@ -126,7 +126,7 @@ class Linear:
     scores = jax.nn.sigmoid(outputs.logits)
     scores = phrases.phrase_scores(scores, batch.prompt.spans, mode='mean')
     named = batch.prompt.spans.any(-1)[:, None] & outputs.valid[..., None]
-    flat = jnp.where(named, scores, 0).reshape(len(scores), -1)
+    flat = jnp.where(named, scores, 0).reshape(scores.shape[0], -1)
     best, index = jax.lax.top_k(flat, 50)
     region, label = jnp.divmod(index, scores.shape[-1])
     boxes = jnp.take_along_axis(outputs.boxes, region[..., None], 1)

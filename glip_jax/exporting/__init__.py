@@ -1,0 +1,1 @@
+"""Detectors in files that run without this package (docs/export.md)."""

@@ -1,0 +1,257 @@
+"""Exported detectors: what their file finds is what the live model finds."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import abstract_models
+import compiling
+import jax
+import numpy as np
+import pytest
+import tiny_config
+from detectors import linear_family
+from jax import export as jax_export
+
+from glip_jax import predicting, serving, types
+from glip_jax.data import settings
+from glip_jax.errors import UserError
+from glip_jax.evaluators import chunked, unpack
+from glip_jax.exporting import file as files
+from glip_jax.exporting import functions, programs
+from glip_jax.ops import forms
+from glip_jax.text import chunks, parsing
+from glip_jax.training import sharding
+
+pytest.importorskip('flatbuffers', reason='flatbuffers: glip_jax[export]')
+
+DOCS = pathlib.Path(__file__).parents[2] / 'docs' / 'export.md'
+CANVAS = (64, 64)
+NAMES = ('red circle', 'blue square', 'dog')
+DATA = settings.Data(image_size=CANVAS, num_tokens=16, num_phrases=4)
+
+
+def _predictor(recipe, threshold=0.0):
+  detector = serving.Detector(
+      recipe,
+      sharding.make_mesh({'data': 1}, jax.devices()[:1]),
+      abstract_models.random_params(recipe),
+  )
+  return predicting.Predictor(DATA, detector, threshold)
+
+
+@pytest.fixture(scope='module')
+def linear():
+  """The smallest family there is."""
+  return _predictor(linear_family.Linear(linear_family.Config()))
+
+
+def _images(rows=2):
+  """Image, size and scale of some rows; no image fills its canvas."""
+  rng = np.random.default_rng(0)
+  size = np.array([(64, 40), (33, 64)][:rows], np.int32)
+  image = np.zeros((rows, *CANVAS, 3), np.uint8)
+  for own, (h, w) in zip(image, size, strict=True):
+    own[:h, :w] = rng.integers(0, 256, (h, w, 3), np.uint8)
+  return image, size, np.array([(0.5, 0.4), (2, 1.5)][:rows], np.float32)
+
+
+def _live(predictor, size, rows=2):
+  """What evaluation finds by the same names, in original pixels."""
+  image, sizes, scale = _images(rows)
+  multiple = DATA.extent_multiple
+  batch = abstract_models.blank_batch(CANVAS, num_tokens=16, rows=rows).replace(
+      image=image,
+      size=sizes,
+      extent=np.minimum(-(-sizes // multiple) * multiple, 64).astype(np.int32),
+      scale=scale,
+  )
+  data = dataclasses.replace(DATA, chunk_names=size)
+  detect = chunked.Chunked(
+      predictor.detector,
+      chunks.split(parsing.read_prompt(NAMES), size),
+      settings.to_element(data),
+      most=functions.MOST,
+  )
+  return list(unpack.unpack(batch, detect(batch)))
+
+
+def _found(outputs):
+  """The valid rows of each image."""
+  outputs = {name: np.asarray(x) for name, x in outputs.items()}
+  for row, keep in enumerate(outputs['valid']):
+    yield tuple(outputs[k][row][keep] for k in ('boxes', 'scores', 'labels'))
+
+
+def _check_same(outputs, live):
+  for (boxes, scores, labels), want in zip(_found(outputs), live, strict=True):
+    assert len(labels) and len(np.unique(labels)) > 1
+    np.testing.assert_array_equal(labels, want.labels)
+    np.testing.assert_allclose(scores, want.scores, atol=1e-5)
+    np.testing.assert_allclose(boxes, want.boxes, atol=1e-2)
+
+
+def _snippet():
+  """The loader that the documentation gives."""
+  return re.search(r'```python\n(.*?)```', DOCS.read_text(), re.S)[1]
+
+
+def _run_alone(folder, path, weights=None):
+  """What the documented loader finds where jax and numpy are all there is."""
+  image, size, scale = _images()
+  np.savez(folder / 'in.npz', image=image, size=size, scale=scale)
+  code = (
+      'import sys\nfor name in ("glip_jax", "flax", "transformers",'
+      f' "safetensors"):\n  sys.modules[name] = None\n{_snippet()}\ngiven ='
+      f' np.load("in.npz")\nabout, detect = load({str(path)!r},'
+      f' weights={weights and str(weights)!r})\ngiven = [given[name] for name'
+      ' in ("image", "size", "scale")]\nnp.savez("out.npz",'
+      ' **detect(*given))\nnp.savez("one.npz", **detect(*(x[1:] for x in'
+      ' given)))\n'
+  )
+  subprocess.run(
+      [sys.executable, '-c', code],
+      check=True,
+      cwd=folder,
+      env=os.environ
+      | {
+          'XLA_FLAGS': compiling.FLAGS,
+          'PYTHONPATH': ''.join(
+              p for p in sys.path if (pathlib.Path(p) / 'flatbuffers').is_dir()
+          ),
+      },
+  )
+  return dict(np.load(folder / 'out.npz')), dict(np.load(folder / 'one.npz'))
+
+
+def test_the_documented_loader_finds_what_evaluation_finds(linear, tmp_path):
+  function = functions.by_names(linear, list(NAMES), chunk_names=2)
+  path, weights = tmp_path / 'a.zip', tmp_path / 'weights.zip'
+  about = files.write(
+      path, linear, function, canvases=[CANVAS], weights_out=weights
+  )
+  assert not [name for name in about['arrays'] if 'language' in name]
+  assert {'weights/boxes/kernel', 'text/encoded/tokens'} < set(about['arrays'])
+  assert about['names'] == list(NAMES)
+  both, one = _run_alone(tmp_path, path, weights)
+  _check_same(both, _live(linear, 2))
+  _check_same(one, _live(linear, 2)[1:])
+  assert sorted(x.name for x in tmp_path.iterdir()) == [
+      'a.zip', 'in.npz', 'one.npz', 'out.npz', 'weights.zip',
+  ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['tiny', 'nano_mm', 'query_shapes'])
+def test_every_family_is_exported(name, tmp_path):
+  model = tiny_config.get_config().model if name == 'tiny' else name
+  predictor = _predictor(abstract_models.build(model))
+  function = functions.by_names(predictor, list(NAMES))
+  path = tmp_path / 'a.zip'
+  about = files.write(path, predictor, function, canvases=[CANVAS])
+  assert len(about['arrays']) < len(function.arrays)
+  assert about['normalisation']['mean'] and about['platforms'][1] == 'cuda'
+  _check_same(_run_alone(tmp_path, path)[0], _live(predictor, 0))
+
+
+def test_a_program_is_for_all_platforms_and_has_their_forms():
+  recipe = abstract_models.build(tiny_config.get_config().model)
+  predictor = predicting.Predictor(
+      DATA,
+      serving.Detector(recipe, None, _shapes(recipe), programs=object()),
+      0.0,
+  )
+  function = functions.by_prompts(predictor)
+  made, _ = programs.export(function, [CANVAS])
+  program = made[CANVAS]
+  assert program.platforms == programs.PLATFORMS
+  assert 'platform_index' in program.mlir_module()
+  with forms.use(deform_blocks='off'):
+    made, _ = programs.export(function, [CANVAS])
+  assert len(made[CANVAS].mlir_module()) < len(program.mlir_module())
+
+
+def _shapes(recipe):
+  blank = abstract_models.blank_batch()
+  return jax.eval_shape(recipe.init, jax.random.key(0), blank)
+
+
+def test_an_open_prompt_is_read_as_the_live_model_reads_it(linear):
+  element = settings.to_element(DATA)
+  prompt = jax.tree.map(
+      lambda x: np.stack([x] * 2), element.encode(parsing.read_prompt(NAMES))
+  )
+  function = functions.by_prompts(linear)
+  made, arrays = programs.export(function, [CANVAS], ['cpu'])
+  assert list(arrays) == list(function.arrays)
+  program = jax_export.deserialize(bytearray(made[CANVAS].serialize()))
+  inputs = *_images(), prompt.ids, prompt.mask, prompt.spans
+  outputs = jax.jit(program.call)(list(arrays.values()), *inputs)
+  _check_same(outputs, _live(linear, 0))
+
+
+def test_a_threshold_is_kept_to(linear):
+  function = functions.by_names(linear, list(NAMES))
+  everything = _call(function)
+  middle = float(np.median(everything['scores']))
+  some = _call(
+      functions.by_names(
+          dataclasses.replace(linear, threshold=middle), list(NAMES)
+      )
+  )
+  keep = everything['scores'] >= np.float32(middle)
+  np.testing.assert_array_equal(some['valid'], keep)
+  assert keep.any() and not keep.all()
+  assert (some['labels'][~keep] == -1).all() and not some['boxes'][~keep].any()
+
+
+def _call(function):
+  outputs = jax.jit(function.call)(dict(function.arrays), *_images())
+  return jax.tree.map(np.asarray, outputs)
+
+
+def test_prompts_are_joined_as_evaluation_joins_them():
+  rng = np.random.default_rng(0)
+  found = types.Detections(
+      boxes=rng.random((3, 2, 5, 4), np.float32),
+      scores=rng.integers(0, 4, (3, 2, 5)).astype(np.float32) / 4,  # Ties.
+      labels=rng.integers(-1, 2, (3, 2, 5)),
+      valid=rng.random((3, 2, 5)) < 0.7,
+  )
+  parts = [(0, jax.tree.map(lambda x, i=i: x[i], found)) for i in range(3)]
+  want = chunked.join(parts, 7)
+  jax.tree.map(np.testing.assert_array_equal, functions._join(found, 7), want)
+
+
+def test_names_that_are_one_to_the_model_and_long_lists_are_refused(linear):
+  with pytest.raises(UserError, match='are the same tokens'):
+    functions.by_names(linear, ['dog', 'cat', 'Dog'], chunk_names=1)
+  with pytest.raises(UserError, match='tokens'):
+    functions.by_names(linear, ['red circle', 'blue square'] * 9)
+
+
+def test_the_file_says_how_it_is_called(linear, tmp_path):
+  function = functions.by_names(linear, list(NAMES))
+  files.write(
+      tmp_path / 'a.zip',
+      linear,
+      function,
+      canvases=[CANVAS, (96, 64)],
+      platforms=['tpu'],
+  )
+  file = np.load(tmp_path / 'a.zip', allow_pickle=False)
+  about = json.loads(file[files.ABOUT])
+  assert about['canvases'] == [[64, 64], [96, 64]]
+  assert about['thresholds'] == {'threshold': 0.0}
+  assert [each['name'] for each in about['inputs']] == [
+      'image', 'size', 'scale',
+  ]  # fmt: skip
+  for name in about['arrays']:
+    np.testing.assert_array_equal(file[name], function.arrays[name])
+  program = jax_export.deserialize(bytearray(file['programs/96x64']))
+  assert program.platforms == ('tpu',)
+  assert program.in_avals[len(about['arrays'])].shape[1:] == (96, 64, 3)
