@@ -81,8 +81,8 @@ def _ground_rows(recipe, params, features, batch, text, thresholds):
   return recipe.decode(outputs, batch, **thresholds)
 
 
-def _spread(tree: Any, num_rows: int) -> Any:
-  """One row of arrays as many."""
+def _spread(tree: Any, num_rows: Any) -> Any:
+  """One row of arrays as many, maybe a symbol."""
   return jax.tree.map(
       lambda x: jnp.broadcast_to(x, (num_rows, *x.shape[1:])), tree
   )

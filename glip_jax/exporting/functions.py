@@ -194,7 +194,7 @@ class _Own:
   recipe: Any
   extent_multiple: int
   threshold: float
-  thresholds: Mapping[str, np.ndarray]
+  thresholds: Mapping[str, float]
 
   @classmethod
   def of(cls, predictor: predicting.Predictor) -> '_Own':
@@ -204,13 +204,12 @@ class _Own:
         recipe,
         settings.read_data(predictor.data).extent_multiple,
         threshold,
-        {name: np.float32(value) for name, value in thresholds.items()},
+        {name: float(value) for name, value in thresholds.items()},
     )
 
   def told(self) -> dict[str, float]:
     """The thresholds, for a reader."""
-    own = {name: float(value) for name, value in self.thresholds.items()}
-    return dict(own, threshold=self.threshold)
+    return dict(self.thresholds, threshold=self.threshold)
 
   def batch(self, image, size, scale, prompt=None) -> types.Batch:
     """As `data.element` makes it, of traced arrays."""

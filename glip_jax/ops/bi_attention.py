@@ -229,7 +229,7 @@ def _absorb(
 
 
 def _start(
-    shape: tuple[int, int, int],
+    shape: tuple[Any, int, int],
     width: int,
     dtype: Any,
     inside: Bool[Array, 'b n'],

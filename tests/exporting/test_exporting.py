@@ -158,26 +158,32 @@ def test_every_family_is_exported(name, tmp_path):
   _check_same(_run_alone(tmp_path, path)[0], _live(predictor, 0))
 
 
-def test_a_program_is_for_all_platforms_and_has_their_forms():
-  recipe = abstract_models.build(tiny_config.get_config().model)
-  predictor = predicting.Predictor(
-      DATA,
-      serving.Detector(recipe, None, _shapes(recipe), programs=object()),
-      0.0,
+def test_a_program_has_the_forms_of_all_platforms_and_the_arrays_it_reads():
+  def call(arrays, image):
+    on, off = lambda x: x + arrays['a'], lambda x: x - arrays['a']
+    unread = arrays['b'] * 2
+    del unread
+    return {'y': forms.select('deform_blocks', on, off, image[:, 0, 0, 0])}
+
+  function = functions.Function(
+      call,
+      {'b': np.float32(1), 'a': np.float32(2)},
+      (functions.Input('image', ('h', 'w', 3), 'float32', ''),),
+      (),
+      {},
   )
-  function = functions.by_prompts(predictor)
-  made, _ = programs.export(function, [CANVAS])
-  program = made[CANVAS]
-  assert program.platforms == programs.PLATFORMS
-  assert 'platform_index' in program.mlir_module()
-  with forms.use(deform_blocks='off'):
-    made, _ = programs.export(function, [CANVAS])
-  assert len(made[CANVAS].mlir_module()) < len(program.mlir_module())
-
-
-def _shapes(recipe):
-  blank = abstract_models.blank_batch()
-  return jax.eval_shape(recipe.init, jax.random.key(0), blank)
+  made, arrays = programs.export(function, [CANVAS, (32, 32)])
+  assert list(arrays) == ['a']
+  program = jax_export.deserialize(bytearray(made[32, 32].serialize()))
+  assert program.platforms == ('cpu', 'cuda', 'tpu')
+  for rows in (1, 3):
+    image = np.ones((rows, 32, 32, 3), np.float32)
+    np.testing.assert_array_equal(
+        jax.jit(program.call)([arrays['a']], image)['y'], np.full(rows, 3)
+    )
+  alone, _ = programs.export(function, [CANVAS], ['tpu'])
+  assert 'subtract' in alone[CANVAS].mlir_module()
+  assert 'add' not in alone[CANVAS].mlir_module()
 
 
 def test_an_open_prompt_is_read_as_the_live_model_reads_it(linear):
