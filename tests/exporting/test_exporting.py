@@ -98,35 +98,34 @@ def _check_same(outputs, live):
     np.testing.assert_allclose(boxes, want.boxes, atol=1e-2)
 
 
+_ALONE = """
+import sys
+for name in ('glip_jax', 'flax', 'transformers', 'safetensors'):
+  sys.modules[name] = None
+{loader}
+given = np.load('in.npz')
+given = [given[name] for name in ('image', 'size', 'scale')]
+_, detect = load('{path}', weights='{weights}')
+np.savez('out.npz', **detect(*given))
+np.savez('one.npz', **detect(*(x[1:] for x in given)))
+"""
+
+
 def _snippet():
   """The loader that the documentation gives."""
   return re.search(r'```python\n(.*?)```', DOCS.read_text(), re.S)[1]
 
 
-def _run_alone(folder, path, weights=None):
+def _run_alone(folder, path, weights=''):
   """What the documented loader finds where jax and numpy are all there is."""
   image, size, scale = _images()
   np.savez(folder / 'in.npz', image=image, size=size, scale=scale)
-  code = (
-      'import sys\nfor name in ("glip_jax", "flax", "transformers",'
-      f' "safetensors"):\n  sys.modules[name] = None\n{_snippet()}\ngiven ='
-      f' np.load("in.npz")\nabout, detect = load({str(path)!r},'
-      f' weights={weights and str(weights)!r})\ngiven = [given[name] for name'
-      ' in ("image", "size", "scale")]\nnp.savez("out.npz",'
-      ' **detect(*given))\nnp.savez("one.npz", **detect(*(x[1:] for x in'
-      ' given)))\n'
-  )
+  code = _ALONE.format(loader=_snippet(), path=str(path), weights=weights)
   subprocess.run(
       [sys.executable, '-c', code],
       check=True,
       cwd=folder,
-      env=os.environ
-      | {
-          'XLA_FLAGS': compiling.FLAGS,
-          'PYTHONPATH': ''.join(
-              p for p in sys.path if (pathlib.Path(p) / 'flatbuffers').is_dir()
-          ),
-      },
+      env=os.environ | {'XLA_FLAGS': compiling.FLAGS},
   )
   return dict(np.load(folder / 'out.npz')), dict(np.load(folder / 'one.npz'))
 
