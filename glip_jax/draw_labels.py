@@ -19,10 +19,12 @@ _LIGHT = (255, 255, 255)
 _PAD = 3
 _MARGIN = 8
 # What a place costs, in areas of the label: hiding all of another label, of
-# another box or of its own; each further place in the list; its distance from
-# the box in heights of the label.
+# another box or of its own, and more of one that is smaller than the label;
+# each further place in the list; its distance from the box in heights of the
+# label.
 _COST_LABEL = 10.0
 _COST_BOX = 0.7
+_COST_SMALL = 4.0
 _COST_RANK = 0.02
 _COST_FAR = 0.5
 # Places that touch the box; see `_spots`.
@@ -31,7 +33,7 @@ _NUM_NEAR = 14
 
 def letter_height(size: Size) -> int:
   """A size that is legible on an image of (width, height) as it stands."""
-  return int(np.clip(min(size) / 45, 13, 40))
+  return int(np.clip(min(size) / 45, 13, 200))
 
 
 def fit(text: str, height: int, width: int) -> str:
@@ -130,7 +132,9 @@ def place(boxes: np.ndarray, sizes: Sequence[Size], room: Size) -> np.ndarray:
   for i, (box, size) in enumerate(zip(boxes, sizes, strict=True)):
     spots = _spots(box, size, room)
     rects = np.concatenate([spots, spots + size], -1)
-    hidden = _overlap(rects, boxes) / np.maximum(_area(boxes), 1)
+    area = np.maximum(_area(boxes), 1)
+    hidden = _overlap(rects, boxes) / area
+    hidden *= 1 + _COST_SMALL * np.clip(1 - area / (size[0] * size[1]), 0, 1)
     cost = (
         _COST_LABEL * _overlap(rects, taken).sum(-1) / (size[0] * size[1])
         + _COST_BOX * hidden.sum(-1)
@@ -173,7 +177,7 @@ def draw_label(
   x, y = spot.tolist()
   pen.rectangle((x, y, x + width - 1, y + tall - 1), fill=colour)
   face = draw_fonts.font(height, text)
-  pen.text((x + _PAD, y + 1), text, fill=_ink(colour), font=face)
+  pen.text((x + _PAD, y + 1), text, fill=ink(colour), font=face)
 
 
 def _spots(box: np.ndarray, size: Size, room: Size) -> np.ndarray:
@@ -216,7 +220,7 @@ def _distance(rects: np.ndarray, box: np.ndarray) -> np.ndarray:
   return np.linalg.norm(np.maximum(gap, 0), axis=-1)
 
 
-def _ink(colour: Colour) -> Colour:
+def ink(colour: Colour) -> Colour:
   """Black or white, whichever reads better on a colour."""
   red, green, blue = colour
   # Luma of ITU-R BT.601.
