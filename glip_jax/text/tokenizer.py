@@ -6,6 +6,7 @@ categories.
 """
 
 import functools
+import json
 import os
 import pathlib
 from typing import TYPE_CHECKING
@@ -38,8 +39,9 @@ def load_tokenizer(name: str) -> 'transformers.PreTrainedTokenizerFast':
   Args:
     name: 'shapes' (the small vocabulary that comes with the package), the path
       of a WordPiece `vocab.txt` (one piece per line, lower-cased), the path of
-      a `tokenizer.json`, a folder that holds one of the two, or the name of a
-      tokenizer on the Hugging Face hub, such as 'bert-base-uncased'.
+      a `tokenizer.json`, a folder that holds one of the two, a file of weights
+      that `tools.convert` wrote, or the name of a tokenizer on the Hugging Face
+      hub, such as 'bert-base-uncased'.
 
   Returns:
     A tokenizer with [PAD], [UNK], [CLS] and [SEP], without truncation.
@@ -105,6 +107,8 @@ def _file_in_folder(folder: pathlib.Path) -> pathlib.Path:
 
 def _from_file(path: pathlib.Path) -> 'transformers.PreTrainedTokenizerFast':
   """Reads a tokenizer.json, or a vocab.txt if it does not end in .json."""
+  if path.suffix == '.safetensors':
+    return _wrap(_parse_json(_text_of_weights(path), path), path)
   try:
     text = path.read_text(encoding='utf-8-sig')
   except UnicodeDecodeError as error:
@@ -117,6 +121,19 @@ def _from_file(path: pathlib.Path) -> 'transformers.PreTrainedTokenizerFast':
   else:
     backend = _build_word_piece(_parse_vocab(text, path))
   return _wrap(backend, path)
+
+
+def _text_of_weights(path: pathlib.Path) -> str:
+  """The tokenizer.json in the header of a file of weights that we wrote."""
+  try:
+    with open(path, 'rb') as file:
+      header = json.loads(file.read(int.from_bytes(file.read(8), 'little')))
+    return header['__metadata__']['tokenizer.json']
+  except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+    raise errors.UserError(
+        f"tokenizer='{path}' holds no tokenizer: pass a vocab.txt, a"
+        ' tokenizer.json, or weights that were converted with theirs'
+    ) from error
 
 
 def _parse_json(text: str, path: pathlib.Path) -> 'tokenizers.Tokenizer':

@@ -6,8 +6,9 @@
       --out=mine.pth
 
 The names of what is read are recognised. A model that is none of the released
-variants goes by the --config that it was trained with. Written are our names,
-or with --official those of the official code, which loads the .pth as it is.
+variants goes by the --config that it was trained with. Written are our names
+(a .safetensors then holds config and tokenizer too, and loads alone), or with
+--official those of the official code, which loads the .pth as it is.
 """
 
 if __name__ == '__main__':
@@ -17,18 +18,19 @@ if __name__ == '__main__':
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 from absl import flags
 from ml_collections import config_flags
 
-from glip_jax import configuring, errors, loading, storage
+from glip_jax import configuring, errors, fields, loading, storage
 from glip_jax.data import settings
 from glip_jax.detectors import recipe as recipes
+from glip_jax.text import tokenizer as tokenizers
 from glip_jax.training import checkpoint_files, state
-from glip_jax.weights import formats, params_file, released
+from glip_jax.weights import description, formats, params_file, released
 
 # By whether a workdir is read: what is, what is not, and the flags of that.
 _ELSEWHERE = {
@@ -46,6 +48,7 @@ def convert(
     step: str | int = 'latest',
     official: bool = False,
     ema: bool = False,
+    data: Mapping[str, Any] | None = None,
 ) -> int:
   """Reads weights of a model and writes them to a file.
 
@@ -58,6 +61,8 @@ def convert(
     step: of the workdir, as `checkpoint_files.find` has it.
     official: write official names.
     ema: take the average that `weights` holds beside them.
+    data: `config.data`, which a `.safetensors` of our names then holds with
+      `model` and the tokenizer, if that is on this machine: it loads alone.
 
   Returns:
     Number of parameters.
@@ -75,8 +80,18 @@ def convert(
     params = file.read(shapes, recipe, ema=ema)
   else:
     params = checkpoint_files.restore_params(workdir, shapes, step)
-  params_file.write(out, params, recipe, official=official)
+  texts = None if official or data is None else _texts(model, data)
+  params_file.write(out, params, recipe, official=official, texts=texts)
   return sum(x.size for x in jax.tree.leaves(params))
+
+
+def _texts(model: Any, data: Mapping[str, Any]) -> dict[str, str]:
+  """What a file says of its model."""
+  name, content = data.get('tokenizer', ''), ''
+  if name and tokenizers.is_here(name):
+    content = tokenizers.load_tokenizer(name).backend_tokenizer.to_str()
+  fields_of = fields.to_dict(recipes.read_config(model))
+  return description.describe(fields_of, data, content)
 
 
 def _shapes(recipe: recipes.Recipe) -> Any:
@@ -97,11 +112,15 @@ def main(_: Sequence[str]):
   if options.workdir:
     checkpoint_files.find(options.workdir, options.step)
     read = dict(workdir=options.workdir, step=options.step)
-    model = configuring.load(os.path.expanduser(options.workdir))['model']
+    config = configuring.load(os.path.expanduser(options.workdir))
+    model, data = config['model'], config['data']
   else:
     model = _model(options)
+    data = recipes.family_of(model).data
+    if options.config:
+      data = options.config.data.to_dict()
     read = dict(weights=options.weights, ema=options.ema)
-  count = convert(model, out, official=options.official, **read)
+  count = convert(model, out, official=options.official, data=data, **read)
   print(f'{count:,} parameters are in {out}')
 
 

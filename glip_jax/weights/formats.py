@@ -98,7 +98,11 @@ def read(
   return state
 
 
-def write(path: str | os.PathLike, state: Mapping[str, np.ndarray]):
+def write(
+    path: str | os.PathLike,
+    state: Mapping[str, np.ndarray],
+    texts: Mapping[str, str] | None = None,
+):
   """Writes arrays by name, as `.safetensors` or, {'model': ...}, as `.pth`.
 
   The file appears when it is whole. Its folder is made.
@@ -106,6 +110,8 @@ def write(path: str | os.PathLike, state: Mapping[str, np.ndarray]):
   Args:
     path: ends in one of `ENDINGS`.
     state: arrays by name.
+    texts: beside them, by name, as `description.describe` gives; `.pth` has no
+      place for them.
 
   Raises:
     UserError: the ending is another one, or the file cannot be written.
@@ -120,7 +126,7 @@ def write(path: str | os.PathLike, state: Mapping[str, np.ndarray]):
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-      _write_part(part, path.suffix.lower(), state)
+      _write_part(part, path.suffix.lower(), state, texts)
       os.replace(part, path)
     finally:
       part.unlink(missing_ok=True)
@@ -133,14 +139,17 @@ def write(path: str | os.PathLike, state: Mapping[str, np.ndarray]):
 
 
 def _write_part(
-    part: pathlib.Path, ending: str, state: Mapping[str, np.ndarray]
+    part: pathlib.Path,
+    ending: str,
+    state: Mapping[str, np.ndarray],
+    texts: Mapping[str, str] | None,
 ):
   # Made first, for the rights that a new file has here: safetensors would
   # leave it to its owner alone.
   part.touch()
   rights = part.stat().st_mode
   if ending == '.safetensors':
-    _write_safetensors(part, state)
+    _write_safetensors(part, state, texts)
   else:
     torch_writer.write(part, state)
   part.chmod(rights)
@@ -213,10 +222,14 @@ def _view(data: mmap.mmap, start: int, entry: Mapping[str, Any]) -> np.ndarray:
   return part.reshape(shape)
 
 
-def _write_safetensors(path: pathlib.Path, state: Mapping[str, np.ndarray]):
+def _write_safetensors(
+    path: pathlib.Path,
+    state: Mapping[str, np.ndarray],
+    texts: Mapping[str, str] | None,
+):
   # It would write the memory of a transposed array as if it were not.
   whole = {key: np.ascontiguousarray(x) for key, x in state.items()}
   # An array of no axes comes back with one.
   for key, x in state.items():
     whole[key] = whole[key].reshape(np.shape(x))
-  safetensors.numpy.save_file(whole, path)
+  safetensors.numpy.save_file(whole, path, dict(texts) if texts else None)

@@ -71,7 +71,14 @@ def read_start(
     raise _told(error, name, state, params, remedy) from None
 
 
-def write(path: str | os.PathLike, params: Any, recipe: Any, *, official: bool):
+def write(
+    path: str | os.PathLike,
+    params: Any,
+    recipe: Any,
+    *,
+    official: bool,
+    texts: Mapping[str, str] | None = None,
+):
   """Writes parameters to a file.
 
   Args:
@@ -80,6 +87,7 @@ def write(path: str | os.PathLike, params: Any, recipe: Any, *, official: bool):
     recipe: of the model.
     official: under the names of the family's reference code, which then loads
       the file; else under ours.
+    texts: as for `formats.write`.
 
   Raises:
     UserError: the path has another ending.
@@ -89,7 +97,7 @@ def write(path: str | os.PathLike, params: Any, recipe: Any, *, official: bool):
     state = recipe.write_weights(params)
   else:
     state = {name: np.asarray(x) for name, x in rules.flatten(params).items()}
-  formats.write(path, state)
+  formats.write(path, state, texts)
 
 
 def _told(
