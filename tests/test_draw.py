@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glip_jax import draw, draw_labels, types
+from glip_jax import draw, draw_heat, draw_labels, draw_prompt, types
 from glip_jax.text import prompts, tokenizer
 
 RED = {'x': (255, 0, 0)}
@@ -223,3 +223,55 @@ def test_input_sheet_needs_neither_targets_nor_tokenizer():
   assert named.size == bare.size
   assert _has(named, draw.label_colours(['phrase 1'])['phrase 1'])
   assert not _has(bare, draw.label_colours(['phrase 1'])['phrase 1'])
+
+
+@pytest.mark.parametrize('side', [300, 1080, 6000])
+def test_letters_stay_a_share_of_the_image(side):
+  assert draw_labels.letter_height((2 * side, side)) >= max(13, side // 46)
+
+
+def test_labels_keep_off_objects_that_are_smaller_than_they_are():
+  # A small object lies where the label of the large box would go first.
+  boxes = np.array([[100.0, 100, 300, 300], [104, 84, 112, 96]])
+  sizes = [(80, 18), (40, 18)]
+  for order in ([0, 1], [1, 0]):
+    own = [sizes[i] for i in order]
+    spots = draw_labels.place(boxes[order], own, (400, 400))
+    small = boxes[1]
+    for spot, i in zip(spots, order, strict=True):
+      label = np.concatenate([spot, spot + sizes[i]])
+      low = np.maximum(label[:2], small[:2])
+      high = np.minimum(label[2:], small[2:])
+      assert (high <= low).any(), (order, i)
+
+
+def test_the_words_of_a_phrase_stand_on_its_colour_and_others_on_white():
+  text = prompts.from_caption('a red dog, a cat', [[(2, 9)], [(13, 16)]])
+  image = Image.new('RGB', (300, 200), (0, 0, 0))
+  drawn = draw_prompt.with_prompt(image, text, {'red dog': (0, 200, 0)})
+  beneath = np.asarray(drawn)[200:]
+  green = (beneath == (0, 200, 0)).all(-1)
+  columns = np.flatnonzero(green.any(0))
+  length = draw_labels.label_size('red dog', 13)[0]
+  assert abs(len(columns) - length) < 8
+  assert np.ptp(columns) + 1 == len(columns)  # One ground, the space included.
+  assert (beneath == 255).all(-1).mean() > 0.5
+
+
+def test_a_prompt_of_hundreds_of_names_is_cut_short():
+  text = prompts.from_names([f'name {i}' for i in range(300)])
+  image = Image.new('RGB', (300, 200))
+  drawn = draw_prompt.with_prompt(image, text, {})
+  assert 0 < drawn.height - 200 < 200
+
+
+def test_a_heat_map_is_brightest_where_it_is_hottest():
+  heat = np.zeros((300, 400), np.float32)
+  heat[100:120, 50:70] = 0.8
+  drawn = np.asarray(draw_heat.over(_grey(300, 400), heat, 'dog'), int)
+  assert drawn.shape[1] == 400 and drawn.shape[0] > 300
+  inside, outside = drawn[110, 60], drawn[200, 200]
+  assert inside.sum() > outside.sum() and inside[0] > inside[2] + 100
+  np.testing.assert_array_equal(outside, 128)
+  with pytest.raises(ValueError, match='of heat for an image of'):
+    draw_heat.over(_grey(9, 9), heat)
