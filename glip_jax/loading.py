@@ -6,13 +6,16 @@ whoever takes a `--workdir` the config that lies in it.
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from etils import epath
 
-from glip_jax import configuring, errors, predicting, run
+from glip_jax import choosing, configuring, errors, predicting, run
+from glip_jax.data import settings
 from glip_jax.text import tokenizer as tokenizers
-from glip_jax.weights import formats, params_file, released
+from glip_jax.training import checkpoint_files
+from glip_jax.weights import description, formats, params_file, released
 
 # What of a stored config is the machine's that it ran on.
 _ELSEWHERE = {
@@ -129,43 +132,115 @@ def load(
     source: str | os.PathLike,
     *,
     variant: str | None = None,
-    threshold: float | None = None,
+    step: str | int | None = None,
     tokenizer: str | None = None,
     resize: tuple[int, int] | None = None,
     canvas: tuple[int, int] | None = None,
+    **options: Any,
 ) -> predicting.Predictor:
-  """A predictor with released weights or those of a file.
+  """A predictor with released weights, those of a file or of a training run.
 
-  What is None is as the model's family was tested.
+  What is None is as the model's family was tested, or as the run was trained.
 
   Args:
-    source: as for `find`.
+    source: as for `find`, or the workdir of a run.
     variant: as for `find`: T, L, mm_grounding_dino_B and so on.
-    threshold: as for `predict.load`.
+    step: of a workdir: 'best' (None too), 'latest' or a number.
     tokenizer: a name on the Hugging Face hub or the path of one.
     resize: shorter and longest side of images, in pixels.
     canvas: height and width that every image is padded to.
+    **options: `threshold`, `dtype`, `devices`, `batch_size`, `buckets` and
+      `unknown` of `predicting.make_predictor`.
 
   Raises:
-    UserError: the name is unknown, the file cannot be had or read, nothing
-      says what model it is of, or a size makes no sense.
+    UserError: the name is unknown, the file or checkpoint cannot be had or
+      read, nothing says what model it is of, or an option makes no sense.
   """
   _check_sizes(resize, canvas)
-  predicting.check_threshold(threshold)
+  choosing.check_threshold(options.get('threshold'))
+  told = dict(resize=resize, image_size=canvas)
+  told = {name: value for name, value in told.items() if value is not None}
+  if told:
+    told['buckets'] = ()  # Those of the tested sizes.
+  if _is_workdir(source) and variant is None:
+    return load_workdir(
+        source,
+        step=step or 'best',
+        tokenizer=tokenizer,
+        changes=told,
+        **options,
+    )
+  if step is not None:
+    raise errors.UserError(
+        f'step={step} is of the workdir of a run, and {source} is none: leave'
+        ' it out'
+    )
   file = find(source, variant).check()
+  if tokenizer is not None:
+    told['tokenizer'] = tokenizer
+  # No box is known.
+  told['num_boxes'] = 1
+  own = None if variant else description.read(file.path)
+  if own is not None:
+    config = run.config(model=own['model'], data={**own['data'], **told})
+    return predicting.make_predictor(run.read(config), file.read, **options)
   if file.variant is None:
     known = sorted({row.variant for row in released.RELEASED.values()})
     raise errors.UserError(
         f'variant is missing: say whose weights {source} are, one of {known}'
     )
-  told = dict(tokenizer=tokenizer, resize=resize, image_size=canvas)
-  told = {name: value for name, value in told.items() if value is not None}
-  if canvas or resize:
-    told['buckets'] = ()  # Those of the tested sizes.
-  # More phrases have room too; no box is known.
-  config = run.tested(file.variant, num_phrases=16, num_boxes=1, **told)
+  config = run.tested(file.variant, **told)
+  return predicting.make_predictor(run.read(config), file.read, **options)
+
+
+def _is_workdir(source: str | os.PathLike) -> bool:
+  """Whether a source is no name and no file of weights, but a folder."""
+  name = os.fspath(source)
+  if name in released.RELEASED or formats.is_file(name):
+    return False
+  errors.check_no_url('weights', name, buckets=True)
+  looks_so = os.sep in name or '://' in name
+  path = os.path.expanduser(name)
+  return (
+      os.path.isdir(path)
+      or os.path.islink(path)
+      or (looks_so and not os.path.isfile(path))
+  )
+
+
+def load_workdir(
+    workdir: str | os.PathLike,
+    *,
+    step: str | int = 'best',
+    tokenizer: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> predicting.Predictor:
+  """A predictor from the workdir of a training run.
+
+  Args:
+    workdir: holds `config.json` and checkpoints.
+    step: 'best', 'latest' or a number.
+    tokenizer: as for `stored_config`.
+    changes: fields of `config.data` that are others than in training.
+    **options: of `predicting.make_predictor`.
+
+  Raises:
+    UserError: there is no config or no such checkpoint, or an option makes no
+      sense.
+  """
+  choosing.check_threshold(options.get('threshold'))
+  errors.check_no_url('workdir', workdir, buckets=True)
+  workdir = epath.Path(workdir).expanduser()
+  checkpoint_files.find(workdir, step)  # Refused before anything is built.
+  config = stored_config(workdir, tokenizer)
+  if changes:
+    data = settings.read_data(dataclasses.replace(config.data, **changes))
+    config = dataclasses.replace(config, data=data)
   return predicting.make_predictor(
-      run.read(config), file.read, threshold=threshold
+      config,
+      lambda shapes, _: checkpoint_files.restore_params(workdir, shapes, step),
+      **options,
   )
 
 

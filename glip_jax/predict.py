@@ -29,48 +29,25 @@ from typing import Any
 
 from absl import flags, logging
 from etils import epath
-from PIL import Image
 
-from glip_jax import configuring, draw, errors, loading, predicting, storage
+from glip_jax import (
+    configuring,
+    draw,
+    errors,
+    image_files,
+    loading,
+    predicting,
+    prompting,
+    storage,
+)
+from glip_jax import found as found_lib
 from glip_jax.data import any_image, images
 from glip_jax.text import class_prompts, parsing, prompts
 from glip_jax.training import checkpoint_files, runtime
 
-_FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.webp': 'WEBP'}
 _EXAMPLE = (
     "--workdir=runs/shapes --image=photo.jpg --prompt='red circle. blue star'"
 )
-
-
-def load(
-    workdir: str | os.PathLike,
-    *,
-    step: str | int = 'best',
-    threshold: float | None = None,
-    tokenizer: str | None = None,
-) -> predicting.Predictor:
-  """A predictor from the workdir of a training run, on the first device.
-
-  Args:
-    workdir: holds `config.json` and checkpoints.
-    step: 'best', 'latest' or a number.
-    threshold: detections with a lower score are left out, in [0, 1]; None
-      for the `show_threshold` of the model's family.
-    tokenizer: as for `loading.stored_config`.
-
-  Raises:
-    UserError: there is no config or no such checkpoint, or no score can reach
-      the threshold.
-  """
-  predicting.check_threshold(threshold)
-  errors.check_no_url('workdir', workdir, buckets=True)
-  workdir = epath.Path(workdir).expanduser()
-  checkpoint_files.find(workdir, step)  # Refused before anything is built.
-  return predicting.make_predictor(
-      loading.stored_config(workdir, tokenizer),
-      lambda shapes, _: checkpoint_files.restore_params(workdir, shapes, step),
-      threshold=threshold,
-  )
 
 
 def write_image(
@@ -78,13 +55,13 @@ def write_image(
     image: Any,
     prompt: prompts.TextPrompt | str | Sequence[str],
     out: str | os.PathLike,
-) -> predicting.Found:
+) -> found_lib.Found:
   """Looks at an image and writes it again, what was found drawn on it.
 
   Args:
-    predictor: from `load`.
+    predictor: from `glip_jax.load`.
     image: path of the image, or another form that `any_image.to_rgb` reads.
-    prompt: as for `Predictor.in_image`.
+    prompt: as for a call, one for all.
     out: path of the image to write; its folder is made.
 
   Returns:
@@ -96,27 +73,15 @@ def write_image(
   """
   errors.check_no_url('out', out, buckets=True)
   path = epath.Path(out)
-  file_format = _check_out(path)
+  file_format = image_files.check('out', path)
   _check_apart(image, path)
-  text = predicting.as_prompt(prompt)
+  text = prompting.as_prompt(prompt)
   pixels = any_image.to_rgb(image)
   found = predictor(pixels, text)
   scores = found.scores.tolist()
   drawn = draw.draw_boxes(pixels, found.boxes, found.phrases, scores=scores)
-  _write_whole(path, drawn, file_format)
+  image_files.write(path, drawn, file_format)
   return found
-
-
-def _write_whole(path: epath.Path, image: Image.Image, file_format: str):
-  """Writes an image, or leaves what was there."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(f'.{path.name[:100]}.{os.getpid()}.part')
-  try:
-    with part.open('wb') as file:
-      image.save(file, format=file_format)
-    part.replace(path)
-  finally:
-    part.unlink(missing_ok=True)
 
 
 def _check_apart(image: Any, out: epath.Path) -> None:
@@ -129,18 +94,6 @@ def _check_apart(image: Any, out: epath.Path) -> None:
         f'out={os.fspath(out)!r} is the image itself: give another, or the'
         ' photograph would be lost'
     )
-
-
-def _check_out(path: epath.Path) -> str:
-  """What to write an image as; a UserError where it cannot be one."""
-  storage.check_out('out', path)
-  file_format = _FORMATS.get(path.suffix.lower())
-  if file_format is None:
-    raise errors.UserError(
-        f'out={os.fspath(path)!r} is no image: let it end in one of'
-        f' {", ".join(_FORMATS)}'
-    )
-  return file_format
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS):
@@ -220,8 +173,9 @@ def _load(
     checkpoint_files.find(workdir, options.step)
     told = dict(tokenizer=options.tokenizer)
     config = loading.stored_config(workdir, **told)
-    predicting.check_prompt(config.data, text)
-    return load(workdir, step=options.step, threshold=options.threshold, **told)
+    prompting.read(config.data, text)
+    own = dict(step=options.step, threshold=options.threshold)
+    return loading.load_workdir(workdir, **own, **told)
   return loading.load(
       options.weights,
       variant=options.variant,
@@ -233,9 +187,7 @@ def _load(
 def _prompt(options: flags.FlagValues) -> prompts.TextPrompt:
   """What the flags say to look for."""
   if options.prompts:
-    return predicting.as_prompt(
-        class_prompts.read(options.prompts, '--prompts')
-    )
+    return prompting.as_prompt(class_prompts.read(options.prompts, '--prompts'))
   # One is a list of names; of several each is a name.
   several = len(options.prompt) > 1
   return parsing.read_prompt(options.prompt if several else options.prompt[0])
@@ -253,7 +205,7 @@ def main(_: Sequence[str]):
     folder = epath.Path(folder).expanduser() / 'predictions'
     out = folder / f'{image.stem}.png'
   # What can be wrong is looked at before the model is loaded.
-  _check_out(out)
+  image_files.check('out', out)
   _check_apart(image, out)
   text = _prompt(options)
   for note in parsing.notes(text):

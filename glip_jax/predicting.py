@@ -1,175 +1,224 @@
-"""Finding in one image what a prompt names, with parameters from anywhere."""
+"""Finding in images what prompts name, with parameters from anywhere."""
 
 import dataclasses
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import numpy as np
-from jaxtyping import Float, UInt8
 
-from glip_jax import errors, run, serving, types
-from glip_jax.data import (
-    any_image,
-    class_captions,
-    element,
-    fitting,
-    records,
-    settings,
+from glip_jax import (
+    choosing,
+    errors,
+    looking,
+    prompting,
+    regions,
+    run,
+    serving,
 )
+from glip_jax.data import fitting, image_inputs, settings
 from glip_jax.detectors import recipe as recipes
-from glip_jax.evaluators import unpack
-from glip_jax.text import class_prompts, legible, parsing, prompts
-from glip_jax.text import tokenizer as tokenizers
+from glip_jax.found import Found
 from glip_jax.training import sharding
 
-
-@dataclasses.dataclass(frozen=True)
-class Found:
-  """What was found in an image, best first.
-
-  Attributes:
-    boxes: xyxy, pixels of the image as it was given.
-    scores: in [0, 1].
-    phrases: the phrase of the prompt that each box answers, or
-      `prompts.UNKNOWN`; of a model that names by tokens, their text.
-    asked: what was looked for; None if that is not known.
-    threshold: the lowest score that counted.
-  """
-
-  boxes: Float[np.ndarray, 'k 4']
-  scores: Float[np.ndarray, 'k']
-  phrases: tuple[str, ...]
-  asked: prompts.TextPrompt | None = None
-  threshold: float = 0.0
-
-  def table(self) -> str:
-    """Aligned lines for a terminal, boxes as x0 y0 x1 y1."""
-    if not self.phrases:
-      return '\n'.join(self._why())
-    width = max(len('phrase'), *map(len, self.phrases))
-    names = ''.join(f'{name:>9}' for name in ('x0', 'y0', 'x1', 'y1'))
-    lines = [f'{"phrase":<{width}}  score{names}']
-    for phrase, score, box in zip(
-        self.phrases, self.scores, self.boxes, strict=True
-    ):
-      corners = ''.join(f'{x:>9.1f}' for x in box)
-      lines.append(f'{phrase:<{width}}  {score:>5.3f}{corners}')
-    return '\n'.join(lines)
-
-  def _why(self) -> list[str]:
-    """What was looked for where nothing was found, and what to know of it."""
-    if self.asked is None:
-      return ['nothing found']
-    names = legible.quote(self.asked.phrases)
-    said = (
-        f'nothing found: nothing scores {self.threshold:g} or more as {names}'
-    )
-    return [said, *parsing.notes(self.asked)]
+# Prompts that are kept as they were read.
+_PROMPTS_KEPT = 256
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(eq=False)
 class Predictor:
-  """A trained model that takes an image and a prompt.
+  """A trained model that takes images and prompts.
 
   Attributes:
-    data: `config.data` that the model was trained with: canvas and tokens.
+    data: `config.data` of the model; `buckets` are the canvases and lengths of
+      prompts that programs are compiled for.
     detector: finds what is named in a batch.
-    threshold: detections with a lower score are left out.
+    threshold: detections with a lower score are left out, where a call says
+      nothing else.
+    batch_size: images that are looked at at a time; fewer are filled up.
   """
 
   data: settings.Config
   detector: serving.Detector
   threshold: float
+  batch_size: int = 1
+
+  def __post_init__(self):
+    self._known: dict[Any, prompting.Asked] = {}
+    self._classes: prompting.Asked | None = None
 
   def __call__(
       self,
-      image: Any,
-      text: prompts.TextPrompt | str | Sequence[str] | Mapping[str, Any],
-  ) -> Found:
+      images: Any,
+      prompt: prompting.Text | Sequence[prompting.Text] | None = None,
+      *,
+      threshold: float | Mapping[str, float] | None = None,
+      top_k: int | None = None,
+      suppress: str = '',
+      overlap: float | None = None,
+  ) -> Found | list[Found]:
     """Finds what the phrases of a prompt name.
 
-    The first call compiles, and so does the first one with any number of
-    phrases above `data.num_phrases`.
+    The first call with each shape of `data.buckets` compiles.
 
     Args:
-      image: of any size: an array, a PIL image or a path, as
-        `any_image.to_rgb` says.
-      text: what `parsing.read_prompt` reads, names with their prompts as
-        `class_prompts.parse` takes them, or a prompt, such as one with spans of
-        `prompts.from_caption`.
+      images: one image of any size: a path, an address of http or https, the
+        bytes of a file, a PIL image, or an array, as `any_image.to_rgb` says;
+        or many, as `image_inputs.are_many` says: a list, a folder, a pattern, a
+        video. For more than memory holds see `stream`.
+      prompt: for all images what `prompting.read` takes: a text, which is split
+        into names at full stops, a list of names, of any number, names with
+        descriptions, or a prompt of `glip_jax.caption`; or a list of these, one
+        for each image. None for the names of `set_classes`.
+      threshold: lowest score in [0, 1], or lowest scores by phrase, where
+        others keep that of the predictor.
+      top_k: the best so many of each image.
+      suppress: 'class': of two boxes of a phrase that overlap the worse goes,
+        as GLIP does anyway; 'all': so whatever they answer; 'box': a box keeps
+        its best phrase.
+      overlap: the IoU from which boxes overlap: 0.6, for 'box' 0.9.
+
+    Returns:
+      What was found in one image, or a list of that.
 
     Raises:
-      UserError: the image is none or cannot be read, the prompt holds no words,
-        or the model cannot read it (see `check_prompt`).
+      UserError: an image is none, cannot be read or fetched, the prompt holds
+        no words, the model cannot read it (see `prompting.read`), or an option
+        is none.
     """
-    text = as_prompt(text)
-    check_prompt(self.data, text)
-    batch = self._batch(any_image.to_rgb(image), text)
-    lowest = self.detector.recipe.lowest(self.threshold)
-    answer = self._answer(batch, text, lowest)
-    found = next(unpack.unpack(batch, answer, unknown=True))
-    keep = found.scores >= self.threshold
-    if found.tokens is None:
-      names = tuple(text.name(label) for label in found.labels[keep])
-    else:
-      # Named by tokens, in the words that the tokenizer makes of them.
-      tokenizer = tokenizers.load_tokenizer(self.data.tokenizer)
-      ids = batch.prompt.ids[0]
-      names = tuple(tokenizer.decode(ids[own]) for own in found.tokens[keep])
-    boxes, scores = found.boxes[keep], found.scores[keep]
-    return Found(boxes, scores, names, asked=text, threshold=self.threshold)
+    options = dict(
+        threshold=threshold, top_k=top_k, suppress=suppress, overlap=overlap
+    )
+    found = list(self.stream(images, prompt, **options))
+    return found if image_inputs.are_many(images) else found[0]
 
-  def in_image(
-      self, path: str | os.PathLike, prompt: str | Sequence[str]
-  ) -> Found:
-    """Finds what a prompt names in an image file.
+  def stream(
+      self,
+      images: Any,
+      prompt: prompting.Text | Sequence[prompting.Text] | None = None,
+      *,
+      threshold: float | Mapping[str, float] | None = None,
+      top_k: int | None = None,
+      suppress: str = '',
+      overlap: float | None = None,
+  ) -> Iterator[Found]:
+    """As a call, giving what was found in each image as soon as it is known.
 
     Args:
-      path: of the image.
-      prompt: names separated by full stops, or a list of names; see
-        `parsing.read_prompt`.
+      images: as for a call; iterators are taken from as images are needed.
+      prompt: as for a call; a list of one for each image needs as many.
+      threshold: as for a call.
+      top_k: as for a call.
+      suppress: as for a call.
+      overlap: as for a call.
+
+    Returns:
+      An iterator in the order of the images.
+
+    Raises:
+      UserError: as for a call; what is wrong with prompts, options, folders and
+        patterns at once, the rest as images are read.
+    """
+    choice = choosing.Choice(
+        threshold, self.threshold, top_k, suppress, overlap
+    )
+    image_inputs.check(images)
+    asked = self._asked(images, prompt)
+    for each in asked if isinstance(asked, list) else [asked]:
+      choice.check_names(each.text.phrases)
+    return self._stream(image_inputs.read_list(images), asked, choice)
+
+  def features(
+      self, image: Any, prompt: prompting.Text | None = None
+  ) -> regions.Regions:
+    """What scores are products of: embeddings of regions and of tokens.
+
+    Args:
+      image: one image, as for a call.
+      prompt: as for a call, of what one prompt of the model holds; None for the
+        names of `set_classes`.
+
+    Returns:
+      Embeddings, scores and boxes of all regions, and heat maps of words.
+
+    Raises:
+      UserError: as for a call, and where there are several images or prompts.
+    """
+    asked = self._asked(image, prompt)
+    data = settings.read_data(self.data)
+    if isinstance(asked, list) or len(asked.chunks) > 1 or data.class_captions:
+      raise errors.UserError(
+          'features are of one prompt: give fewer names, or the list in parts'
+      )
+    if image_inputs.are_many(image):
+      raise errors.UserError('features are of one image: give one at a time')
+    (own,) = image_inputs.read_list(image)
+    look = looking.Looker(data, self.detector, self.batch_size)
+    return regions.of(*look.embed(looking.Question(own, asked)), data)
+
+  def set_classes(self, prompt: prompting.Text | None) -> None:
+    """Says what is looked for where a call names nothing, and encodes it once.
+
+    Args:
+      prompt: as for a call, one for all images; None forgets it.
 
     Raises:
       UserError: as for a call.
     """
-    return self(path, prompt)
-
-  def _answer(
-      self,
-      batch: types.Batch,
-      text: prompts.TextPrompt,
-      lowest: Mapping[str, float],
-  ) -> types.Detections:
-    """What is found by a prompt, or by each of its phrases as a caption."""
+    self._classes = None if prompt is None else self._read(prompt)
+    if self._classes is None:
+      return
     data = settings.read_data(self.data)
-    if not data.class_captions:
-      return self.detector.detect(batch, same_prompt=True, **lowest)
-    most = max(data.num_phrases, len(text.phrases))
-    captions = class_captions.to_captions(text, data, most)
-    features = self.detector.encode_image(batch)
-    return self.detector.ground(
-        features, batch, captions.encode(text), **lowest
-    )
+    lengths = {bucket.num_tokens for bucket in settings.buckets(data)}
+    fitting_ones = [n for n in lengths if n >= self._classes.num_tokens]
+    for _, row in self._classes.encoded(data, min(fitting_ones or lengths)):
+      self.detector.encode_text(row)
 
-  def _batch(
-      self, image: UInt8[np.ndarray, 'h w 3'], text: prompts.TextPrompt
-  ) -> types.Batch:
-    """A batch of one, made as evaluation makes its batches."""
-    record = records.Record(
-        image=image,
-        boxes=np.zeros((0, 4), np.float32),
-        phrase=np.zeros(0, np.int32),
-        crowd=np.zeros(0, bool),
-        text=text,
-        index=0,
-    )
-    fits = fitting.fits(self.data, len(text.phrases))
-    num_tokens = _element(self.data, len(text.phrases)).length(text)
-    fit = fits[fitting.best(fits, image.shape[:2], num_tokens)]
-    one = fit.element.map(fit.resize.map(record))
-    return jax.tree.map(lambda x: np.asarray(x)[None], one)
+  def _stream(
+      self,
+      images: Iterator[image_inputs.Input],
+      asked: prompting.Asked | list[prompting.Asked],
+      choice: choosing.Choice,
+  ) -> Iterator[Found]:
+    data = settings.read_data(self.data)
+    look = looking.Looker(data, self.detector, self.batch_size)
+    questions = looking.questions(images, asked)
+    recipe = self.detector.recipe
+    thresholds = dict(recipe.lowest(choice.lowest))
+    if choice.suppress == 'class' and 'nms_threshold' in recipe.thresholds:
+      thresholds['nms_threshold'] = choice.most_overlap
+    for answer in look(questions, thresholds):
+      yield _found(answer, choice)
+
+  def _asked(
+      self, images: Any, prompt: Any
+  ) -> prompting.Asked | list[prompting.Asked]:
+    """What is looked for in all images, or in each."""
+    if prompt is None:
+      if self._classes is None:
+        raise errors.UserError(
+            'prompt is missing: say what to look for, such as'
+            " ['cat', 'dog'], or once for all calls by set_classes"
+        )
+      return self._classes
+    if not prompting.is_one_each(prompt):
+      return self._read(prompt)
+    several = [self._read(each) for each in prompt]
+    count = image_inputs.count(images)
+    if count is not None and count != len(several):
+      raise errors.UserError(
+          f'{len(several)} prompts are given for {count} images: give one for'
+          ' each, or one for all'
+      )
+    return several
+
+  def _read(self, prompt: prompting.Text) -> prompting.Asked:
+    """A prompt as the model reads it, kept for the next call."""
+    text = prompting.as_prompt(prompt)
+    if text not in self._known:
+      while len(self._known) >= _PROMPTS_KEPT:
+        del self._known[next(iter(self._known))]
+      self._known[text] = prompting.read(self.data, text)
+    return self._known[text]
 
 
 def make_predictor(
@@ -177,8 +226,13 @@ def make_predictor(
     read_params: Callable[[Any, recipes.Recipe], Any],
     *,
     threshold: float | None = None,
+    dtype: Any = None,
+    devices: int | Sequence[jax.Device] | None = None,
+    batch_size: int | None = None,
+    buckets: Sequence[tuple[int, int, int]] | None = None,
+    unknown: bool | None = None,
 ) -> Predictor:
-  """A predictor whose parameters come from anywhere, on the first device.
+  """A predictor whose parameters come from anywhere.
 
   Args:
     config: `model` and `data` are read.
@@ -186,76 +240,54 @@ def make_predictor(
       recipe, returns the parameters.
     threshold: detections with a lower score are left out, in [0, 1]; None
       for the `show_threshold` of the model's family.
+    dtype: of matrix products: 'float32' or 'bfloat16'; None as the config says.
+    devices: over which batches are divided: so many, or these; None for one.
+    batch_size: images that are looked at at a time, a multiple of the number of
+      devices, which is what None stands for.
+    buckets: (h, w, tokens) that programs are compiled for, as
+      `config.data.buckets`; None for few: three canvases and two lengths.
+    unknown: whether objects that no phrase names are found too, and called
+      `prompts.UNKNOWN`; None as the config says.
 
   Raises:
-    UserError: no score can reach the threshold.
+    UserError: no score can reach the threshold, or an option is none that the
+      model has.
   """
-  check_threshold(threshold)
-  recipe = recipes.build(config.model)
+  choosing.check_threshold(threshold)
+  data = config.data
+  if buckets is None:
+    buckets = fitting.few_buckets(data)
+  data = settings.read_data(
+      dataclasses.replace(data, buckets=tuple(map(tuple, buckets)))
+  )
+  recipe = recipes.build(
+      run.adapted(config.model, dtype=dtype, unknown=unknown)
+  )
+  chosen = sharding.choose_devices(devices)
+  mesh = sharding.make_mesh({'data': len(chosen)}, chosen)
+  batch_size = len(chosen) if batch_size is None else batch_size
+  sharding.check_batch_size(batch_size, mesh)
   detector = serving.load(
       recipe,
       lambda shapes: read_params(shapes, recipe),
-      sharding.make_mesh({'data': 1}, jax.devices()[:1]),
-      data=config.data,
+      mesh,
+      data=data,
   )
   if threshold is None:
     threshold = recipe.show_threshold
-  return Predictor(config.data, detector, threshold)
+  return Predictor(data, detector, threshold, batch_size)
 
 
-def check_prompt(data: settings.Config, text: prompts.TextPrompt) -> None:
-  """Refuses a prompt that a model cannot read, or not as it is meant.
-
-  Args:
-    data: `config.data` of the model: its tokenizer and tokens.
-    text: what to look for.
-
-  Raises:
-    UserError: it has more tokens than the model reads, the tokenizer knows no
-      word of a name, or two names of a list have the same tokens.
-  """
-  prompt = _element(data, len(text.phrases)).encode_and_tell(text)
-  legible.check_distinct(text, prompt)
-
-
-def as_prompt(
-    text: prompts.TextPrompt | str | Sequence[str] | Mapping[str, Any],
-) -> prompts.TextPrompt:
-  """The prompt that a caller means by a text, names, or a prompt.
-
-  Raises:
-    UserError: it is none of these, or holds no words.
-  """
-  if isinstance(text, prompts.TextPrompt):
-    return text
-  if isinstance(text, Mapping):
-    wordings = class_prompts.parse(text, 'prompt')
-    return class_prompts.prompt(tuple(wordings), wordings)
-  is_list = isinstance(text, (list, tuple))
-  if isinstance(text, str) or (
-      is_list and all(isinstance(name, str) for name in text)
-  ):
-    return parsing.read_prompt(text)
-  raise errors.UserError(
-      f'a prompt of type {type(text).__name__} is none: give a text such as'
-      " 'cat. dog', a list of names, or names with their prompts"
+def _found(answer: looking.Answer, choice: choosing.Choice) -> Found:
+  """What of an answer is kept."""
+  kept = choice.rows(answer.boxes, answer.scores, answer.labels, answer.phrases)
+  return Found(
+      answer.boxes[kept],
+      answer.scores[kept],
+      tuple(answer.phrases[i] for i in kept),
+      asked=answer.question.asked.text,
+      threshold=choice.lowest,
+      labels=answer.labels[kept],
+      image=answer.question.image,
+      size=answer.size,
   )
-
-
-def check_threshold(threshold: float | None) -> None:
-  """Refuses one that no score can reach, or that all do.
-
-  Raises:
-    UserError: it is not in [0, 1].
-  """
-  if threshold is not None and not 0 <= threshold <= 1:
-    raise errors.UserError(
-        f'threshold={threshold} is not in [0, 1], where scores are: give one'
-        " that is, or none for the model's own"
-    )
-
-
-def _element(data: Mapping[str, Any], num_phrases: int) -> element.ToElement:
-  """The evaluation's transform, with room for all phrases of a prompt."""
-  own = settings.to_element(data)
-  return dataclasses.replace(own, num_phrases=max(own.num_phrases, num_phrases))

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import ml_collections
 
 from glip_jax import errors, fields
@@ -185,3 +186,34 @@ def read(given: Any) -> Run:
   if made.data.class_captions:
     recipe.check_class_tokens(model)
   return dataclasses.replace(made, model=model)
+
+
+def adapted(
+    model: Mapping[str, Any], *, dtype: Any = None, unknown: bool | None = None
+) -> Mapping[str, Any]:
+  """`config.model` with what a caller of a trained model may change.
+
+  Args:
+    model: `config.model`.
+    dtype: of matrix products; None as it is.
+    unknown: whether objects that no phrase names are found; None as it is.
+
+  Raises:
+    UserError: the dtype is none, or the family finds no such objects.
+  """
+  model = dict(model)
+  if dtype is not None:
+    try:
+      model['dtype'] = jnp.dtype(dtype).name
+    except TypeError:
+      raise errors.UserError(
+          f"dtype={dtype!r:.80} is none: give 'float32' or 'bfloat16'"
+      ) from None
+  if unknown is not None:
+    if unknown and not hasattr(recipe.read_config(model).decode, 'unknown'):
+      raise errors.UserError(
+          f'unknown=True: models of family {model["family"]!r} do not look for'
+          ' objects that nothing names; leave it out, or load another'
+      )
+    model['decode'] = {**model.get('decode', {}), 'unknown': unknown}
+  return model

@@ -5,17 +5,19 @@ program is compiled for the shapes that it meets; encoded prompts are kept.
 """
 
 import collections
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from glip_jax import errors, text_store, types
-from glip_jax.detectors import applying, class_tokens
+from glip_jax import serving_programs as programs_lib
+from glip_jax.detectors import class_tokens
 from glip_jax.detectors import recipe as recipe_lib
 from glip_jax.training import sharding, state, tables
+
+Prompt = types.Prompt | types.ClassCaptions
 
 _TEXTS_KEPT = 256
 
@@ -35,7 +37,7 @@ class Detector:
       mesh: jax.sharding.Mesh,
       params: Any,
       *,
-      programs: '_Programs | None' = None,
+      programs: programs_lib.Programs | None = None,
       thresholds: Mapping[str, float] | None = None,
   ):
     """Binds parameters to a recipe.
@@ -48,7 +50,7 @@ class Detector:
       thresholds: those of `recipe.thresholds` that are others by default.
     """
     self.recipe, self.mesh, self.params = recipe, mesh, params
-    self._programs = programs or _Programs(recipe, mesh)
+    self._programs = programs or programs_lib.Programs(recipe, mesh)
     self._own_thresholds = recipe.thresholds | dict(thresholds or {})
     self._texts: collections.OrderedDict[Any, types.Text] = (
         collections.OrderedDict()
@@ -133,9 +135,7 @@ class Detector:
     rows = sharding.put_batch(inputs, self.mesh)
     return self._programs.encode_image(self.params, *rows)
 
-  def encode_text(
-      self, prompt: types.Prompt | types.ClassCaptions
-  ) -> types.Text:
+  def encode_text(self, prompt: Prompt) -> types.Text:
     """Encodes one prompt, or finds it encoded.
 
     Args:
@@ -169,23 +169,26 @@ class Detector:
       self,
       features: types.Features,
       batch: types.Batch,
-      prompt: types.Prompt | types.ClassCaptions,
+      prompt: (
+          types.Prompt
+          | types.ClassCaptions
+          | Sequence[types.Prompt | types.ClassCaptions]
+      ),
       **thresholds: float,
   ) -> types.Detections:
-    """Finds what one prompt names in encoded images.
+    """Finds what prompts name in encoded images.
 
     Args:
       features: from `encode_image`.
       batch: what they were made of; `size` and `scale` are read.
-      prompt: as for `encode_text`.
+      prompt: as for `encode_text`: one for all rows, or a list of one for each,
+        all of the same shapes.
       **thresholds: as for `detect`.
 
     Returns:
       Detections of the rows of this process.
     """
-    text = self.encode_text(prompt)
-    if isinstance(prompt, types.ClassCaptions):
-      prompt = class_tokens.as_prompt(prompt)
+    texts, prompt = self._encode(prompt)
     # Nothing reads the image again: let it stay where it is.
     rows = sharding.put_batch(
         batch.replace(image=None, prompt=None, targets=None), self.mesh
@@ -194,33 +197,48 @@ class Detector:
         self.params,
         features,
         rows,
-        text,
+        texts,
         prompt,
         self._thresholds(thresholds),
     )
     return sharding.local_rows(found)
+
+  def embed(
+      self, features: types.Features, prompt: Prompt | Sequence[Prompt]
+  ) -> types.Embeddings:
+    """What scores are products of, of the regions of encoded images.
+
+    Args:
+      features: from `encode_image`.
+      prompt: as for `ground`.
+
+    Returns:
+      Embeddings of the rows of this process.
+    """
+    texts, _ = self._encode(prompt)
+    found = self._programs.embed(self.params, features, texts)
+    return sharding.local_rows(found)
+
+  def _encode(
+      self, prompt: Prompt | Sequence[Prompt]
+  ) -> tuple[tuple[types.Text, ...], types.Prompt]:
+    """One or more prompts encoded, and what decoding reads of them."""
+    several = prompt if isinstance(prompt, (list, tuple)) else (prompt,)
+    read = map(class_tokens.as_prompt, several)
+    joined = jax.tree.map(lambda *x: np.concatenate(x), *read)
+    return tuple(self.encode_text(each) for each in several), joined
+
+  @property
+  def num_programs(self) -> int:
+    """Programs that were compiled for it and all who share them."""
+    programs = vars(self._programs).values()
+    return sum(program._cache_size() for program in programs)
 
   def _thresholds(self, changes: Mapping[str, float]) -> dict[str, np.ndarray]:
     own = self._own_thresholds
     if unknown := sorted(set(changes) - set(own)):
       raise TypeError(f'{unknown} are no thresholds: they are {sorted(own)}')
     return {name: np.float32(value) for name, value in (own | changes).items()}
-
-
-class _Programs:
-  """The compiled programs of a recipe on a mesh, by shape."""
-
-  def __init__(self, recipe: recipe_lib.Recipe, mesh: jax.sharding.Mesh):
-    rows, whole = sharding.batch_sharding(mesh), sharding.replicated(mesh)
-    by_rows = functools.partial(jax.jit, out_shardings=rows)
-    self.detect = by_rows(functools.partial(applying.detect, recipe))
-    self.detect_text = by_rows(functools.partial(applying.detect_text, recipe))
-    self.encode_image = by_rows(recipe.encode_image)
-    self.encode_text = jax.jit(recipe.encode_text, out_shardings=whole)
-    self.encode_captions = jax.jit(
-        functools.partial(class_tokens.encode, recipe), out_shardings=whole
-    )
-    self.ground = by_rows(functools.partial(applying.ground, recipe))
 
 
 def _check_images(image: Any) -> None:

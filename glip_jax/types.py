@@ -163,6 +163,25 @@ class Outputs:
 
 
 @struct.dataclass
+class Embeddings:
+  """What the logits of outputs are products of.
+
+  A logit is the product of the embeddings of its region and its token, but for
+  a scale and biases that the family has.
+
+  Attributes:
+    outputs: that they give.
+    regions: float[b r d] of the regions of `outputs`.
+    words: float[b t d] of the tokens of the prompt, having seen the image
+      where the family fuses the two.
+  """
+
+  outputs: Outputs
+  regions: Array
+  words: Array
+
+
+@struct.dataclass
 class Detections:
   """A fixed number of detections for each image, best first.
 

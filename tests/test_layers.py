@@ -72,17 +72,43 @@ ALLOWED = {
     'training.optimizer': ('training', 'configuring', 'fields'),
     'weights': (),
     'text_store': ('types', 'storage'),
-    'serving': ('types', 'detectors', 'training', 'text_store'),
+    'serving_programs': ('types', 'detectors', 'training'),
+    'serving': (
+        'serving_programs',
+        'types',
+        'detectors',
+        'training',
+        'text_store',
+    ),
     'run': ('fields', 'data', 'detectors', 'evaluators', 'ops', 'training'),
+    'image_files': ('storage',),
+    'draw_prompt': ('draw_fonts', 'draw_labels', 'text'),
+    'found_forms': ('text',),
+    'found': (
+        'draw',
+        'draw_prompt',
+        'found_forms',
+        'image_files',
+        'storage',
+        'data',
+        'text',
+    ),
+    'choosing': (),
+    'prompting': ('types', 'text', 'data', 'evaluators.chunked'),
+    'draw_heat': ('draw_labels',),
+    'regions': ('draw_heat', 'looking', 'types', 'data', 'text'),
+    'looking': ('prompting', 'types', 'text', 'data', 'evaluators.unpack'),
     'predicting': (
+        'choosing',
+        'found',
+        'looking',
+        'prompting',
+        'regions',
         'run',
         'serving',
-        'types',
-        'text',
         'data',
         'detectors',
         'training',
-        'evaluators.unpack',
     ),
     'evaluating': (
         'data.sources',
@@ -106,12 +132,24 @@ ALLOWED = {
         'fields',
         'storage',
     ),
-    'loading': ('configuring', 'predicting', 'run', 'text', 'weights'),
+    'loading': (
+        'choosing',
+        'configuring',
+        'predicting',
+        'run',
+        'data',
+        'text',
+        'training',
+        'weights',
+    ),
     'predict': (
         'interrupting',
         'storage',
+        'found',
+        'image_files',
         'loading',
         'predicting',
+        'prompting',
         'configuring',
         'run',
         'text',
@@ -235,7 +273,13 @@ def _package(module):
 
 def test_only_predicting_and_tools_put_models_together():
   users = {m for m, found in _modules().items() if 'detectors.recipe' in found}
-  own = {'evaluating', 'predicting', 'run', 'serving'}
+  own = {
+      'evaluating',
+      'predicting',
+      'run',
+      'serving',
+      'serving_programs',
+  }
   assert all(m in own or _within(m, 'tools') for m in users)
 
 

@@ -17,8 +17,13 @@ import train
 from glip_jax import errors, loading, predicting, run
 from glip_jax.detectors import recipe as recipes
 from glip_jax.detectors.glip import official_weights as glip
-from glip_jax.weights import formats, released
+from glip_jax.text import tokenizer
+from glip_jax.tools import convert
+from glip_jax.weights import description, formats, released
 
+_SMALL_DATA = dict(
+    tokenizer='shapes', resize=(64, 64), image_size=(64, 64), buckets=()
+)
 SMALL = dict(tokenizer='shapes', resize=(64, 64), canvas=(64, 64))
 
 
@@ -27,6 +32,21 @@ def test_importing_the_package_is_light():
       'import sys, glip_jax; heavy = {"jax", "numpy", "flax"};'
       'sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules)'
       ' else 0)'
+  )
+  subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_importing_the_package_changes_nothing_in_the_process():
+  code = (
+      'import logging, os, signal, sys, threading, warnings\n'
+      'def now():\n'
+      '  signals = [signal.getsignal(s) for s in signal.valid_signals()]\n'
+      '  return (dict(os.environ), signals, list(warnings.filters),\n'
+      '    list(logging.root.handlers), logging.root.level, sys.excepthook,\n'
+      '    threading.excepthook, threading.active_count(), os.getcwd())\n'
+      'before = now()\n'
+      'import glip_jax\n'
+      'sys.exit(now() != before)'
   )
   subprocess.run([sys.executable, '-c', code], check=True)
 
@@ -148,7 +168,7 @@ def test_a_released_name_finds_what_its_weights_find(
   image = tmp_path / 'image.png'
   pixels = np.random.default_rng(0).integers(0, 256, (50, 60, 3), np.uint8)
   Image.fromarray(pixels).save(image)
-  found = find.in_image(image, 'red circle. dog')
+  found = find(image, 'red circle. dog')
   assert len(found.scores) and set(found.phrases) <= {'red circle', 'dog'}
   # Detections end at the last pixel of the *resized* picture.
   assert found.boxes.max() < 61 and found.scores.min() >= 0.1
@@ -159,5 +179,49 @@ def test_a_released_name_finds_what_its_weights_find(
       threshold=0.1,
   )
   np.testing.assert_array_equal(
-      found.boxes, same.in_image(image, 'red circle. dog').boxes
+      found.boxes, same(image, 'red circle. dog').boxes
   )
+
+
+def test_a_converted_file_holds_config_and_tokenizer_and_loads_alone(
+    tmp_path, monkeypatch
+):
+  recipe = abstract_models.recipe('nano_mm')
+  params = abstract_models.random_params(recipe)
+  theirs, ours = tmp_path / 'theirs.safetensors', tmp_path / 'ours.safetensors'
+  formats.write(theirs, recipe.write_weights(params))
+  config = run.tested('nano_mm', **_SMALL_DATA)
+  convert.convert(
+      config.model.to_dict(), ours, weights=theirs, data=config.data.to_dict()
+  )
+  loads = lambda *_: pytest.fail('it was looked for')
+  monkeypatch.setattr('huggingface_hub.hf_hub_download', loads)
+  moved = tmp_path / 'elsewhere' / 'model.safetensors'
+  moved.parent.mkdir()
+  ours.rename(moved)
+  detector = glip_jax.load(moved)
+  jax.tree.map(np.testing.assert_array_equal, detector.detector.params, params)
+  data = detector.data
+  assert (data.image_size, data.prompt_end) == ((64, 64), '.')
+  assert data.tokenizer == str(moved)
+  words = tokenizer.load_tokenizer('shapes')('red circle')['input_ids']
+  read = tokenizer.load_tokenizer(data.tokenizer)
+  assert read('red circle')['input_ids'] == words
+  with pytest.raises(errors.UserError, match='say whose weights'):
+    glip_jax.load(theirs)
+  with pytest.raises(errors.UserError, match='holds no tokenizer: pass a'):
+    tokenizer.load_tokenizer(str(theirs))
+
+
+def test_what_a_file_says_of_itself_and_cannot_be_read_is_refused(tmp_path):
+  path = tmp_path / 'mine.safetensors'
+  formats.write(path, {'x': np.ones(1)}, {description.CONFIG: '{"model": 3}'})
+  with pytest.raises(errors.UserError, match='which cannot be read .*convert'):
+    glip_jax.load(path)
+  formats.write(
+      path,
+      {'x': np.ones(1)},
+      description.describe({'family': 'none'}, {}, ''),
+  )
+  with pytest.raises(errors.UserError, match="family='none' is unknown"):
+    glip_jax.load(path)

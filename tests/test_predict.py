@@ -26,7 +26,7 @@ from glip_jax import (
 from glip_jax.data import images, pipeline, records, settings
 from glip_jax.detectors import recipe as recipes
 from glip_jax.errors import UserError
-from glip_jax.evaluators import unpack
+from glip_jax.evaluators import chunked, unpack
 from glip_jax.text import parsing, prompts
 from glip_jax.training import checkpointing, state
 
@@ -75,7 +75,7 @@ def photo(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def predictor(workdir):
-  return predict.load(workdir)
+  return loading.load_workdir(workdir)
 
 
 class _Always:
@@ -85,7 +85,10 @@ class _Always:
     self.recipe = recipes.build(recipes.variant('shapes'))
     self._detections = detections
 
-  def detect(self, batch, **_):
+  def encode_image(self, batch):
+    return None
+
+  def ground(self, features, batch, prompt, **_):
     return self._detections
 
 
@@ -136,22 +139,50 @@ def test_a_picture_gets_the_detections_that_evaluation_gives_it(
       _OnePicture(image), predictor.data, batch_size=1
   )
   batch = next(iter(batches))
-  want = next(
-      unpack.unpack(
-          batch,
-          predictor.detector.detect(
-              batch,
-              same_prompt=True,
-              **predictor.detector.recipe.lowest(predictor.threshold),
-          ),
-      )
+  # As evaluation asks for a vocabulary that takes several prompts.
+  element = dataclasses.replace(
+      settings.to_element(predictor.data), num_phrases=8
   )
+  prompt = chunked.row(element.encode(prompts.from_names(NAMES)))
+  detector = predictor.detector
+  answer = detector.ground(
+      detector.encode_image(batch),
+      batch,
+      prompt,
+      **detector.recipe.lowest(predictor.threshold),
+  )
+  want = next(unpack.unpack(batch, answer))
   keep = want.scores >= predictor.threshold
   assert keep.any()
   np.testing.assert_array_equal(found.boxes, want.boxes[keep])
   np.testing.assert_array_equal(found.scores, want.scores[keep])
   assert found.phrases == tuple(NAMES[i] for i in want.labels[keep])
   assert found.boxes[:, 2].max() > 64
+
+
+def test_logits_are_products_of_embeddings_and_words_have_heat_maps(
+    predictor, photo
+):
+  found = predictor.features(photo, list(NAMES))
+  logits = np.log(found.scores / (1 - found.scores))
+  head = predictor.detector.params['head']
+  products = found.region_embeddings @ found.word_embeddings.T
+  bias = logits - products / np.exp(head['log_scale'])
+  # That of a token is the same in all regions.
+  np.testing.assert_allclose(bias, bias[:1].repeat(len(bias), 0), atol=1e-5)
+  assert np.ptp(products, axis=0).max() > 0.01
+  heat = found.heat_map('square')
+  assert heat.shape == (HEIGHT, WIDTH)
+  own = np.where(found.valid, found.scores[:, found.spans[1]][:, 1], 0)
+  large = [i for i, (h, w) in enumerate(found.grid) if h * w >= 4]
+  ends = np.cumsum([h * w for h, w in found.grid])
+  assert heat.max() <= own[: ends[large[-1]]].max() + 1e-6
+  # The middle of the best cell of the finest map.
+  h, w = found.grid[0]
+  y, x = np.divmod(own[: h * w].argmax(), w)
+  tall, wide = found.cells[0]
+  spot = heat[int((y + 0.5) * tall), int((x + 0.5) * wide)]
+  assert spot >= own[: h * w].max() - 0.01
 
 
 def test_the_picture_is_written_with_boxes_drawn_on_it(
@@ -221,12 +252,13 @@ def test_a_prompt_may_have_more_phrases_than_training_had():
   assert found.phrases == ('d',)
 
 
-def test_a_prompt_that_is_too_long_is_refused_by_name():
+def test_a_caption_that_is_too_long_is_refused_by_name():
   predictor = _answering(None)
   image = np.zeros((64, 64, 3), np.uint8)
-  caption = '. '.join(['red circle'] * 9)
+  caption = 'left of ' * 8 + 'red circle'
+  text = prompts.from_caption(caption, [[(64, 74)]])
   with pytest.raises(prompts.PromptTooLong, match="'red circle' does not fit"):
-    predictor(image, parsing.read_prompt(caption))
+    predictor(image, text)
 
 
 @pytest.mark.parametrize(
@@ -270,12 +302,12 @@ def test_the_photograph_is_not_written_over(photo, tmp_path):
 
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
   with pytest.raises(UserError, match='no checkpoint in .*--workdir'):
-    predict.load(tmp_path)
+    loading.load_workdir(tmp_path)
 
 
 def test_a_threshold_that_no_score_can_have_is_refused(workdir):
   with pytest.raises(UserError, match=r'threshold=30.* is not in \[0, 1\]'):
-    predict.load(workdir, threshold=30.0)
+    loading.load_workdir(workdir, threshold=30.0)
 
 
 def test_a_threshold_below_that_of_the_config_counts(predictor, photo):
@@ -290,16 +322,15 @@ def test_every_form_of_an_image_and_a_prompt_finds_the_same(photo):
 
   class Seeing(_Always):
 
-    def detect(self, batch, **_):
-      seen.append((batch.image, batch.prompt.ids))
-      return super().detect(batch)
+    def ground(self, features, batch, prompt, **_):
+      seen.append((batch.image, prompt[0].ids))
+      return super().ground(features, batch, prompt)
 
   predictor = predicting.Predictor(_config().data, Seeing(answer), 0.3)
   forms = [pixels, pixels / 255, pixels.tolist(), Image.fromarray(pixels)]
   for image in [*forms, photo, str(photo), photo.read_bytes()]:
     for text in ('. '.join(NAMES), list(NAMES), NAMES):
       assert predictor(image, text).phrases == ('blue square',)
-  assert predictor.in_image(photo, '. '.join(NAMES)).phrases[0] == NAMES[1]
   for image, ids in seen[1:]:
     np.testing.assert_array_equal(image, seen[0][0])
     np.testing.assert_array_equal(ids, seen[0][1])
@@ -310,11 +341,10 @@ def test_what_is_no_image_or_no_prompt_is_refused_at_the_door():
   image = np.zeros((64, 64, 3), np.uint8)
   with pytest.raises(UserError, match='floats must be in 0..1: undo'):
     predictor(image - np.float32(1.5), 'dog')
-  with pytest.raises(UserError, match="image='https://x.y/a.png' is a URL"):
-    predictor.in_image('https://x.y/a.png', 'dog')
-  for text in (None, 3):
-    with pytest.raises(UserError, match='a prompt of type .* is none: give'):
-      predictor(image, text)
+  with pytest.raises(UserError, match='a prompt of type .* is none: give'):
+    predictor(image, 3)
+  with pytest.raises(UserError, match='prompt is missing: say what to look'):
+    predictor(image)
   with pytest.raises(UserError, match="'dog' has 1 for a prompt: give a text"):
     predictor(image, {'dog': 1})
   with pytest.raises(UserError, match=r"prompt '\[\]' holds no words"):
@@ -339,7 +369,7 @@ def test_a_url_is_refused_whatever_flag_it_is_given(
 
 def test_a_url_is_refused_by_the_functions_too(tmp_path):
   with pytest.raises(UserError, match="workdir='https://x.y/run' is a URL"):
-    predict.load('https://x.y/run')
+    loading.load_workdir('https://x.y/run')
   predictor = _answering(None)
   with pytest.raises(UserError, match="image='https://x.y/a.png' is a URL"):
     predict.write_image(
@@ -401,7 +431,9 @@ def test_prompts_given_apart_are_a_name_each_and_the_picture_has_a_place(
   asked = []
   monkeypatch.setattr(flags, 'FLAGS', values)
   monkeypatch.setattr(
-      predict, 'load', lambda *args, **options: _Listening(predictor, asked)
+      loading,
+      'load_workdir',
+      lambda *args, **options: _Listening(predictor, asked),
   )
   predict.main([])
   assert [text.phrases for text in asked] == [
@@ -424,7 +456,8 @@ _UNREADABLE = [
     (['5 \u20ac. 5 \u00a3'], "'5 \u20ac' and '5 \u00a3' are the same tokens"),
     (['red circle. \u56fe\u738b'], "knows no word of '\u56fe\u738b'"),
     (['dog \udcff'], 'half of a character'),
-    (['. '.join(['dog'] * 40_000)], "phrase 7 'dog' does not fit"),
+    (['dog ' * 40_000], "phrase 0 'dog dog dog .*' does not fit"),
+    (['. '.join(['dog'] * 40_000)], "'dog' and 39995 more are the same tokens"),
 ]
 
 
@@ -432,7 +465,9 @@ _UNREADABLE = [
 def test_a_prompt_that_the_model_cannot_read_is_refused_before_it_is_loaded(
     workdir, photo, monkeypatch, prompt, message
 ):
-  monkeypatch.setattr(predict, 'load', lambda *_, **__: pytest.fail('loaded'))
+  monkeypatch.setattr(
+      loading, 'load_workdir', lambda *_, **__: pytest.fail('loaded')
+  )
   prompts_given = [f'--prompt={name}' for name in prompt]
   with pytest.raises(UserError, match=message):
     _main(
@@ -443,7 +478,7 @@ def test_a_prompt_that_the_model_cannot_read_is_refused_before_it_is_loaded(
 def test_a_comma_list_is_told_to_be_one_name(
     workdir, photo, predictor, monkeypatch, caplog
 ):
-  monkeypatch.setattr(predict, 'load', lambda *_, **__: predictor)
+  monkeypatch.setattr(loading, 'load_workdir', lambda *_, **__: predictor)
   _main(
       monkeypatch,
       f'--workdir={workdir}',
@@ -482,7 +517,7 @@ def test_a_stored_tokenizer_is_fetched_for_who_asks_alone(
   looks = lambda *_: pytest.fail('it was looked for')
   monkeypatch.setattr('huggingface_hub.hf_hub_download', looks)
   with pytest.raises(UserError, match='give --tokenizer=nobody/none to fetch'):
-    predict.load(stored)
+    loading.load_workdir(stored)
   for name in ('shapes', 'nobody/none'):
     own = loading.stored_config(stored, name)
     assert (own.data.tokenizer, own.compilation_cache) == (name, '')
@@ -490,7 +525,7 @@ def test_a_stored_tokenizer_is_fetched_for_who_asks_alone(
   monkeypatch.setattr(
       predicting, 'make_predictor', lambda config, *_, **__: told.append(config)
   )
-  predict.load(stored, tokenizer='nobody/none')
+  loading.load_workdir(stored, tokenizer='nobody/none')
   assert told[0].data.tokenizer == 'nobody/none'
 
 
@@ -522,7 +557,7 @@ def test_a_file_of_prompts_says_what_to_look_for(
 ):
   asked = []
   listening = lambda *args, **options: _Listening(predictor, asked)
-  monkeypatch.setattr(predict, 'load', listening)
+  monkeypatch.setattr(loading, 'load_workdir', listening)
   path = tmp_path / 'own.json'
   path.write_text('{"star": {"prefix": "a large"}, "red_circle": "circle"}')
   told = [f'--workdir={workdir}', f'--image={photo}', f'--prompts={path}']

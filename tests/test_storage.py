@@ -18,7 +18,7 @@ import tiny_config
 from PIL import Image
 
 import train
-from glip_jax import errors, predict, predicting, storage
+from glip_jax import errors, loading, predict, predicting, storage
 from glip_jax.evaluators import written
 from glip_jax.training import (
     checkpoint_files,
@@ -134,7 +134,7 @@ def test_a_file_that_can_be_written_is_let_pass(tmp_path):
     [
         checkpoint_files.find,
         lambda x: checkpoint_files.first_whole(x, 'latest', print),
-        predict.load,
+        loading.load_workdir,
     ],
     ids=['find', 'first_whole', 'predict'],
 )

@@ -13,6 +13,11 @@ from glip_jax.data.buckets import Bucket
 from glip_jax.data.element import ToElement
 from glip_jax.errors import UserError
 
+# Canvases of `few_buckets`.
+_FEW = 3
+# Tokens of a prompt that a shorter one saves something of.
+_WORTH_A_SHORTER = 64
+
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
@@ -136,6 +141,30 @@ def fits(data: settings.Config, num_phrases: int = 0) -> tuple[Fit, ...]:
     )
     made.append(Fit(bucket, own, data))
   return tuple(made)
+
+
+def few_buckets(data: settings.Data) -> tuple[tuple[int, int, int], ...]:
+  """Few (h, w, tokens) for images and prompts of all kinds.
+
+  Of many canvases the largest that lies, the largest that stands, and the
+  smallest; and two lengths: that of `config.data`, and a quarter of it.
+
+  Args:
+    data: `config.data`.
+  """
+  canvases = list(dict.fromkeys(b.canvas for b in settings.buckets(data)))
+  if len(canvases) > _FEW:
+    by_size = sorted(canvases, key=math.prod)
+    lying = [(h, w) for h, w in by_size if w >= h]
+    standing = [(h, w) for h, w in by_size if h > w]
+    chosen = {by_size[0], *lying[-1:], *standing[-1:]}
+    canvases = [canvas for canvas in canvases if canvas in chosen]
+  lengths = [data.num_tokens]
+  if data.num_tokens >= _WORTH_A_SHORTER:
+    lengths.append(data.num_tokens // 4)
+  return tuple(
+      (*canvas, length) for canvas in canvases for length in sorted(lengths)
+  )
 
 
 def best(

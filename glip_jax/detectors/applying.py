@@ -59,20 +59,35 @@ def ground(
     prompt: types.Prompt,
     thresholds: Mapping[str, Any],
 ) -> types.Detections:
-  """Detections in encoded images for one encoded prompt.
+  """Detections in encoded images for one encoded prompt, or one of each.
 
   Args:
     recipe: a `recipe.Recipe`.
     params: its parameters.
     features: of b images.
     batch: what they were made of; `size` and `scale` are read.
-    text: one row, of the prompt.
-    prompt: one row.
+    text: of the prompt, one row or b.
+    prompt: one row or b.
     thresholds: those of `recipe.thresholds` that differ.
   """
   num_rows = batch.size.shape[0]
   batch = batch.replace(prompt=_spread(prompt, num_rows))
   return _ground_rows(recipe, params, features, batch, text, thresholds)
+
+
+def embed(
+    recipe: Any, params: Any, features: types.Features, text: types.Text
+) -> Any:
+  """Embeddings of encoded images with one encoded prompt, or one of each.
+
+  Args:
+    recipe: a `recipe.Recipe`.
+    params: its parameters.
+    features: of b images.
+    text: one row or b.
+  """
+  text = _spread(text, features.size.shape[0])
+  return recipe.embed(params, features, text)
 
 
 def _ground_rows(recipe, params, features, batch, text, thresholds):
@@ -82,7 +97,7 @@ def _ground_rows(recipe, params, features, batch, text, thresholds):
 
 
 def _spread(tree: Any, num_rows: Any) -> Any:
-  """One row of arrays as many, maybe a symbol."""
+  """One row of arrays as many, maybe a symbol; so many stay as they are."""
   return jax.tree.map(
       lambda x: jnp.broadcast_to(x, (num_rows, *x.shape[1:])), tree
   )

@@ -18,7 +18,8 @@ class Base:
   Attributes:
     config: what it was built from; its `decode` has a `score_threshold`, its
       `language` checks prompts.
-    model: what `_inputs` gives -> Outputs.
+    model: what `_inputs` gives -> Outputs. Its `ground` sows
+      `region_embeddings` and `word_embeddings`, see `types.Embeddings`.
   """
 
   config: Any
@@ -50,6 +51,35 @@ class Base:
         method='encode_text',
     )
 
+  def ground(
+      self, params: Any, features: types.Features, text: types.Text
+  ) -> types.Outputs:
+    """Every region scored against every token."""
+    return self.model.apply(
+        {'params': params}, *self._grounded(features, text), method='ground'
+    )
+
+  def embed(
+      self, params: Any, features: types.Features, text: types.Text
+  ) -> types.Embeddings:
+    """As `ground`, with what its logits are products of."""
+    outputs, state = self.model.apply(
+        {'params': params},
+        *self._grounded(features, text),
+        method='ground',
+        mutable=['intermediates'],
+    )
+    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
+    sown = {
+        key.key: leaf
+        for path, leaf in leaves
+        for key in path
+        if getattr(key, 'key', '') in ('region_embeddings', 'word_embeddings')
+    }
+    return types.Embeddings(
+        outputs, sown['region_embeddings'], sown['word_embeddings']
+    )
+
   @property
   def thresholds(self) -> dict[str, float]:
     """What decoding is told at each call, where nobody says otherwise."""
@@ -76,4 +106,10 @@ class Base:
 
   def _inputs(self, batch: types.Batch) -> tuple[Any, ...]:
     """What the model takes of a batch."""
+    raise NotImplementedError
+
+  def _grounded(
+      self, features: types.Features, text: types.Text
+  ) -> tuple[Any, ...]:
+    """What `ground` of the model takes."""
     raise NotImplementedError

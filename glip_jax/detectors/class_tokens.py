@@ -55,8 +55,14 @@ def pool(
   return (jnp.sum(wide, axis=1) / count).astype(tokens.dtype)
 
 
-def as_prompt(captions: types.ClassCaptions) -> types.Prompt:
-  """What decoding reads: a prompt of one row in which phrase c is token c."""
+def as_prompt(captions: types.ClassCaptions | types.Prompt) -> types.Prompt:
+  """What decoding reads: a prompt of one row in which phrase c is token c.
+
+  Args:
+    captions: of c classes; a prompt stays what it is.
+  """
+  if isinstance(captions, types.Prompt):
+    return captions
   valid = jnp.asarray(captions.valid)
   return types.Prompt(
       ids=jnp.zeros((1, *valid.shape), jnp.int32),

@@ -79,6 +79,11 @@ class Recipe(Protocol):
   ) -> types.Outputs:
     """Regions of each image scored against the tokens of its prompt."""
 
+  def embed(
+      self, params: Any, features: types.Features, text: types.Text
+  ) -> types.Embeddings:
+    """As `ground`, with what its logits are products of."""
+
   def loss(
       self, outputs: types.Outputs, batch: types.Batch
   ) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -66,7 +66,20 @@ def check_distinct(text: prompts.TextPrompt, prompt: types.Prompt) -> None:
   Raises:
     UserError: two names have the same tokens.
   """
-  if _is_list(text) and (groups := same_tokens(prompt, text.phrases)):
+  if is_list(text):
+    check_groups(same_tokens(prompt, text.phrases))
+
+
+def check_groups(groups: Sequence[Sequence[str]]) -> None:
+  """Refuses names that are the same to a model.
+
+  Args:
+    groups: of two names and more, from `same_tokens`; none passes.
+
+  Raises:
+    UserError: there is one.
+  """
+  if groups:
     raise errors.UserError(
         f'{"; ".join(map(quote, groups))} are the same tokens, so the model'
         ' cannot tell them apart (text in parentheses is not read, and mostly'
@@ -90,17 +103,17 @@ def same_tokens(
   return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
+def is_list(text: prompts.TextPrompt) -> bool:
+  """Whether no word stands outside the phrases."""
+  others = list(text.caption)
+  for start, end in (span for spans in text.spans for span in spans):
+    others[start:end] = ' ' * (end - start)
+  return not prompts.has_word(''.join(others))
+
+
 def quote(names: Sequence[str]) -> str:
   """Names as a message lists them, of many the first ones."""
   quoted = [repr(prompts.shorten(name.strip())) for name in names[:_QUOTED]]
   if len(names) > _QUOTED:
     quoted.append(f'{len(names) - _QUOTED} more')
   return ' and '.join(filter(None, [', '.join(quoted[:-1]), quoted[-1]]))
-
-
-def _is_list(text: prompts.TextPrompt) -> bool:
-  """Whether no word stands outside the phrases."""
-  others = list(text.caption)
-  for start, end in (span for spans in text.spans for span in spans):
-    others[start:end] = ' ' * (end - start)
-  return not prompts.has_word(''.join(others))

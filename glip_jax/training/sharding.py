@@ -77,6 +77,35 @@ def make_mesh(
   )
 
 
+def choose_devices(
+    devices: int | Sequence[jax.Device] | None,
+) -> list[jax.Device]:
+  """The devices that a caller means.
+
+  Args:
+    devices: so many of those that there are, or these; None for the first.
+
+  Raises:
+    UserError: there are fewer, or they are none.
+  """
+  known = jax.devices()
+  if devices is None:
+    return known[:1]
+  if isinstance(devices, int) and not isinstance(devices, bool):
+    if not 1 <= devices <= len(known):
+      raise errors.UserError(
+          f'devices={devices}: there are {len(known)}; give 1 to {len(known)}'
+      )
+    return known[:devices]
+  found = list(devices) if isinstance(devices, (list, tuple)) else []
+  if not found or not all(isinstance(each, jax.Device) for each in found):
+    raise errors.UserError(
+        f'devices={devices!r:.80} are none: give a number of them, or some of'
+        ' jax.devices()'
+    )
+  return found
+
+
 def check_batch_size(batch_size: int, mesh: Mesh, what: str = 'batch_size'):
   """Refuses a batch that the mesh cannot split evenly.
 

@@ -59,6 +59,7 @@ class Model(nn.Module):
     x, centre = jnp.concatenate(flat, 1), np.concatenate(centres)
     sides = nn.softplus(self.boxes(x)) * centre[:, 4:]
     boxes = centre[:, :4] + sides * np.array([-1, -1, 1, 1])
+    self.sow('intermediates', 'regions', x)
     logits = jnp.einsum('brd,btd->brt', x, text.tokens) - 4.0
     return types.Outputs(logits, boxes, None, None, jnp.concatenate(inside, 1))
 
@@ -105,6 +106,14 @@ class Linear:
   def ground(self, params, features, text):
     inputs = features.levels, text, jnp.asarray(features.extent)
     return self.model.apply({'params': params}, *inputs, method='ground')
+
+  def embed(self, params, features, text):
+    inputs = features.levels, text, jnp.asarray(features.extent)
+    outputs, state = self.model.apply(
+        {'params': params}, *inputs, method='ground', mutable=['intermediates']
+    )
+    (regions,) = state['intermediates']['regions']
+    return types.Embeddings(outputs, regions, text.tokens)
 
   def loss(self, outputs, batch):
     truth = batch.targets

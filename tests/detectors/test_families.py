@@ -13,7 +13,7 @@ import linear_config
 import linear_family
 import query_config
 
-from glip_jax import errors, predict
+from glip_jax import errors, loading
 from glip_jax.detectors import recipe as recipes
 from glip_jax.text import prompts
 from glip_jax.training import metrics
@@ -72,7 +72,7 @@ def test_a_folder_and_a_row_train_resume_evaluate_and_predict(
   assert (tmp_path / 'eval' / 'val' / 'predictions.json').exists()
   if family == 'linear':
     monkeypatch.setitem(recipes.FAMILIES, 'linear', linear_family.ROW)
-  find = predict.load(workdir, threshold=0.0)
+  find = loading.load_workdir(workdir, threshold=0.0)
   image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
   found = find(image, prompts.from_names(('red circle', 'blue star')))
   assert set(found.phrases) == {'red circle', 'blue star'}

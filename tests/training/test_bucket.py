@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import toy_training
 
-from glip_jax import configuring, predict, storage
+from glip_jax import configuring, loading, storage
 from glip_jax.errors import UserError
 from glip_jax.training import (
     checkpoint_files,
@@ -128,7 +128,7 @@ def test_an_address_that_is_of_no_bucket_is_refused():
     [
         lambda x: storage.check_address('workdir', x),
         checkpoint_files.find,
-        predict.load,
+        loading.load_workdir,
         lambda x: storage.check_out('workdir', x),
     ],
     ids=['train', 'eval', 'predict', 'out'],

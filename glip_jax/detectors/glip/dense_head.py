@@ -111,6 +111,8 @@ class DenseHead(nn.Module):
         name='text_projection',
     )(text / 2)
     self.sow('intermediates', 'projected_text', tokens)
+    self.sow('intermediates', 'region_embeddings', x)
+    self.sow('intermediates', 'word_embeddings', tokens)
     logits = jnp.einsum(
         'brd,btd->brt',
         x.astype(self.dtype),

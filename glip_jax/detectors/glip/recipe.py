@@ -50,18 +50,6 @@ class Glip(base.Base):
     )
     return types.Features(levels, jnp.asarray(size), jnp.asarray(extent))
 
-  def ground(
-      self, params: Any, features: types.Features, text: types.Text
-  ) -> types.Outputs:
-    """Every position of the pyramid scored against every token."""
-    return self.model.apply(
-        {'params': params},
-        features.levels,
-        text,
-        features.extent,
-        method='ground',
-    )
-
   def loss(
       self, outputs: types.Outputs, batch: types.Batch
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -121,6 +109,12 @@ class Glip(base.Base):
     """
     scale = self.config.head.anchor_scale
     return official_weights.to_official(params, anchor_scale=scale)
+
+  def _grounded(
+      self, features: types.Features, text: types.Text
+  ) -> tuple[Any, ...]:
+    """What `ground` of the model takes."""
+    return features.levels, text, features.extent
 
   def _inputs(self, batch: types.Batch) -> tuple[Any, ...]:
     """What the model takes of a batch."""

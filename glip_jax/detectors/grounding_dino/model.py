@@ -220,6 +220,8 @@ class GroundingDino(nn.Module):
     bias = self.class_bias if self.config.decoder.scale_logits else None
     logits = self._classify(hidden, text, bias)
     self.sow('intermediates', 'logits', logits)
+    self.sow('intermediates', 'region_embeddings', hidden[-1][:, count:])
+    self.sow('intermediates', 'word_embeddings', text.tokens)
     whole = lambda i: _outputs(
         logits[i, :, count:], boxes[i, :, count:], start.valid, size
     )

@@ -63,19 +63,6 @@ class GroundingDino(base.Base):
     )
     return types.Features(levels, size, extent)
 
-  def ground(
-      self, params: Any, features: types.Features, text: types.Text
-  ) -> types.Outputs:
-    """Object queries scored against every token."""
-    return self.model.apply(
-        {'params': params},
-        features.levels,
-        text,
-        features.size,
-        features.extent,
-        method='ground',
-    )
-
   def loss(
       self, outputs: types.Outputs, batch: types.Batch
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -120,6 +107,12 @@ class GroundingDino(base.Base):
   def write_weights(self, params: Any) -> dict[str, np.ndarray]:
     """Arrays by Hugging Face's names."""
     return hugging_face_weights.to_hugging_face(params)
+
+  def _grounded(
+      self, features: types.Features, text: types.Text
+  ) -> tuple[Any, ...]:
+    """What `ground` of the model takes."""
+    return features.levels, text, features.size, features.extent
 
   def _inputs(self, batch: types.Batch) -> tuple[Any, ...]:
     """What the model takes of a batch."""

@@ -182,9 +182,12 @@ class QueryDetector(nn.Module):
   ) -> tuple[types.Outputs, ...]:
     """The outputs of each layer, of heads that all layers share."""
     tokens = jnp.where(text.mask[..., None], self.token(text.tokens), 0)
+    regions = self.query_of_token(held) * self.width**-0.5
+    self.sow('intermediates', 'region_embeddings', regions[-1])
+    self.sow('intermediates', 'word_embeddings', tokens)
     logits = jnp.einsum(
         'lbqd,btd->lbqt',
-        self.query_of_token(held) * self.width**-0.5,
+        regions,
         tokens,
         preferred_element_type=precision.widened(self.dtype),
     )

@@ -42,18 +42,6 @@ class Query(base.Base):
     )
     return types.Features((memory,), size, extent)
 
-  def ground(
-      self, params: Any, features: types.Features, text: types.Text
-  ) -> types.Outputs:
-    """Queries of a text in encoded images."""
-    return self.model.apply(
-        {'params': params},
-        features.levels[0],
-        text,
-        features.size,
-        method='ground',
-    )
-
   def loss(
       self, outputs: types.Outputs, batch: types.Batch
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -95,6 +83,12 @@ class Query(base.Base):
         "family 'query' has no reference code whose names a file could have:"
         ' write it under our own names'
     )
+
+  def _grounded(
+      self, features: types.Features, text: types.Text
+  ) -> tuple[Any, ...]:
+    """What `ground` of the model takes."""
+    return features.levels[0], text, features.size
 
   def _inputs(self, batch: types.Batch) -> tuple[Any, ...]:
     """What the model takes of a batch."""
