@@ -1,5 +1,6 @@
 """`glip_jax.load`: from a name or a file to what a picture holds."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -15,10 +16,12 @@ from PIL import Image
 import glip_jax
 import train
 from glip_jax import errors, loading, predicting, run
+from glip_jax.data import fitting
 from glip_jax.detectors import recipe as recipes
 from glip_jax.detectors.glip import official_weights as glip
 from glip_jax.text import tokenizer
 from glip_jax.tools import convert
+from glip_jax.training import sharding
 from glip_jax.weights import description, formats, released
 
 _SMALL_DATA = dict(
@@ -112,6 +115,39 @@ def test_images_and_prompts_come_as_the_family_was_tested(
   assert (data.tokenizer, data.num_tokens) == ('bert-base-uncased', 256)
   assert (data.extent_multiple, data.prompt_end) == (multiple, end)
   assert data.num_phrases == 16
+
+
+def test_few_programs_are_for_three_canvases_and_two_lengths():
+  data = run.read(run.tested('T')).data
+  assert set(fitting.few_buckets(data)) == {
+      (height, width, tokens)
+      for height, width in ((800, 1088), (800, 1344), (1344, 800))
+      for tokens in (64, 256)
+  }
+  small = dataclasses.replace(data, buckets=(), num_tokens=16)
+  assert fitting.few_buckets(small) == ((1344, 1344, 16),)
+
+
+def test_what_a_caller_may_change_of_a_model():
+  model = run.read(run.tested('T')).model
+  changed = run.adapted(model, dtype='bfloat16', unknown=True)
+  assert (changed['dtype'], changed['decode']['unknown']) == ('bfloat16', True)
+  assert run.adapted(model, dtype=np.float32) == model
+  with pytest.raises(errors.UserError, match="dtype='fp' is none: give"):
+    run.adapted(model, dtype='fp')
+  dino = run.read(run.tested('grounding_dino_T')).model
+  with pytest.raises(errors.UserError, match="'grounding_dino' do not look"):
+    run.adapted(dino, unknown=True)
+
+
+def test_devices_are_a_number_or_some_that_there_are():
+  known = jax.devices()
+  assert sharding.choose_devices(None) == known[:1]
+  assert sharding.choose_devices(1) == known[:1]
+  assert sharding.choose_devices(known) == known
+  for devices in (0, len(known) + 1, 'gpu', [], [3], True):
+    with pytest.raises(errors.UserError, match='devices=.*give'):
+      sharding.choose_devices(devices)
 
 
 def test_a_grounding_dino_is_loaded_by_name_and_by_file(tmp_path, monkeypatch):
