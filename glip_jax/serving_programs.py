@@ -1,7 +1,6 @@
 """The compiled programs of a detector, and what each computes."""
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp

@@ -124,6 +124,7 @@ ALLOWED = {
     ),
     'exporting': (
         'predicting',
+        'prompting',
         'types',
         'text',
         'data',

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from glip_jax import errors, predicting, types
+from glip_jax import errors, predicting, prompting, types
 from glip_jax.data import settings
 from glip_jax.detectors import applying
 from glip_jax.exporting import names
@@ -105,13 +105,13 @@ def by_names(
     predictor: the model.
     prompt: names, as a call of the predictor takes them.
     chunk_names: names of each of several prompts, whose detections are joined
-      as `evaluators.chunked` does; 0 for one prompt of all.
+      as `evaluators.chunked` does; 0 for as many as have room.
     most: detections of an image that are kept of several prompts.
 
   Raises:
     UserError: the prompt holds no words or cannot be read, or is too long.
   """
-  whole = predicting.as_prompt(prompt)
+  whole = prompting.as_prompt(prompt)
   texts = names.encode(predictor, whole, chunk_names)
   own = _Own.of(predictor)
 

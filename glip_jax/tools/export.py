@@ -24,11 +24,12 @@ from collections.abc import Sequence
 from absl import flags
 
 from glip_jax import (
+    choosing,
     configuring,
     errors,
     loading,
-    predict,
     predicting,
+    prompting,
     storage,
 )
 from glip_jax.data import settings
@@ -82,16 +83,14 @@ def _load(options: flags.FlagValues) -> predicting.Predictor:
   """The model that the flags name."""
   told = dict(threshold=options.threshold, tokenizer=options.tokenizer)
   if options.workdir:
-    return predict.load(options.workdir, step=options.step, **told)
+    return loading.load_workdir(options.workdir, step=options.step, **told)
   return loading.load(options.weights, variant=options.variant, **told)
 
 
 def _prompt(options: flags.FlagValues) -> prompts.TextPrompt:
   """The names that the flags say."""
   if options.prompts:
-    return predicting.as_prompt(
-        class_prompts.read(options.prompts, '--prompts')
-    )
+    return prompting.as_prompt(class_prompts.read(options.prompts, '--prompts'))
   several = len(options.prompt) > 1
   return parsing.read_prompt(options.prompt if several else options.prompt[0])
 
@@ -133,7 +132,7 @@ def _check(options: flags.FlagValues):
           f'--{name}={options[name].value} has no meaning'
           f' {"with" if options.open else "without"} --open: leave it out'
       )
-  predicting.check_threshold(options.threshold)
+  choosing.check_threshold(options.threshold)
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
@@ -161,7 +160,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
   flags.DEFINE_bool(
       'open', False, 'Instead: prompts are inputs.', flag_values=values
   )
-  number('chunk_names', 0, 'Names of each of several prompts; 0: one prompt.')
+  number('chunk_names', 0, 'Names of each prompt; 0: as many as fit.')
   number('most', functions.MOST, 'Detections kept of several prompts.')
   number('num_phrases', 0, "Phrases of an open prompt; 0: the model's own.")
   flags.DEFINE_list(

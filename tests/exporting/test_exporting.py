@@ -252,11 +252,18 @@ def test_prompts_are_joined_as_evaluation_joins_them():
   jax.tree.map(np.testing.assert_array_equal, functions._join(found, 7), want)
 
 
-def test_names_that_are_one_to_the_model_and_long_lists_are_refused(linear):
+def test_names_that_are_one_to_the_model_are_refused(linear):
   with pytest.raises(UserError, match='are the same tokens'):
     functions.by_names(linear, ['dog', 'cat', 'Dog'], chunk_names=1)
-  with pytest.raises(UserError, match='tokens'):
-    functions.by_names(linear, ['red circle', 'blue square'] * 9)
+
+
+def test_names_that_do_not_fit_one_prompt_are_asked_in_several(linear):
+  colours, shapes = ('red', 'green', 'blue', 'yellow'), ('circle', 'star')
+  names = [f'{colour} {shape}' for colour in colours for shape in shapes]
+  function = functions.by_names(linear, names)
+  firsts = function.arrays['text/first']
+  assert firsts[0] == 0 and 1 < len(firsts) < len(names)
+  assert len(function.names) == len(names)
 
 
 def test_the_file_says_how_it_is_called(linear, tmp_path):
