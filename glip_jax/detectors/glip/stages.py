@@ -12,6 +12,7 @@ for each stage and block, in the order in which the model computes them:
   tower/0/text                      words after the block's text layer
   tower/0/dyconv/p3 ... p7          image after the block
   head/deltas, head/projected_text
+  head/region_embeddings, head/word_embeddings
   outputs/logits, boxes, quality, anchors, valid
 
     outputs, stages = stages.run(recipe.model, params, *inputs)

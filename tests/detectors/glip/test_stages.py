@@ -44,6 +44,7 @@ def test_stages_come_in_the_order_of_computation():
       *(f'language/{stage}' for stage in ('embeddings', 0, 1, 'hidden')),
       *(f'tower/{i}/{stage}' for i in range(3) for stage in block),
       *('head/deltas', 'head/projected_text'),
+      *('head/region_embeddings', 'head/word_embeddings'),
       *('outputs/anchors', 'outputs/boxes', 'outputs/logits'),
       *('outputs/quality', 'outputs/valid'),
   ]
