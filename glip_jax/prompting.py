@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from glip_jax import errors, types
-from glip_jax.data import class_captions, drawing, settings, vocabularies
+from glip_jax.data import class_captions, settings, vocabularies
 from glip_jax.evaluators import chunked
 from glip_jax.text import chunks, class_prompts, legible, parsing, prompts
 from glip_jax.text import tokenizer as tokenizers
@@ -135,13 +135,7 @@ def _in_chunks(data: settings.Data, text: prompts.TextPrompt) -> Asked:
   tokenizer = tokenizers.load_tokenizer(data.tokenizer)
   vocabulary = Vocabulary(text.phrases, tokenizer, text)
   legible.check_groups(vocabulary.same())
-  room = vocabularies.drawing_of(
-      vocabulary, drawing.Drawn(), data, data.num_tokens
-  ).room
-  several = chunks.split(
-      text,
-      data.chunk_names,
-      lengths=vocabulary.lengths,
-      room=room,
-  )
+  # There is room for the phrases of any list.
+  own = dataclasses.replace(data, num_phrases=len(text.phrases))
+  several = vocabularies.split_vocabulary(text, vocabulary, own)
   return Asked(text, tuple(several), data.num_tokens)

@@ -29,8 +29,14 @@ _END = b'\xff\xd9'
 
 
 @functools.cache
-def load_opencv() -> types.ModuleType:
+def load_opencv(
+    what: str = 'config.data.fast_images=True', remedy: str = 'set it to False'
+) -> types.ModuleType:
   """OpenCV, with one thread, as elements are read by several.
+
+  Args:
+    what: needs it, for the message.
+    remedy: for who does not install it.
 
   Raises:
     UserError: it is not installed.
@@ -39,8 +45,7 @@ def load_opencv() -> types.ModuleType:
     import cv2  # Optional, and slow to import.
   except ImportError as error:
     raise UserError(
-        'config.data.fast_images=True needs OpenCV: pip install'
-        " 'glip_jax[fast]', or set it to False"
+        f"{what} needs OpenCV: pip install 'glip_jax[fast]', or {remedy}"
     ) from error
   cv2.setNumThreads(1)
   return cv2

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import UInt8
 
+from glip_jax.data import fast_images
 from glip_jax.errors import UserError
 
 ENDINGS = ('.mp4', '.m4v', '.avi', '.mov', '.mkv', '.webm')
@@ -86,19 +87,8 @@ def frames(path: str) -> Iterator[Frame]:
 
 
 def load_opencv() -> types.ModuleType:
-  """OpenCV.
-
-  Raises:
-    UserError: it is not installed.
-  """
-  try:
-    import cv2  # Optional, and slow to import.
-  except ImportError as error:
-    raise UserError(
-        "videos need OpenCV: pip install 'glip_jax[fast]', or give a folder of"
-        ' frames'
-    ) from error
-  return cv2
+  """OpenCV; see `fast_images.load_opencv`."""
+  return fast_images.load_opencv('a video', 'give a folder of frames')
 
 
 def _open(cv2: types.ModuleType, path: str):

@@ -2,13 +2,14 @@
 
 import functools
 import http.server
+import sys
 import threading
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from glip_jax.data import fetching, image_inputs, videos
+from glip_jax.data import fast_images, fetching, image_inputs, videos
 from glip_jax.errors import UserError
 
 
@@ -100,9 +101,11 @@ def test_a_video_that_is_none_is_refused(tmp_path, monkeypatch):
   path.write_bytes(b'no film')
   with pytest.raises(UserError, match='cannot be opened as a video'):
     list(videos.frames(str(path)))
-  monkeypatch.setitem(__import__('sys').modules, 'cv2', None)
+  monkeypatch.setitem(sys.modules, 'cv2', None)
+  fast_images.load_opencv.cache_clear()
   with pytest.raises(UserError, match=r"pip install 'glip_jax\[fast\]'"):
     image_inputs.check(path)
+  fast_images.load_opencv.cache_clear()
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
