@@ -4,6 +4,7 @@ A vocabulary of thousands of names is encoded once for a model, by whichever
 process comes first; nothing is found by other weights, code or tokens.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -45,7 +46,8 @@ class TextStore:
     path = self._path(prompt)
     try:
       text = types.Text(**serialization.msgpack_restore(path.read_bytes()))
-      os.utime(path)
+      with contextlib.suppress(OSError):  # A folder of others may be read.
+        os.utime(path)
       return text
     except FileNotFoundError:
       return None

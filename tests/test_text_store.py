@@ -26,6 +26,17 @@ def test_what_was_kept_is_found_by_its_model_and_prompt_alone(tmp_path):
   assert text_store.TextStore(tmp_path / 'new', 'model').find(b'a cat') is None
 
 
+def test_a_folder_that_may_only_be_read_is_read(tmp_path, monkeypatch):
+  store = text_store.TextStore(tmp_path, 'model')
+  store.keep(b'a dog', TEXT)
+
+  def refuse(*_):
+    raise PermissionError('read only')
+
+  monkeypatch.setattr(os, 'utime', refuse)
+  assert store.find(b'a dog') is not None
+
+
 @pytest.mark.parametrize('content', [b'', b'{}', b'\xff'], ids=len)
 def test_a_damaged_file_is_told_and_written_anew(tmp_path, content, caplog):
   store = text_store.TextStore(tmp_path, 'model')
